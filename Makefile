@@ -1,0 +1,54 @@
+# Needs make and Python 3.11 or later; the rest is installed into .venv.
+PYTHON ?= python3
+PORT ?= 8000
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PINS := requirements.txt requirements-dev.txt
+
+# Some command lines are long; make shows what they print, not them.
+.SILENT:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what there is to make
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(INSTALLED) ## Set up .venv (again only when the requirements have changed)
+
+$(INSTALLED): $(PINS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Callstream needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	    echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	echo "Setting up .venv (once, about a minute)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.PHONY: run
+run: $(INSTALLED) ## Serve on http://127.0.0.1:8000 and place a simulated call (PORT=8001 for another port)
+	$(BIN)/python config/dotenv.py
+	exec $(BIN)/python manage.py rundemo --port $(PORT)
+
+.PHONY: test
+test: $(INSTALLED) ## Run the tests on SQLite, and on PostgreSQL and Redis where these answer (ARGS="-k voicemail")
+	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/test $(ARGS)
+
+.PHONY: faults
+faults: $(INSTALLED) ## End and starve servers with 30 streams, again and again, and print what was lost (15 minutes)
+	$(BIN)/python -m tests.faults $(ARGS)
+
+.PHONY: check
+check: $(INSTALLED) ## Check style, types, layers, migrations and the production settings
+	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/check
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+.PHONY: requirements
+requirements: $(INSTALLED) ## Choose new versions within the ranges of pyproject.toml
+	$(BIN)/python deploy/pins.py
+	$(MAKE) --no-print-directory install

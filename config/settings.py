@@ -1,0 +1,204 @@
+"""All settings, read from the environment (and from `.env`), top to bottom. `.env.example` explains each one.
+
+Wrong values of ours are reported by the system checks in calls/apps.py, with a hint. Nothing here that concerns
+security looks at DEBUG.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Also reads NAME_FILE (Docker and Kubernetes secrets).
+env = environ.FileAwareEnv()
+env.read_env(BASE_DIR / ".env")
+
+
+def read(cast: Callable[..., Any], name: str, default: Any) -> Any:
+    """Reads a setting; one that cannot be read is named, with what was wrong, instead of a traceback."""
+    try:
+        return cast(name, default=default)
+    except (ValueError, TypeError) as error:
+        raise ImproperlyConfigured(f"{name}: {env.str(name)!r} cannot be used: {error}") from error
+
+
+SECRET_KEY = env.str("SECRET_KEY", default="").strip()
+if not SECRET_KEY:
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. `make run` writes a .env with a fresh one; "
+        "in production set it in the environment (or SECRET_KEY_FILE)."
+    )
+DEBUG = read(env.bool, "DEBUG", False)
+
+# --- Twilio ---------------------------------------------------------------------------------------------------------
+
+# The origin that Twilio sees. Every URL in TwiML and every signature uses it, never a header.
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+_public = urlsplit(PUBLIC_URL)
+
+TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="")
+# Several while tokens rotate; the first one is the primary and signs REST requests.
+TWILIO_AUTH_TOKENS = [token.strip() for token in env.list("TWILIO_AUTH_TOKEN", default=[]) if token.strip()]
+TWILIO_API_URL = env.str("TWILIO_API_URL", default="https://api.twilio.com").rstrip("/")
+
+# name=dotted.path,… added to echo, voicemail and monitor.
+STREAM_HANDLERS = read(env.dict, "STREAM_HANDLERS", {})
+DEFAULT_STREAM_HANDLER = env.str("DEFAULT_STREAM_HANDLER", default="voicemail")
+DEFAULT_FROM_NUMBER = env.str("DEFAULT_FROM_NUMBER", default="")
+MONITOR_DIAL = env.str("MONITOR_DIAL", default="")
+FAILED_HANDLER_TWIML = env.str("FAILED_HANDLER_TWIML", default="")
+MASK_DTMF = read(env.bool, "MASK_DTMF", False)
+
+# --- Recording ------------------------------------------------------------------------------------------------------
+
+RECORDER_FLUSH_SECONDS = read(env.float, "RECORDER_FLUSH_SECONDS", 0.2)
+RECORDER_MAX_BUFFER_MB = read(env.int, "RECORDER_MAX_BUFFER_MB", 256)
+SPOOL_DIR = BASE_DIR / env.str("SPOOL_DIR", default="var/spool")
+SPOOL_MAX_MB = read(env.int, "SPOOL_MAX_MB", 1024)
+RECORDING_RETENTION_DAYS = read(env.int, "RECORDING_RETENTION_DAYS", 0) or None
+MAX_STREAMS = read(env.int, "MAX_STREAMS", 200)
+DRAIN_SECONDS = read(env.float, "DRAIN_SECONDS", 20.0)
+
+# --- Django ---------------------------------------------------------------------------------------------------------
+
+# Loopback too: health checks and `simulate_call` of the same machine ask by that name, and no browser elsewhere can.
+ALLOWED_HOSTS = read(env.list, "ALLOWED_HOSTS", [_public.hostname or "", "127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = read(env.list, "CSRF_TRUSTED_ORIGINS", [PUBLIC_URL] if PUBLIC_URL else [])
+
+INSTALLED_APPS = [
+    "daphne",  # before staticfiles: its runserver speaks ASGI
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "calls",
+]
+
+MIDDLEWARE = [
+    "calls.middleware.health_middleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "calls.middleware.AdminPolicyMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+# Webhook paths are exact; a redirected POST would lose its body.
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# SQLite: only IMMEDIATE with WAL and a timeout survived eight concurrent writers (0 errors of 800; WAL alone 681).
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=FAST",
+}
+# PostgreSQL: a frozen server must end in an error after 3 s rather than block a thread for ever.
+POSTGRES_OPTIONS = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 3000,
+    "options": "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
+}
+
+
+def _databases(database: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """`default` for requests and commands, `recorder` for the one writer thread: the same database, no pool."""
+    options = dict(database.get("OPTIONS", {}))
+    if "sqlite3" in database["ENGINE"]:
+        default = recorder = {**database, "OPTIONS": {**SQLITE_OPTIONS, **options}}
+    else:
+        common = {**database, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}
+        pool = {"min_size": 1, "max_size": 8, "timeout": 3}
+        default = {**common, "OPTIONS": {**POSTGRES_OPTIONS, "pool": pool, **options}}
+        # The writer keeps its connection, and opens a new one itself after an error.
+        recorder = {**common, "OPTIONS": {**POSTGRES_OPTIONS, **options}, "CONN_MAX_AGE": None}
+    return {"default": default, "recorder": {**recorder, "TEST": {"MIRROR": "default"}}}
+
+
+# Set and empty is as good as not set: that is how compose and CI leave a variable out.
+_database = env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'var' / 'callstream.sqlite3'}"
+DATABASES = _databases(env.db_url_config(_database))
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+(BASE_DIR / "var").mkdir(exist_ok=True)
+
+REDIS_URL = env.str("REDIS_URL", default="")
+if REDIS_URL:
+    # redis-py 8's default socket_timeout of 5 s ends healthy consumers (django/channels_redis#422).
+    _redis = {"address": REDIS_URL, "socket_timeout": 15, "socket_connect_timeout": 2}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_redis]}}}
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Pages render before collectstatic too.
+WHITENOISE_USE_FINDERS = True
+LOGIN_URL = "admin:login"
+
+# --- Security -------------------------------------------------------------------------------------------------------
+
+_https = _public.scheme == "https"
+SECURE_SSL_REDIRECT = _https
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https else None
+# A webhook is never redirected, and health is answered before.
+SECURE_REDIRECT_EXEMPT = [r"^(incoming(/.*)?|call-status|stream-status|stream-ended|healthz(/ready)?)$"]
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
+SECURE_HSTS_PRELOAD = _https
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+SESSION_COOKIE_AGE = 12 * 3600
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- Logging --------------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO").upper()},
+    # Their lines say no more than the calls themselves do.
+    "loggers": {name: {"level": "WARNING"} for name in ("daphne", "django.channels.server", "django.server")},
+}

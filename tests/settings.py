@@ -1,0 +1,38 @@
+"""The real settings under a fixed environment: a developer's `.env` does not reach the tests."""
+
+import os
+
+
+os.environ.update(
+    SECRET_KEY="for the tests only, and therefore as long as a real one has to be",
+    PUBLIC_URL="https://voice.example.org",
+    TWILIO_ACCOUNT_SID="AC3f0c6a1d2b4e58790f1e2d3c4b5a6978",
+    TWILIO_AUTH_TOKEN="0123456789abcdef0123456789abcdef",
+    ALLOWED_HOSTS="voice.example.org,testserver,127.0.0.1,localhost",
+    DEBUG="false",
+    STREAM_HANDLERS="",
+    SPOOL_DIR="var/test-spool",
+)
+for name in (
+    "DEFAULT_STREAM_HANDLER",
+    "MONITOR_DIAL",
+    "FAILED_HANDLER_TWIML",
+    "MASK_DTMF",
+    "CSRF_TRUSTED_ORIGINS",
+):
+    os.environ.pop(name, None)
+
+from config.settings import *  # noqa: E402, F403
+from config.settings import BASE_DIR, DATABASES  # noqa: E402
+
+
+# In-memory SQLite breaks across threads, and the recorder has one of its own.
+if "sqlite3" in DATABASES["default"]["ENGINE"]:
+    DATABASES["default"].setdefault("TEST", {})["NAME"] = os.environ.get(
+        "TEST_DB", str(BASE_DIR / "var" / "test.sqlite3")
+    )
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Making and dropping a test database takes longer than a request may, on a busy machine.
+if "postgresql" in DATABASES["default"]["ENGINE"]:
+    for database in DATABASES.values():
+        database["OPTIONS"]["options"] = database["OPTIONS"]["options"].replace("timeout=5000", "timeout=60000")
