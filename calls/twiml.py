@@ -1,0 +1,116 @@
+"""The documents that we answer with, built with twilio's own VoiceResponse.
+
+A handler that wants another document around its stream carries a function `twiml(noun) -> VoiceResponse`, which calls
+`noun.connect()` or `noun.start()`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from twilio.twiml.voice_response import Connect, Start, VoiceResponse
+
+
+APOLOGY = "We are sorry, this call cannot be answered right now. Please try again later."
+
+
+def stream_url() -> str:
+    """Where Twilio opens the socket: wss for an https origin (Twilio accepts nothing else), ws on loopback."""
+    return f"ws{settings.PUBLIC_URL.removeprefix('http')}/connection"
+
+
+@dataclass(frozen=True)
+class StreamNoun:
+    """The <Stream> of one call, ready to be put behind <Connect> or <Start>.
+
+    `sign(bidirectional)` makes the token; the two verbs differ in what may be sent (error 31924 on a <Start> stream).
+    """
+
+    sign: Callable[[bool], str]
+    name: str
+    #: What Twilio sent with the request for this document: CallSid, From, To and the rest.
+    parameters: dict[str, str]
+    #: How often this call has been connected again.
+    resumed: int = 0
+    #: Further <Parameter>s for the handler: what a call that we placed was given.
+    custom: dict[str, str] = field(default_factory=dict)
+
+    def connect(self, response: VoiceResponse | None = None) -> VoiceResponse:
+        """Adds <Connect><Stream>: both directions. The document goes on at `action` when the socket is closed."""
+        response = response if response is not None else VoiceResponse()
+        # Twilio never connects again by itself: it asks here what to do when the socket is closed.
+        where = {"handler": self.name, "resumed": self.resumed}
+        if ref := self.parameters.get("ref"):
+            where["ref"] = ref
+        connect = Connect(action=f"{settings.PUBLIC_URL}/stream-ended?{urlencode(where)}")
+        self._add(connect, bidirectional=True)
+        response.append(connect)
+        return response
+
+    def start(self, response: VoiceResponse | None = None, *, track: str = "both_tracks") -> VoiceResponse:
+        """Adds <Start><Stream>: we only listen, and the next verb runs at once."""
+        response = response if response is not None else VoiceResponse()
+        start = Start()
+        self._add(start, bidirectional=False, track=track)
+        response.append(start)
+        return response
+
+    def _add(self, verb: Any, *, bidirectional: bool, **attributes: Any) -> None:
+        stream = verb.stream(
+            # Twilio strips a query from this URL, hence the parameter.
+            url=stream_url(),
+            name=self.name,
+            status_callback=f"{settings.PUBLIC_URL}/stream-status",
+            **attributes,
+        )
+        stream.parameter(name="token", value=self.sign(bidirectional))
+        for name, value in self.custom.items():
+            stream.parameter(name=name, value=value)
+
+
+def hang_up() -> str:
+    response = VoiceResponse()
+    response.hangup()
+    return str(response)
+
+
+def busy() -> str:
+    """Refuses a call that there is no room for; the caller hears a busy tone and is not charged."""
+    response = VoiceResponse()
+    response.reject(reason="busy")
+    return str(response)
+
+
+def apologise() -> str:
+    """Says sorry and hangs up, rather than leave the caller to Twilio's "an application error has occurred"."""
+    response = VoiceResponse()
+    response.say(APOLOGY)
+    response.hangup()
+    return str(response)
+
+
+def failed_handler() -> str:
+    """How a call ends whose handler raised: FAILED_HANDLER_TWIML, or an apology."""
+    return settings.FAILED_HANDLER_TWIML or apologise()
+
+
+def goodbye(text: str) -> str:
+    """Says a last sentence and hangs up."""
+    response = VoiceResponse()
+    response.say(text)
+    response.hangup()
+    return str(response)
+
+
+def transfer(number: str) -> str:
+    """Connects whoever is on the line to a number; the call is over when either of them hangs up."""
+    response = VoiceResponse()
+    response.dial(number)
+    return str(response)
+
+
+def has_dial(document: str) -> bool:
+    """Whether the call can live on without a stream, because the document connects it to somebody."""
+    return "<Dial" in document
