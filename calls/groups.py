@@ -1,0 +1,41 @@
+"""Who may do what with calls: three groups to put people into, made after every migration."""
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import Group, Permission
+
+
+VIEW = ["view_call", "view_tag"]
+LISTEN = [*VIEW, "listen_call", "see_numbers", "change_call", "add_tag"]
+GROUPS = {
+    "Ops viewer": VIEW,
+    "Ops listener": LISTEN,
+    "Ops admin": [
+        *LISTEN,
+        "download_call",
+        "export_call",
+        "erase_call",
+        "place_call",
+        "change_tag",
+        "delete_tag",
+        "view_recordingaccess",
+        "view_quarantinedrow",
+        "view_erasure",
+    ],
+}
+
+
+def make_groups(using: str, **kwargs: Any) -> None:
+    """Makes the groups that are missing; one that is there stays as its owners have made it.
+
+    For post_migrate of this app: on a fresh database permissions do not exist before it. They are made by another
+    receiver of the same signal, which may not have run yet, so this asks for them first.
+    """
+    create_permissions(apps.get_app_config("calls"), verbosity=0, using=using)
+    for name, codenames in GROUPS.items():
+        group, created = Group.objects.using(using).get_or_create(name=name)
+        if created:
+            permissions = Permission.objects.using(using)
+            group.permissions.set(permissions.filter(content_type__app_label="calls", codename__in=codenames))

@@ -1,0 +1,550 @@
+"""The tables. Statuses and field names are Twilio's own words; every field that Twilio may not send has a default."""
+
+import datetime as dt
+import re
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.db.models import Exists, F, OuterRef, Q
+from django.utils import timezone
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: object, length: int) -> str:
+    """Text from outside as both databases take it: NUL and lone surrogates become U+FFFD, the rest is cut.
+
+    PostgreSQL refuses NUL and over-long text, both refuse lone surrogates, and one such string would poison a batch.
+    """
+    return _UNSTORABLE.sub("\ufffd", str(text))[:length]
+
+
+def storable_json(value: Any, depth: int = 4) -> Any:
+    """The same for a JSON value; at most 4 levels, 100 items a level and 4000 characters a string are kept."""
+    if isinstance(value, dict) and depth:
+        return {storable(k, 100): storable_json(v, depth - 1) for k, v in list(value.items())[:100]}
+    if isinstance(value, list | tuple) and depth:
+        return [storable_json(item, depth - 1) for item in value[:100]]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return storable(value, 4000)
+
+
+class Track(models.TextChoices):
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+class Tag(models.Model):
+    """A word of the staff's own, to find calls by."""
+
+    name = models.CharField(max_length=50, unique=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CallQuerySet(models.QuerySet["Call"]):
+    def live(self) -> "CallQuerySet":
+        """Calls that have not ended, whatever Twilio last said of them."""
+        return self.filter(ended_at__isnull=True)
+
+    def ended(self) -> "CallQuerySet":
+        return self.filter(ended_at__isnull=False)
+
+    def abandoned(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
+        """Answered calls without a stream and without a <Dial> for that long, which nobody will ever end.
+
+        A call that is still to be answered has Twilio's own timeout and callbacks.
+        """
+        recent = Stream.objects.filter(call=OuterRef("pk")).filter(
+            Q(ended_at__isnull=True) | Q(ended_at__gt=now - after)
+        )
+        # One that we placed may have waited and rung for longer than that before it was answered.
+        answered = Q(answered_at=None) | Q(answered_at__lt=now - after)
+        old_enough = self.live().filter(answered, created_at__lt=now - after, dialing=False, sid__isnull=False)
+        return old_enough.exclude(direction="outbound-api", answered_at=None).exclude(Exists(recent))
+
+    def unheard(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
+        """Calls that we placed, or may have, of which Twilio has said neither that they were answered nor their end.
+
+        It says nothing of one that is canceled in its queue, and keeps none there for more than a day.
+        """
+        return self.live().filter(direction="outbound-api", answered_at=None, created_at__lt=now - after)
+
+    def note(self, sid: str, **facts: Any) -> "tuple[Call, bool]":
+        """The one call of this SID, made by whichever signed request comes first, and whether it is new.
+
+        Later requests fill what is still empty and move the status up, never down (`Call.advance`). The row is locked:
+        of two callbacks at once, the later one must see what the first one has said.
+        """
+        with transaction.atomic(using=self.db):
+            call, created = self.select_for_update().get_or_create(
+                sid=sid, defaults={name: value for name, value in facts.items() if name != "status"}
+            )
+            filled = [] if created else call.fill(facts)
+            moved = call.advance(facts.get("status", ""), duration=facts.get("duration"))
+            if filled or moved:
+                call.save(update_fields=[*filled, *moved])
+        return call, created
+
+    def claim(self, pk: int, sid: str) -> None:
+        """Gives the row of a call that we placed its SID: whichever is first, Twilio's reply or a request with its ref.
+
+        A row that a request without ref has made meanwhile keeps its key, which others know, and takes over what the
+        pending row holds.
+        """
+        try:
+            with transaction.atomic(using=self.db):
+                self._claim(pk, sid)
+        except IntegrityError:  # that request came just now; its row is there
+            with transaction.atomic(using=self.db):
+                self._claim(pk, sid)
+
+    def _claim(self, pk: int, sid: str) -> None:
+        pending = self.select_for_update().filter(pk=pk, sid=None).first()
+        if pending is None:
+            return
+        if known := self.select_for_update().filter(sid=sid).first():
+            known.absorb(pending)
+        else:
+            pending.sid = sid
+            pending.save(using=self.db, update_fields=["sid"])
+
+
+class Call(models.Model):
+    """One phone call: created by the first signed request that names it (or before Twilio is asked to place it)."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        INITIATED = "initiated"
+        RINGING = "ringing"
+        IN_PROGRESS = "in-progress"
+        COMPLETED = "completed"
+        BUSY = "busy"
+        NO_ANSWER = "no-answer"
+        FAILED = "failed"
+        CANCELED = "canceled"
+
+        @property
+        def rank(self) -> int:
+            """queued 0 < initiated 1 < ringing 2 < in-progress 3 < every terminal status 4 (twilio.md §5.2)."""
+            return min(list(type(self)).index(self), 4)
+
+        @property
+        def terminal(self) -> bool:
+            return self.rank == 4
+
+        @classmethod
+        def is_terminal(cls, status: str) -> bool:
+            """Whether this word of Twilio's says that the call is over."""
+            return status in cls and cls(status).terminal
+
+    sid = models.CharField("CallSid", max_length=34, unique=True, null=True, blank=True)
+    account_sid = models.CharField(max_length=34, blank=True)
+    from_number = models.CharField("from", max_length=255, blank=True)
+    to_number = models.CharField("to", max_length=255, blank=True)
+    direction = models.CharField(max_length=32, default="inbound")
+    status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
+    handler = models.CharField(max_length=100, blank=True)
+    caller_name = models.CharField(max_length=255, blank=True)
+    forwarded_from = models.CharField(max_length=255, blank=True)
+    answered_by = models.CharField(max_length=32, blank=True, help_text="What answering machine detection found.")
+    parameters = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField("when", default=timezone.now)
+    answered_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    duration = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Seconds, as Twilio counts them (CallDuration)."
+    )
+    dialing = models.BooleanField(
+        default=False, help_text="The last document had a <Dial>: the call lives without a stream."
+    )
+    audio_samples = models.PositiveBigIntegerField(
+        default=0, help_text="Length of the recording at 8000 samples a second."
+    )
+    has_warning = models.BooleanField(default=False, help_text="Frames missing, a failed handler, or cut short.")
+    was_interrupted = models.BooleanField(default=False, help_text="The caller spoke or pressed a key into playback.")
+    notes = models.TextField(blank=True)
+    reviewed = models.BooleanField(default=False)
+    reviewed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    reviewed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    tags = models.ManyToManyField(Tag, blank=True, related_name="calls")
+
+    objects = CallQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                name="call_status",
+                condition=Q(
+                    status__in=[
+                        "queued", "initiated", "ringing", "in-progress",
+                        "completed", "busy", "no-answer", "failed", "canceled",
+                    ]
+                ),
+            ),
+        ]  # fmt: skip
+        indexes = [
+            # The admin's list, newest first.
+            models.Index(name="call_newest", fields=["-created_at", "-id"]),
+            # "Live now", and the sweep for calls that nobody ends.
+            models.Index(name="call_live", fields=["created_at"], condition=Q(ended_at__isnull=True)),
+            # The list's filters, each with its newest first (and the key, or SQLite would rather sort or scan).
+            models.Index(name="call_by_status", fields=["status", "-created_at", "-id"]),
+            models.Index(name="call_by_handler", fields=["handler", "-created_at", "-id"]),
+            models.Index(name="call_by_direction", fields=["direction", "-created_at", "-id"]),
+            models.Index(name="call_by_length", fields=["-audio_samples", "-id"]),
+            # The longest of one status: without it PostgreSQL walks all lengths down to the unanswered calls' zeros.
+            models.Index(name="call_by_status_length", fields=["status", "-audio_samples", "-id"]),
+            models.Index(name="call_with_warning", fields=["-created_at", "-id"], condition=Q(has_warning=True)),
+            models.Index(name="call_interrupted", fields=["-created_at", "-id"], condition=Q(was_interrupted=True)),
+            models.Index(name="call_without_audio", fields=["-created_at", "-id"], condition=Q(audio_samples=0)),
+            models.Index(name="call_reviewed", fields=["-created_at", "-id"], condition=Q(reviewed=True)),
+            # Search by a whole number, and the numbers' own history.
+            models.Index(name="call_by_from", fields=["from_number", "-created_at"]),
+            models.Index(name="call_by_to", fields=["to_number", "-created_at"]),
+        ]
+        permissions: ClassVar = [
+            ("listen_call", "Can listen to recordings"),
+            ("download_call", "Can download recordings"),
+            ("export_call", "Can export calls"),
+            ("erase_call", "Can erase calls"),
+            ("place_call", "Can place and end calls"),
+            ("see_numbers", "Can see whole phone numbers"),
+        ]
+
+    def __str__(self) -> str:
+        return self.sid or f"call {self.pk}, not yet placed"
+
+    def fill(self, facts: dict[str, Any]) -> list[str]:
+        """Takes facts that are still unknown, and returns the fields that changed."""
+        changed = []
+        for name, value in facts.items():
+            # A stream's callback does not say the direction, and made the row with the default.
+            unknown = not getattr(self, name) or (name == "direction" and self.direction == "inbound" != value)
+            if name not in ("status", "duration") and value and unknown:
+                setattr(self, name, value)
+                changed.append(name)
+        return changed
+
+    def absorb(self, pending: "Call") -> None:
+        """Takes over the row that was made before Twilio was asked to place this very call."""
+        using = pending._state.db
+        facts = {field.attname: getattr(pending, field.attname) for field in pending._meta.concrete_fields}
+        own = ("id", "sid", "status", "direction", "created_at", "answered_at", "ended_at")
+        changed = self.fill({name: value for name, value in facts.items() if name not in own})
+        self.direction, self.created_at = pending.direction, min(self.created_at, pending.created_at)
+        changed += ["direction", "created_at", *self.advance(pending.status)]
+        for related in (CallEvent, RecordingAccess):
+            related._default_manager.using(using).filter(call=pending).update(call=self)
+        self.tags.add(*pending.tags.all())
+        pending.delete(using=using)
+        self.save(using=using, update_fields=changed)
+
+    def advance(self, status: str, *, duration: int | None = None, at: dt.datetime | None = None) -> list[str]:
+        """Moves the status up, never down; a terminal one sticks. Returns the fields that changed, unsaved.
+
+        Callbacks arrive late, twice and in any order (https://www.twilio.com/docs/voice/api/call-resource).
+        """
+        before = {name: getattr(self, name) for name in ("status", "answered_at", "ended_at", "duration")}
+        now = at or timezone.now()
+        if status in self.Status and self.Status(status).rank > self.Status(self.status).rank:
+            self.status = status
+        if status == self.Status.IN_PROGRESS and not self.answered_at:
+            self.answered_at = min(now, self.ended_at or now)
+        if self.Status(self.status).terminal and not self.ended_at:
+            self.ended_at = now
+        if duration is not None and self.duration is None:
+            self.duration = duration
+        return [name for name, value in before.items() if getattr(self, name) != value]
+
+
+class StreamQuerySet(models.QuerySet["Stream"]):
+    def live(self) -> "StreamQuerySet":
+        return self.filter(ended_at__isnull=True)
+
+    def orphaned(self, now: dt.datetime, after: dt.timedelta) -> "StreamQuerySet":
+        """Streams whose process has not renewed its lease for that long."""
+        return self.live().filter(lease_at__lt=now - after)
+
+
+class Stream(models.Model):
+    """One media WebSocket of a call; a call that was reconnected has several."""
+
+    class EndReason(models.TextChoices):
+        STOP = "stop", "Twilio said stop"
+        DISCONNECT = "disconnect", "the socket closed"
+        HANDLER = "handler", "the handler finished"
+        SHUTDOWN = "shutdown", "the server was shut down"
+        INTERRUPTED = "interrupted", "the process died"
+        ERROR = "error", "an error"
+
+    call = models.ForeignKey(Call, models.CASCADE, related_name="streams")
+    sid = models.CharField("StreamSid", max_length=34, unique=True)
+    name = models.CharField(max_length=255, blank=True)
+    tracks = models.JSONField(default=list)
+    custom_parameters = models.JSONField(default=dict, blank=True)
+    media_format = models.JSONField(default=dict)
+    nonce = models.CharField("token nonce", max_length=32, unique=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=16, choices=EndReason, blank=True)
+    handler_finished_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Set before the socket closes: tells a finished conversation from a broken one.",
+    )
+    handler_failed = models.BooleanField(default=False)
+    close_code = models.PositiveIntegerField(null=True, blank=True)
+    lease_owner = models.CharField(max_length=64, blank=True)
+    lease_at = models.DateTimeField(default=timezone.now)
+    length = models.PositiveBigIntegerField(default=0, help_text="Samples on the stream's own clock.")
+    heard = models.PositiveBigIntegerField(default=0, help_text="Samples of ours that the caller heard.")
+    first_timestamp = models.PositiveBigIntegerField(null=True, blank=True, help_text="Twilio's first timestamp, ms.")
+    frames_received = models.PositiveBigIntegerField(default=0)
+    frames_missing = models.PositiveBigIntegerField(default=0, help_text="Holes in the caller's audio, in 20 ms.")
+    frames_rejected = models.PositiveBigIntegerField(default=0, help_text="Messages that broke the protocol.")
+    sequence_gaps = models.PositiveBigIntegerField(default=0, help_text="Sequence numbers that never came.")
+    duplicates = models.PositiveBigIntegerField(default=0, help_text="Sequence numbers that came again or late.")
+    timestamp_jumps = models.PositiveBigIntegerField(default=0, help_text="Times the audio's timestamp jumped.")
+    overlap_samples = models.PositiveBigIntegerField(default=0, help_text="Samples that came twice; the first stayed.")
+    jitter_ms = models.FloatField(default=0, help_text="Smoothed deviation of the frames' arrival, as RFC 3550 has it.")
+    handler_overruns = models.PositiveBigIntegerField(default=0, help_text="Frames that the handler was too slow for.")
+
+    objects = StreamQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["started_at", "id"]
+        constraints = [
+            models.CheckConstraint(
+                name="stream_end_reason",
+                condition=Q(end_reason__in=["", "stop", "disconnect", "handler", "shutdown", "interrupted", "error"]),
+            ),
+        ]
+        indexes = [
+            # The heartbeat's renewal and the search for orphans.
+            models.Index(name="stream_live", fields=["lease_at"], condition=Q(ended_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.sid
+
+
+class AudioChunk(models.Model):
+    """A run of one lane without a hole: raw µ-law, 8000 bytes a second."""
+
+    stream = models.ForeignKey(Stream, models.CASCADE, related_name="chunks")
+    track = models.CharField(max_length=8, choices=Track)
+    index = models.PositiveIntegerField(help_text="The recorder's counter.")
+    start = models.PositiveBigIntegerField(help_text="In samples on the stream's own clock.")
+    length = models.PositiveIntegerField(help_text="In samples, which are the payload's bytes.")
+    payload = models.BinaryField(help_text="Raw µ-law.")
+    peaks = models.BinaryField(default=bytes, help_text="Loudest sample of every 20 ms, 0-127 (calls.audio.peaks).")
+
+    class Meta:
+        ordering = ["stream", "track", "index"]
+        constraints = [
+            # A retried write inserts nothing twice.
+            models.UniqueConstraint(name="chunk_once", fields=["stream", "track", "index"]),
+            models.CheckConstraint(name="chunk_track", condition=Q(track__in=["inbound", "outbound"])),
+            models.CheckConstraint(name="chunk_length", condition=Q(length__gt=0)),
+        ]
+        indexes = [
+            # Reading a range of the recording back.
+            models.Index(name="chunk_by_start", fields=["stream", "track", "start"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.track} {self.start}+{self.length}"
+
+
+class Gap(models.Model):
+    """Why a piece of a lane holds no audio.
+
+    `cleared` lies where the cut was and is as long as what was thrown away: it takes no room on the timeline.
+    """
+
+    class Reason(models.TextChoices):
+        TIMESTAMP = "timestamp", "Twilio sent nothing"
+        SEQUENCE = "sequence", "messages were lost"
+        PAUSED = "paused", "recording paused"
+        CLEARED = "cleared", "cleared before it was heard"
+        CRASH = "crash", "the process died"
+        OVER_CAP = "over_cap", "no room left to keep it"
+        REJECTED = "rejected", "unusable message"
+
+    stream = models.ForeignKey(Stream, models.CASCADE, related_name="gaps")
+    track = models.CharField(max_length=8, choices=Track)
+    start = models.PositiveBigIntegerField(help_text="In samples on the stream's own clock.")
+    length = models.PositiveBigIntegerField(help_text="In samples.")
+    reason = models.CharField(max_length=10, choices=Reason)
+
+    class Meta:
+        ordering = ["stream", "track", "start"]
+        constraints = [
+            models.UniqueConstraint(name="gap_once", fields=["stream", "track", "start", "reason"]),
+            models.CheckConstraint(name="gap_track", condition=Q(track__in=["inbound", "outbound"])),
+            models.CheckConstraint(name="gap_length", condition=Q(length__gt=0)),
+            models.CheckConstraint(
+                name="gap_reason",
+                condition=Q(reason__in=["timestamp", "sequence", "paused", "cleared", "crash", "over_cap", "rejected"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.track} {self.start}+{self.length} {self.reason}"
+
+
+class Mark(models.Model):
+    """A mark that we sent, and whether its audio was heard or cleared when it came back."""
+
+    class Outcome(models.TextChoices):
+        PENDING = "pending"
+        PLAYED = "played"
+        CLEARED = "cleared"
+
+    stream = models.ForeignKey(Stream, models.CASCADE, related_name="marks")
+    index = models.PositiveIntegerField(help_text="The how-manieth mark of its stream; names may repeat.")
+    name = models.CharField(max_length=255)
+    sent_at = models.DateTimeField()
+    position = models.PositiveBigIntegerField(help_text="In samples on the outbound lane.")
+    returned_at = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=8, choices=Outcome, default=Outcome.PENDING)
+
+    class Meta:
+        ordering = ["stream", "index"]
+        constraints = [
+            models.UniqueConstraint(name="mark_once", fields=["stream", "index"]),
+            models.CheckConstraint(name="mark_outcome", condition=Q(outcome__in=["pending", "played", "cleared"])),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.outcome})"
+
+
+class Dtmf(models.Model):
+    """A key that the caller pressed."""
+
+    stream = models.ForeignKey(Stream, models.CASCADE, related_name="dtmf")
+    index = models.PositiveIntegerField(help_text="The how-manieth key of its stream.")
+    digit = models.CharField(max_length=8, help_text="One key, or • where digits are masked.")
+    timestamp_ms = models.PositiveBigIntegerField(help_text="On the stream's own clock.")
+
+    class Meta:
+        ordering = ["stream", "index"]
+        constraints = [models.UniqueConstraint(name="dtmf_once", fields=["stream", "index"])]
+        verbose_name = "key press"
+        verbose_name_plural = "key presses"
+
+    def __str__(self) -> str:
+        return self.digit
+
+
+class CallEvent(models.Model):
+    """Something that happened: a callback of Twilio's, a step of a stream, or what staff did."""
+
+    class Source(models.TextChoices):
+        CALL_STATUS = "call-status", "call status callback"
+        STREAM_STATUS = "stream-status", "stream status callback"
+        STREAM = "stream", "media stream"
+        CONTROL = "control", "staff"
+        SYSTEM = "system", "system"
+
+    call = models.ForeignKey(Call, models.CASCADE, related_name="events")
+    stream = models.ForeignKey(Stream, models.SET_NULL, null=True, blank=True, related_name="events")
+    source = models.CharField(max_length=16, choices=Source)
+    kind = models.CharField(max_length=64)
+    key = models.CharField("idempotency key", max_length=200)
+    sequence_number = models.PositiveIntegerField(null=True, blank=True)
+    occurred_at = models.DateTimeField()
+    received_at = models.DateTimeField(default=timezone.now)
+    data = models.JSONField(default=dict, blank=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering = ["occurred_at", F("sequence_number").asc(nulls_first=True), "id"]
+        constraints = [
+            # Callbacks come twice; an event is stored once.
+            models.UniqueConstraint(name="event_once", fields=["call", "key"]),
+            models.CheckConstraint(
+                name="event_source",
+                condition=Q(source__in=["call-status", "stream-status", "stream", "control", "system"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.kind}"
+
+
+class RecordingAccess(models.Model):
+    """Who heard what. Written before the first byte is sent, and never changed."""
+
+    class Kind(models.TextChoices):
+        LISTEN = "listen"
+        DOWNLOAD = "download"
+        EXPORT = "export"
+
+    call = models.ForeignKey(Call, models.CASCADE, related_name="accesses")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    kind = models.CharField(max_length=8, choices=Kind)
+    at = models.DateTimeField(default=timezone.now)
+    address = models.CharField(max_length=64, blank=True)
+    detail = models.CharField(max_length=200, blank=True, help_text="The range or the format that was asked for.")
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        constraints = [
+            models.CheckConstraint(name="access_kind", condition=Q(kind__in=["listen", "download", "export"])),
+        ]
+        indexes = [
+            # "Has this user been listening to this call a moment ago?"
+            models.Index(name="access_recent", fields=["call", "user", "-at"]),
+            # The list of all of them, newest first.
+            models.Index(name="access_newest", fields=["-at", "-id"]),
+        ]
+        verbose_name = "recording access"
+        verbose_name_plural = "recording accesses"
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.call_id} by {self.user_id}"
+
+
+class QuarantinedRow(models.Model):
+    """A row that the database refused, kept with its reason so that it holds nothing else back."""
+
+    created_at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=32)
+    reason = models.TextField()
+    data = models.BinaryField(help_text="The row as msgpack.")
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}"
+
+
+class Erasure(models.Model):
+    """That a call was erased, by whom and why; nothing of its content."""
+
+    at = models.DateTimeField(default=timezone.now)
+    call_sid = models.CharField(max_length=34, blank=True)
+    audio_only = models.BooleanField(default=False)
+    reason = models.CharField(max_length=200)
+    bytes = models.PositiveBigIntegerField(default=0)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.call_sid} at {self.at:%Y-%m-%d %H:%M}"
