@@ -1,0 +1,81 @@
+"""What a server of the fault tests has beside the real thing: a slow view, and handlers that break."""
+
+import asyncio
+import os
+import time
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import path
+
+from calls import recorder
+from calls.handlers import echo
+from calls.rows import GapRow
+from config.urls import urlpatterns as real
+
+
+if seconds := os.environ.get("LEASE"):
+    # Orphans are closed sooner than in production: a test does not wait 20 s.
+    recorder.LEASE, recorder.HEARTBEAT = int(seconds), 1
+
+
+def slow(request):
+    """A view with a query that takes 3 s, in the thread that Django gives it."""
+    seconds = float(request.GET.get("seconds", 3))
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_sleep(%s)", [seconds])
+        else:
+            cursor.execute("SELECT 1")
+            time.sleep(seconds)
+    return HttpResponse("at last")
+
+
+urlpatterns = [path("slow", slow), *real]
+
+
+async def raises(stream):
+    """Hears half a second, and fails."""
+    async for media in stream.media():
+        if media.timestamp > 500:
+            raise LookupError("the handler's own fault")
+
+
+async def hangs(stream):
+    """Never looks at its stream again."""
+    await asyncio.sleep(3600)
+
+
+async def blocks(stream):
+    """Keeps the whole event loop for a second."""
+    async for media in stream.media():
+        if media.timestamp > 500:
+            break
+    time.sleep(1.0)  # noqa: ASYNC251
+    async for _ in stream:
+        pass
+
+
+async def poisons(stream):
+    """Echoes, and has a row written that no database takes."""
+    async for media in stream.media():
+        if 500 < media.timestamp <= 520:
+            stream._tape.rows.append(GapRow(stream.stream_sid, "nowhere", 0, 160, "timestamp"))
+        await stream.play(media.payload, wait=False)
+
+
+async def fills(stream):
+    """Echoes, in a process that has no memory left to keep anything in."""
+    settings.RECORDER_MAX_BUFFER_MB = 0
+    await echo(stream)
+
+
+async def overflows(stream):
+    """... and no room on its disk either."""
+    settings.SPOOL_MAX_MB = 0
+    await fills(stream)
+
+
+NAMES = ("raises", "hangs", "blocks", "poisons", "fills", "overflows")
+HANDLERS = ",".join(f"{name}=tests.child.{name}" for name in NAMES)

@@ -1,0 +1,746 @@
+"""The recorder gets everything into the database, whatever happens to that: step by step, without its thread.
+
+`database.away()` and `.back()` do what really happens: SQLite is locked by somebody else, and the way to PostgreSQL is
+cut.
+"""
+
+import datetime as dt
+import sqlite3
+import threading
+
+import pytest
+from django.db import connection, connections
+from django.utils import timezone
+
+from calls.models import AudioChunk, Call, CallEvent, Gap, Mark, QuarantinedRow, Stream
+from calls.recorder import PATIENCE, Recorder
+from calls.rows import CallRow, StreamChange, Writer, encode, unexplained
+from calls.spool import Spool, fingerprint
+from calls.tape import Tape
+from tests.batches import SECOND, START, chunk, ended, event, gap, mark, stream_row
+from tests.factories import make_call, make_chunk, make_live_call, make_stream
+from tests.proxy import Proxy
+
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
+LEASE = 14
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def recorders(settings, tmp_path, clock):
+    """Makes recorders as if each were in a process of its own."""
+    settings.SPOOL_DIR = tmp_path / "spool"
+    made = []
+
+    def make(**options):
+        made.append(Recorder(**{"threaded": False, "clock": clock, **options}))
+        return made[-1]
+
+    yield make
+    for recorder in made:
+        recorder.close()
+    connections["recorder"].close()
+
+
+@pytest.fixture
+def recorder(recorders):
+    return recorders()
+
+
+class LockedSqlite:
+    """Somebody else holds SQLite's write lock, and nobody has the patience to wait for it."""
+
+    def __init__(self, monkeypatch):
+        wrapper = connections["recorder"]
+        monkeypatch.setitem(wrapper.settings_dict, "OPTIONS", {**wrapper.settings_dict["OPTIONS"], "timeout": 0})
+        wrapper.close()
+        self._other = sqlite3.connect(wrapper.settings_dict["NAME"], isolation_level=None)
+
+    def away(self):
+        self._other.execute("BEGIN EXCLUSIVE")
+
+    def back(self):
+        self._other.execute("ROLLBACK")
+
+    def close(self):
+        self._other.close()
+
+
+class CutPostgres:
+    """A proxy in between resets every connection and refuses new ones."""
+
+    def __init__(self, monkeypatch):
+        wrapper = connections["recorder"]
+        wrapper.close()
+        self._proxy = Proxy(wrapper.settings_dict["HOST"], int(wrapper.settings_dict["PORT"] or 5432))
+        self._proxy.__enter__()
+        monkeypatch.setitem(wrapper.settings_dict, "HOST", "127.0.0.1")
+        monkeypatch.setitem(wrapper.settings_dict, "PORT", self._proxy.port)
+
+    def away(self):
+        self._proxy.mode = "cut"
+
+    def back(self):
+        self._proxy.mode = "pass"
+
+    def close(self):
+        connections["recorder"].close()
+        self._proxy.__exit__()
+
+
+@pytest.fixture
+def database(monkeypatch, recorders):
+    fault = LockedSqlite(monkeypatch) if connection.vendor == "sqlite" else CutPostgres(monkeypatch)
+    yield fault
+    fault.close()
+
+
+def payloads():
+    return [bytes(chunk.payload) for chunk in AudioChunk.objects.order_by("stream", "start")]
+
+
+def lane(stream="MZ1"):
+    """What lies on a stream's inbound lane, in order: ("audio" or a gap's reason, start, length)."""
+    chunks = AudioChunk.objects.filter(stream__sid=stream).values_list("start", "length")
+    gaps = Gap.objects.filter(stream__sid=stream).values_list("reason", "start", "length")
+    return sorted([*(("audio", *span) for span in chunks), *gaps], key=lambda piece: piece[1])
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_submitted_is_written_and_then_reported(recorder):
+    seen = []
+    recorder.submit([stream_row(), chunk()], lambda: seen.append(AudioChunk.objects.count()))
+    assert recorder.step()
+    assert seen == [1]
+    assert recorder.queued_bytes == 0
+
+
+def test_an_empty_batch_is_reported_behind_the_ones_before_it(recorder):
+    seen = []
+    recorder.submit([stream_row(), chunk()], lambda: seen.append("rows"))
+    recorder.submit([], lambda: seen.append("nothing"))
+    recorder.step()
+    assert seen == ["rows", "nothing"]
+
+
+def test_a_callback_that_fails_holds_nothing_up(recorder, caplog):
+    recorder.submit([stream_row()], lambda: 1 / 0)
+    recorder.submit([chunk()])
+    assert recorder.step()
+    assert AudioChunk.objects.count() == 1
+    assert "listener_failed" in caplog.text
+
+
+def test_several_batches_are_one_transaction(recorder, django_assert_num_queries):
+    recorder.step()
+    recorder.submit([stream_row()])
+    recorder.step()
+    for index in range(10):
+        recorder.submit([chunk(index)])
+    with django_assert_num_queries(3, connection=connections["recorder"]):  # BEGIN, INSERT, COMMIT
+        recorder.step()
+
+
+def test_one_cut_takes_what_is_new_on_every_tape(recorder):
+    for sid in ("MZ1", "MZ2"):
+        recorder.open(Tape(sid, sid.replace("MZ", "CA"), ("inbound",), bidirectional=True), stream_row(sid))
+        recorder.tapes[sid].media("inbound", 0, b"a" * 160, 0)
+    recorder.cut({"MZ1": 160, "MZ2": 160})
+    recorder.step()
+    assert sorted(AudioChunk.objects.values_list("stream__sid", "length")) == [("MZ1", 160), ("MZ2", 160)]
+
+
+def test_a_finished_tape_leaves_a_lane_without_holes(recorder):
+    tape = Tape("MZ1", "CA1", ("inbound",), bidirectional=True)
+    recorder.open(tape, stream_row())
+    tape.media("inbound", 0, b"a" * 160, 0)
+    tape.media("inbound", 60, b"b" * 160, 480)
+    tape.close()
+    tape.change(**tape.counters, ended_at=START, end_reason="stop")
+    recorder.finish(tape)
+    recorder.step()
+    assert lane() == [("audio", 0, 160), ("timestamp", 160, 320), ("audio", 480, 160)]
+    assert unexplained(Stream.objects.get(), "inbound", using="default") == []
+    assert recorder.tapes == {}
+
+
+def test_the_thread_survives_a_defect_and_writes_when_it_is_gone(recorders, monkeypatch):
+    recorder, committed, failed = recorders(threaded=True), threading.Event(), threading.Event()
+    write = Writer.write
+
+    def broken(self, rows):
+        if not failed.is_set():
+            failed.set()
+            raise KeyError("a defect")
+        return write(self, rows)
+
+    monkeypatch.setattr(Writer, "write", broken)
+    recorder.submit([stream_row(), chunk()], committed.set)
+    assert committed.wait(20)
+    assert AudioChunk.objects.count() == 1
+
+
+def test_the_thread_writes_and_says_so(recorders):
+    recorder, committed = recorders(threaded=True), threading.Event()
+    recorder.submit([stream_row(), chunk()], committed.set)
+    assert committed.wait(20)
+    assert recorder.close()
+    assert AudioChunk.objects.count() == 1
+
+
+def test_what_comes_after_the_end_is_written_too(recorders):
+    recorder, committed = recorders(threaded=True), threading.Event()
+    recorder.start()
+    recorder.close()
+    recorder.submit([stream_row()], committed.set)
+    assert committed.wait(20)
+
+
+def test_closing_writes_what_waits(recorders):
+    recorder = recorders(threaded=True)
+    recorder.submit([stream_row(), *(chunk(index) for index in range(20))])
+    assert recorder.close()
+    assert AudioChunk.objects.count() == 20
+
+
+# --- poison -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        chunk(7, track="sideways"),
+        gap(160, 160, "other"),
+        gap(160, 0),
+        gap(160, 2**63),
+        gap(160, 2**70),
+        chunk(7, start=2**63),
+        event(occurred_at="yesterday"),
+        StreamChange("MZ1", {"length": "long"}),
+        StreamChange("MZ1", {"no_such_field": 1}),
+        StreamChange("MZ1", {"end_reason": "\ud800"}),
+    ],
+    ids=lambda row: type(row).__name__,
+)
+def test_a_row_that_is_refused_is_set_aside_and_holds_nothing_back(recorder, poison):
+    recorder.submit([stream_row(), chunk(0), chunk(1), poison, chunk(2), mark()])
+    recorder.submit([chunk(3), ended(length=640)])
+    assert recorder.step()
+    assert QuarantinedRow.objects.filter(kind=type(poison).__name__).count() == 1
+    assert AudioChunk.objects.count() == 4
+    assert Mark.objects.count() == 1
+    assert Stream.objects.get().end_reason == "stop"
+
+
+def test_a_refused_row_is_kept_with_its_reason(recorder, caplog):
+    recorder.submit([stream_row(), gap(160, 160, "other")])
+    recorder.step()
+    row = QuarantinedRow.objects.get()
+    assert "gap_reason" in row.reason
+    assert b"other" in bytes(row.data)
+    assert "row_quarantined kind=GapRow" in caplog.text
+
+
+def test_where_refused_audio_was_a_gap_says_so(recorder):
+    recorder.submit([stream_row(), chunk(0), chunk(2**70, start=160), chunk(2)])
+    recorder.step()
+    assert lane() == [("audio", 0, 160), ("rejected", 160, 160), ("audio", 320, 160)]
+
+
+def test_a_number_out_of_range_does_not_cost_the_call(recorder):
+    recorder.submit([CallRow("CA1", {"duration": 2**40, "from_number": "+15550100001"})])
+    recorder.step()
+    assert Call.objects.get().from_number == "+15550100001"
+    assert not QuarantinedRow.objects.exists()
+
+
+@pytest.mark.postgres
+def test_a_number_that_only_postgresql_refuses_is_set_aside(recorder):
+    recorder.submit([stream_row(), chunk(0), mark(2**31), chunk(1)])
+    recorder.step()
+    assert QuarantinedRow.objects.get().kind == "MarkRow"
+    assert AudioChunk.objects.count() == 2
+
+
+def test_a_table_that_is_not_there_is_waited_for(recorder, database):
+    with connection.schema_editor() as editor:
+        editor.alter_db_table(Mark, "calls_mark", "calls_mark_gone")
+    recorder.submit([stream_row(), chunk(), mark()])
+    refused = not recorder.step()
+    with connection.schema_editor() as editor:
+        editor.alter_db_table(Mark, "calls_mark_gone", "calls_mark")
+    assert refused
+    assert recorder.step()
+    assert (Mark.objects.count(), QuarantinedRow.objects.count()) == (1, 0)
+
+
+@pytest.mark.postgres
+def test_a_frozen_postgresql_is_hung_up_on_and_nothing_is_lost(recorder, clock, monkeypatch):
+    facts = connections["recorder"].settings_dict
+    steps = []
+
+    def write():
+        steps.append(recorder.step())
+        proxy.mode = "freeze"
+        recorder.submit([chunk()])
+        steps.append(recorder.step())
+        connections["recorder"].close()
+
+    with Proxy(facts["HOST"], int(facts["PORT"] or 5432)) as proxy:
+        monkeypatch.setitem(facts, "PORT", proxy.port)
+        recorder.submit([stream_row()])
+        writer = threading.Thread(target=write)
+        writer.start()
+        while writer.is_alive():
+            clock.now += 2 * PATIENCE
+            recorder.submit([chunk()])
+            writer.join(0.1)
+        proxy.mode = "pass"
+        assert steps == [True, False]
+        assert recorder.step()
+        connections["recorder"].close()
+    assert AudioChunk.objects.count() == 1
+
+
+# --- streams that are not ours ----------------------------------------------------------------------------------------
+
+
+def test_a_stream_with_a_used_token_is_reported_once_and_nothing_of_it_stored(recorder):
+    refused = []
+    recorder.on_refused = refused.append
+    Writer().write([stream_row(nonce="once", owner="another process")])
+    recorder.submit([stream_row("MZ2", nonce="once"), chunk(stream="MZ2")])
+    recorder.step()
+    recorder.submit([chunk(1, stream="MZ2"), ended(stream="MZ2")])
+    recorder.step()
+    assert refused == ["MZ2"]
+    assert not AudioChunk.objects.exists()
+
+
+def test_a_listener_that_fails_does_not_cost_the_rows_around_it(recorder):
+    recorder.on_refused = lambda sid: 1 / 0
+    recorder.submit([stream_row(nonce="once"), stream_row("MZ2", nonce="once"), chunk()])
+    assert recorder.step()
+    assert AudioChunk.objects.count() == 1
+    assert not QuarantinedRow.objects.exists()
+
+
+def test_a_refused_stream_is_reported_also_when_its_batch_is_split(recorder):
+    refused = []
+    recorder.on_refused = refused.append
+    Writer().write([stream_row(nonce="once")])
+    recorder.submit([stream_row("MZ2", nonce="once"), gap(0, 1, "other"), chunk(stream="MZ2")])
+    recorder.step()
+    assert refused == ["MZ2"]
+
+
+def test_a_refused_stream_is_reported_when_the_database_is_back(recorder, database):
+    refused = []
+    recorder.on_refused = refused.append
+    Writer().write([stream_row(nonce="once")])
+    database.away()
+    recorder.submit([stream_row("MZ2", nonce="once")])
+    recorder.step()
+    database.back()
+    recorder.step()
+    assert refused == ["MZ2"]
+
+
+# --- the database is away ---------------------------------------------------------------------------------------------
+
+
+def test_what_comes_while_the_database_is_away_waits_in_memory(recorder, database, clock, caplog):
+    recorder.submit([stream_row()])
+    recorder.step()
+    database.away()
+    recorder.submit([chunk(0)])
+    assert not recorder.step()
+    clock.now += 30
+    assert recorder.lag == 30
+    assert caplog.text.count("db_down") == 1
+    database.back()
+    recorder.submit([chunk(1)])
+    assert recorder.step()
+    assert AudioChunk.objects.count() == 2
+    assert recorder.lag == 0
+
+
+def test_a_batch_is_not_reported_before_it_is_there(recorder, database):
+    seen = []
+    database.away()
+    recorder.submit([stream_row()], lambda: seen.append("committed"))
+    recorder.step()
+    assert seen == []
+    database.back()
+    recorder.step()
+    assert seen == ["committed"]
+
+
+def test_what_does_not_fit_in_memory_goes_to_the_spool_and_comes_back_in_order(recorder, database, settings):
+    settings.RECORDER_MAX_BUFFER_MB = 0.01
+    database.away()
+    recorder.submit([stream_row(), chunk(0, SECOND, start=0)])
+    recorder.submit([mark(), chunk(1, SECOND)])
+    recorder.step()
+    assert recorder.queued_bytes == 0
+    recorder.submit([mark(0, "played", returned_at=START), chunk(2, SECOND)])
+    database.back()
+    assert recorder.step()
+    assert payloads() == [SECOND] * 3
+    assert Mark.objects.get().outcome == "played"
+    assert list(settings.SPOOL_DIR.iterdir()) == []
+
+
+def test_texts_that_msgpack_refuses_are_spooled_all_the_same(recorder, database, settings):
+    settings.RECORDER_MAX_BUFFER_MB = 0
+    database.away()
+    recorder.submit([stream_row(name="\ud800"), chunk()])
+    recorder.step()
+    assert recorder.queued_bytes == 0
+    database.back()
+    recorder.step()
+    assert Stream.objects.get().name == "\ufffd"
+
+
+def test_a_spool_is_replayed_by_the_next_process(recorders, database, settings):
+    settings.RECORDER_MAX_BUFFER_MB = 0
+    dead = recorders()
+    database.away()
+    dead.submit([stream_row(owner=dead.owner), chunk(0), chunk(1)])
+    dead.step()
+    dead.close()
+    database.back()
+    assert recorders().step()
+    assert AudioChunk.objects.count() == 2
+    assert list(settings.SPOOL_DIR.iterdir()) == []
+
+
+def test_closing_while_the_database_is_away_keeps_what_waits_in_the_spool(recorders, database):
+    dead = recorders()
+    database.away()
+    dead.submit([stream_row(), chunk(0)])
+    dead.step()
+    assert dead.close()
+    database.back()
+    recorders().step()
+    assert AudioChunk.objects.count() == 1
+
+
+def test_closing_while_the_writer_hangs_keeps_a_copy_of_what_waits(recorders, settings):
+    recorder, entered, go_on = recorders(threaded=True), threading.Event(), threading.Event()
+
+    def hang():
+        entered.set()
+        go_on.wait(20)
+
+    recorder.submit([stream_row()], hang)
+    assert entered.wait(20)
+    recorder.submit([chunk(0)])
+    assert recorder.close(timeout=0)
+    spooled = [file.name for file in settings.SPOOL_DIR.glob("*-last.spool")]
+    recorders().step()
+    assert (len(spooled), AudioChunk.objects.count()) == (1, 1)
+    go_on.set()
+    assert recorder.close()
+    assert AudioChunk.objects.count() == 1
+
+
+def test_a_spool_that_somebody_holds_is_left_alone(recorders, database, settings):
+    settings.RECORDER_MAX_BUFFER_MB = 0
+    alive = recorders()
+    database.away()
+    alive.submit([stream_row(), chunk(0)])
+    alive.step()
+    database.back()
+    recorders().step()
+    assert not AudioChunk.objects.exists()
+    alive.step()
+    assert AudioChunk.objects.count() == 1
+
+
+def test_a_dead_process_s_refusals_are_not_ours(recorders, recorder, database, settings):
+    """Its row of the same stream lost against ours: that must not end our own recording."""
+    recorder.submit([stream_row(owner=recorder.owner)])
+    recorder.step()
+    settings.RECORDER_MAX_BUFFER_MB = 0
+    dead, refused = recorders(), []
+    recorder.on_refused = refused.append
+    database.away()
+    dead.submit([stream_row(owner=dead.owner), chunk(0)])
+    dead.step()
+    dead.close()
+    database.back()
+    recorder._next_housekeeping = 0
+    recorder.submit([chunk(0)])
+    recorder.step()
+    recorder.submit([chunk(1)])
+    recorder.step()
+    assert refused == []
+    assert AudioChunk.objects.count() == 2
+
+
+def full_spool(recorder, database, settings, *, seconds):
+    """The database is away, and neither memory nor the spool hold more than a little."""
+    settings.RECORDER_MAX_BUFFER_MB = 0.02
+    settings.SPOOL_MAX_MB = 0.02
+    recorder.submit([stream_row()])
+    recorder.step()
+    database.away()
+    for index in range(seconds):
+        recorder.submit([chunk(index, SECOND), event(f"second {index}")])
+        recorder.step()
+
+
+def test_when_the_spool_is_full_the_newest_audio_becomes_a_gap(recorder, database, settings, caplog):
+    full_spool(recorder, database, settings, seconds=8)
+    database.back()
+    recorder.step()
+    recorder.step()
+    pieces = lane()
+    assert pieces[0] == ("audio", 0, 8000)
+    assert pieces[-1][0] == "over_cap"
+    assert [piece[0] for piece in pieces].count("over_cap") == 1
+    assert sum(length for _, _, length in pieces) == 8 * 8000
+    assert recorder.dropped_bytes == sum(length for what, _, length in pieces if what == "over_cap")
+    assert caplog.text.count("storage_full") == 1
+
+
+def test_when_the_spool_is_full_everything_but_audio_is_kept(recorder, database, settings):
+    full_spool(recorder, database, settings, seconds=8)
+    database.back()
+    recorder.step()
+    assert CallEvent.objects.filter(kind__startswith="second").count() == 8
+
+
+def test_at_the_end_a_full_spool_still_takes_the_gaps(recorder, recorders, database, settings):
+    full_spool(recorder, database, settings, seconds=8)
+    recorder.close()
+    database.back()
+    recorders().step()
+    pieces = lane()
+    assert sum(length for _, _, length in pieces) == 8 * 8000
+    assert pieces[-1][0] == "over_cap"
+
+
+def test_a_database_that_is_only_slow_does_not_fill_the_memory(recorder, settings):
+    """What comes during a commit and does not fit goes to the spool, which reports nothing."""
+    settings.RECORDER_MAX_BUFFER_MB = 0.02
+    from_memory = []
+
+    def more_than_fits():
+        for index in range(1, 11):
+            recorder.submit([chunk(index, SECOND)], lambda: from_memory.append("committed"))
+
+    recorder.submit([stream_row(), chunk(0, SECOND)], more_than_fits)
+    recorder.step()
+    assert AudioChunk.objects.count() == 11
+    assert from_memory == []
+
+
+def test_a_spool_that_is_no_spool_is_set_aside(recorder, settings):
+    settings.SPOOL_DIR.mkdir()
+    name = f"{fingerprint(settings.DATABASES['default'])}-dead"
+    (settings.SPOOL_DIR / f"{name}.spool").write_bytes(b"torn" * 1000)
+    recorder.submit([stream_row()])
+    assert recorder.step()
+    assert [file.name for file in settings.SPOOL_DIR.iterdir()] == [f"{name}.damaged"]
+    assert Stream.objects.count() == 1
+
+
+def test_a_torn_spool_is_replayed_as_far_as_it_goes(recorder, settings):
+    path = settings.SPOOL_DIR / f"{fingerprint(settings.DATABASES['default'])}-dead.spool"
+    spool = Spool(path, 2**20)
+    spool.append(encode([stream_row()]))
+    for index in range(40):
+        spool.append(encode([chunk(index, b"\x2a" * 3000)]))
+    spool.close()
+    data = path.read_bytes()
+    path.write_bytes(data[:-40960] + b"\xee" * 40960)
+    assert recorder.step()
+    assert 10 < AudioChunk.objects.count() < 40
+    assert [file.suffix for file in settings.SPOOL_DIR.iterdir()] == [".damaged"]
+
+
+def test_a_batch_of_a_spool_that_cannot_be_read_is_quarantined(recorder, settings):
+    spool = Spool(settings.SPOOL_DIR / f"{fingerprint(settings.DATABASES['default'])}-dead.spool", 2**20)
+    spool.append(b"not msgpack")
+    spool.close()
+    recorder.step()
+    assert bytes(QuarantinedRow.objects.get().data) == b"not msgpack"
+
+
+def test_a_call_is_noted_behind_an_absent_database(recorder, database):
+    database.away()
+    recorder.submit([CallRow("CA1", {"from_number": "+15550100001", "status": "ringing"})])
+    recorder.step()
+    database.back()
+    recorder.step()
+    assert Call.objects.get().status == "ringing"
+
+
+# --- leases -----------------------------------------------------------------------------------------------------------
+
+
+def long_ago():
+    return timezone.now() - dt.timedelta(seconds=LEASE + 1)
+
+
+def beat(recorder, clock, seconds):
+    """Lets so many seconds pass, with a step in each."""
+    for _ in range(seconds):
+        clock.now += 1
+        recorder.step()
+
+
+def test_a_heartbeat_renews_our_leases_and_nobody_elses(recorder):
+    ours = make_stream(make_live_call(), lease_owner=recorder.owner, lease_at=long_ago())
+    other = make_stream(make_live_call(), lease_owner="another", lease_at=long_ago())
+    recorder.step()
+    ours.refresh_from_db()
+    other.refresh_from_db()
+    assert timezone.now() - ours.lease_at < dt.timedelta(seconds=5)
+    assert timezone.now() - other.lease_at > dt.timedelta(seconds=LEASE)
+
+
+def test_an_orphan_is_closed_with_a_crash_gap(recorder, clock):
+    stream = make_stream(make_live_call(), lease_owner="dead", lease_at=long_ago())
+    make_chunk(stream, b"x" * 1600)
+    recorder.step()
+    beat(recorder, clock, 20)
+    stream.refresh_from_db()
+    assert (stream.end_reason, stream.length) == ("interrupted", 5600)
+    assert Gap.objects.values_list("start", "length", "reason").get() == (1600, 4000, "crash")
+
+
+def test_our_own_streams_are_never_orphans(recorder, clock):
+    make_stream(make_live_call(), lease_owner=recorder.owner, lease_at=long_ago())
+    beat(recorder, clock, 20)
+    assert Stream.objects.live().count() == 1
+
+
+def test_nobody_is_an_orphan_to_a_process_that_has_just_begun(recorder, clock):
+    make_stream(make_live_call(), lease_owner="restarting", lease_at=long_ago())
+    recorder.step()
+    beat(recorder, clock, LEASE - 1)
+    assert Stream.objects.live().count() == 1
+
+
+def test_nobody_is_an_orphan_right_after_an_outage(recorder, clock, database):
+    recorder.step()
+    beat(recorder, clock, 20)
+    make_stream(make_live_call(), lease_owner="another", lease_at=long_ago())
+    database.away()
+    clock.now += 30
+    recorder.step()
+    database.back()
+    beat(recorder, clock, LEASE - 1)
+    assert Stream.objects.live().count() == 1
+    beat(recorder, clock, 7)
+    assert Stream.objects.live().count() == 0
+
+
+def test_a_process_takes_back_what_others_took_for_dead(recorder, clock):
+    tape = Tape("MZ1", "CA1", ("inbound",), bidirectional=True)
+    recorder.open(tape, stream_row(owner=recorder.owner))
+    recorder.step()
+    Stream.objects.update(ended_at=START, end_reason="interrupted")
+    beat(recorder, clock, 6)
+    assert Stream.objects.live().count() == 1
+
+
+def test_a_spool_that_comes_after_the_orphan_was_closed_fills_its_gap(recorder, recorders, clock, database, settings):
+    settings.RECORDER_MAX_BUFFER_MB = 0
+    dead = recorders()
+    dead.submit([stream_row(owner=dead.owner), chunk(0, SECOND)])
+    dead.step()
+    database.away()
+    dead.submit([chunk(1, SECOND), chunk(2, SECOND)])
+    dead.step()
+    database.back()
+    Stream.objects.update(lease_at=long_ago())
+    beat(recorder, clock, 20)
+    assert lane() == [("audio", 0, 8000), ("crash", 8000, 4000)]
+    dead.close()
+    beat(recorder, clock, 6)
+    assert lane() == [("audio", 0, 8000), ("audio", 8000, 8000), ("audio", 16000, 8000), ("crash", 24000, 4000)]
+    assert Stream.objects.get().length == 28000
+
+
+def test_leases_are_renewed_while_a_long_backlog_is_written(recorder, clock):
+    """A second passes with every batch: without beats in between, others would take us for dead."""
+    stream = make_stream(make_live_call(), lease_owner=recorder.owner, lease_at=long_ago())
+    recorder.step()
+    Stream.objects.update(lease_at=long_ago())
+
+    def a_second_passes():
+        clock.now += 1
+
+    for index in range(10):
+        recorder.submit([chunk(index, stream=stream.sid)] * 300, a_second_passes)
+    recorder.submit([], lambda: stream.refresh_from_db())
+    recorder.step()
+    assert timezone.now() - stream.lease_at < dt.timedelta(seconds=5)
+
+
+# --- calls that nobody ends -------------------------------------------------------------------------------------------
+
+
+def an_hour_old(**facts):
+    begun = timezone.now() - dt.timedelta(hours=1)
+    return make_live_call(**{"created_at": begun, "answered_at": begun, **facts})
+
+
+def test_a_call_without_a_stream_ends_and_says_why(recorder, clock):
+    call = an_hour_old()
+    make_stream(call, ended_at=timezone.now() - dt.timedelta(seconds=61))
+    beat(recorder, clock, 20)
+    call.refresh_from_db()
+    assert call.status == "completed"
+    assert call.ended_at is not None
+    assert CallEvent.objects.get().kind == "presumed-over"
+
+
+@pytest.mark.parametrize("facts", [{"dialing": True}, {"direction": "outbound-api", "answered_at": None}])
+def test_a_call_that_rings_or_talks_elsewhere_goes_on(recorder, clock, facts):
+    call = an_hour_old(**facts)
+    beat(recorder, clock, 20)
+    call.refresh_from_db()
+    assert call.ended_at is None
+
+
+def test_a_call_whose_stream_ended_just_now_goes_on(recorder, clock):
+    call = an_hour_old()
+    make_stream(call, ended_at=timezone.now() - dt.timedelta(seconds=50))
+    beat(recorder, clock, 20)
+    assert Call.objects.live().get() == call
+
+
+def test_a_call_with_a_live_stream_goes_on(recorder, clock):
+    call = an_hour_old()
+    make_stream(call, lease_owner=recorder.owner)
+    beat(recorder, clock, 20)
+    assert Call.objects.live().get() == call
+
+
+def test_a_call_that_ended_stays_as_it_is(recorder, clock):
+    call = make_call(status="busy")
+    beat(recorder, clock, 20)
+    call.refresh_from_db()
+    assert call.status == "busy"
