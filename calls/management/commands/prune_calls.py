@@ -1,0 +1,76 @@
+"""`manage.py prune_calls --older-than 90d`: erases what has been kept long enough."""
+
+import datetime as dt
+import re
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from tqdm import tqdm
+
+from calls.models import Call
+from calls.retention import audio_bytes, erasable, erase, leaving_no_traces
+
+
+# Calls that are looked up at once.
+BATCH = 100
+UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+class Command(BaseCommand):
+    help = "Erases calls that ended long enough ago. An audit row of each stays, and nothing of its content."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--older-than", type=age, metavar="AGE", help="such as 90d, 12h or 8w; default: RECORDING_RETENTION_DAYS"
+        )
+        parser.add_argument(
+            "--number", action="append", default=[], metavar="+1…", help="only calls from or to it; may be repeated"
+        )
+        parser.add_argument("--audio-only", action="store_true", help="erase the audio, keep the rest of the call")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be erased")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.options = options
+        calls = self.chosen()
+        count = calls.count()
+        what = "the audio of {} calls" if options["audio_only"] else "{} calls"
+        if options["dry_run"]:
+            size = sum(audio_bytes(call) for call in calls.only("pk").iterator(chunk_size=BATCH))
+            self.stdout.write(f"Would erase {what.format(count)}, {size} bytes of audio. Nothing was changed.")
+            return
+        erased, size = self.erase(calls, count)
+        self.stdout.write(self.style.SUCCESS(f"Erased {what.format(erased)}, {size} bytes of audio."))
+
+    def chosen(self) -> QuerySet[Call]:
+        age = self.options["older_than"]
+        if age is None and settings.RECORDING_RETENTION_DAYS:
+            age = dt.timedelta(days=settings.RECORDING_RETENTION_DAYS)
+        if age is None:
+            raise CommandError("How old? Use --older-than 90d, or set RECORDING_RETENTION_DAYS.")
+        old = Call.objects.filter(ended_at__lt=timezone.now() - age)
+        if numbers := self.options["number"]:
+            old = old.filter(Q(from_number__in=numbers) | Q(to_number__in=numbers))
+        return erasable(old, audio_only=self.options["audio_only"])
+
+    def erase(self, calls: QuerySet[Call], count: int) -> tuple[int, int]:
+        """One call after the other, so that an interruption costs nothing."""
+        erased = size = 0
+        quiet = None if self.options["verbosity"] else True
+        with leaving_no_traces(), tqdm(total=count, unit=" calls", leave=False, disable=quiet) as bar:
+            while batch := list(calls.order_by("pk")[:BATCH]):
+                for call in batch:
+                    size += erase(call, "prune_calls", audio_only=self.options["audio_only"])
+                    erased += 1
+                    bar.update()
+        return erased, size
+
+
+def age(text: str) -> dt.timedelta:
+    found = re.fullmatch(r"(\d{1,6})([hdw])", text)
+    if not found:
+        raise ArgumentTypeError(f"{text} is no age such as 90d, 12h or 8w")
+    return dt.timedelta(**{UNITS[found[2]]: int(found[1])})

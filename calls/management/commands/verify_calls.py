@@ -1,0 +1,73 @@
+"""`manage.py verify_calls --all`: checks that every sample of every stream is stored or explained."""
+
+import datetime as dt
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+from tqdm import tqdm
+
+from calls.models import Call, Erasure, Stream
+from calls.verification import problems
+
+
+class Command(BaseCommand):
+    help = "Checks that every sample of the streams that have ended is stored or explained. Exit code 1 if not."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("sids", nargs="*", metavar="CA…", help="these calls")
+        parser.add_argument("--since", type=moment, metavar="DATE", help="calls from then on (2026-03-14)")
+        parser.add_argument("--until", type=moment, metavar="DATE", help="calls before then")
+        parser.add_argument("--all", action="store_true", help="every call")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        calls = _chosen(options)
+        streams = Stream.objects.filter(call__in=calls, ended_at__isnull=False).filter(~Exists(_erased()))
+        found = 0
+        count = streams.count()
+        with tqdm(total=count, unit=" streams", leave=False, disable=None if options["verbosity"] else True) as bar:
+            for stream in streams.select_related("call").order_by("pk").iterator(chunk_size=500):
+                for problem in problems(stream):
+                    found += 1
+                    bar.clear()
+                    self.stdout.write(f"{stream.call} {stream.sid} {problem}")
+                bar.update()
+        if found:
+            raise CommandError(f"{found} problems in {count} streams.")
+        self.stdout.write(self.style.SUCCESS(f"{count} streams: every sample is stored or explained."))
+
+
+def _chosen(options: dict[str, Any]) -> QuerySet[Call]:
+    calls = Call.objects.all()
+    if sids := set(options["sids"]):
+        calls = calls.filter(sid__in=sids)
+        if unknown := sids - set(calls.values_list("sid", flat=True)):
+            raise CommandError(f"No such call: {', '.join(sorted(unknown))}")
+    elif not (options["all"] or options["since"] or options["until"]):
+        raise CommandError("Which calls? Name some, or use --since, --until or --all.")
+    if options["since"]:
+        calls = calls.filter(created_at__gte=options["since"])
+    if options["until"]:
+        calls = calls.filter(created_at__lt=options["until"])
+    return calls
+
+
+def _erased() -> QuerySet[Erasure]:
+    """What somebody has erased, or is erasing, is not lost."""
+    return Erasure.objects.filter(call_sid=OuterRef("call__sid"))
+
+
+def moment(text: str) -> dt.datetime:
+    """A date or a date and time, in our time zone unless it names another."""
+    try:
+        found = parse_datetime(text)
+        if found is None and (day := parse_date(text)):
+            found = dt.datetime.combine(day, dt.time())
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text}: {error}") from error
+    if found is None:
+        raise ArgumentTypeError(f"{text} is no date such as 2026-03-14 or 2026-03-14T15:09")
+    return found if timezone.is_aware(found) else timezone.make_aware(found)

@@ -1,0 +1,75 @@
+"""Erasing calls for good: the audit row stays, and nothing of the content."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, QuerySet, Sum
+
+from calls.models import AudioChunk, Call, Erasure, QuarantinedRow, Stream
+
+
+# Chunks that one transaction deletes: a large one would keep the recorder of live calls waiting on SQLite.
+SLICE = 1000
+# SQLite says numbers, and takes words.
+SECURE_DELETE = ("OFF", "ON", "FAST")
+
+
+def erasable(calls: QuerySet[Call], *, audio_only: bool = False) -> QuerySet[Call]:
+    """Those of the calls that are over, and so are their streams; with `audio_only`, those that have any."""
+    live = Stream.objects.live().filter(call=OuterRef("pk"))
+    over = calls.filter(~Exists(live), ended_at__isnull=False)
+    return over.filter(Exists(AudioChunk.objects.filter(stream__call=OuterRef("pk")))) if audio_only else over
+
+
+def audio_bytes(call: Call) -> int:
+    return int(AudioChunk.objects.filter(stream__call=call).aggregate(sum=Sum("length", default=0))["sum"])
+
+
+def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool = False) -> int:
+    """Erases a call, or only its audio, and returns how many bytes of audio that were.
+
+    The audit row comes first. If this is interrupted, doing it again goes on where it stopped.
+    """
+    size = audio_bytes(call)
+    facts: dict[str, Any] = {"reason": reason[:200], "bytes": size, "user": user}
+    if call.sid:
+        Erasure.objects.get_or_create(call_sid=call.sid, audio_only=audio_only, defaults=facts)
+    chunks = AudioChunk.objects.filter(stream__call=call).order_by("pk")
+    while some := list(chunks.values_list("pk", flat=True)[:SLICE]):
+        AudioChunk.objects.filter(pk__in=some).delete()
+    with transaction.atomic():
+        _erase_quarantined(call, audio_only=audio_only)
+        if audio_only:
+            Call.objects.filter(pk=call.pk).update(audio_samples=0)
+        else:
+            if not call.sid:
+                Erasure.objects.create(audio_only=False, **facts)
+            call.delete()
+    return size
+
+
+def _erase_quarantined(call: Call, *, audio_only: bool) -> None:
+    """Refused rows name their stream or call only within, in plain bytes."""
+    names = [sid.encode() for sid in (call.sid, *call.streams.values_list("sid", flat=True)) if sid]
+    rows = QuarantinedRow.objects.filter(kind__in=["ChunkRow", "batch"]) if audio_only else QuarantinedRow.objects.all()
+    found = [row.pk for row in rows.iterator(chunk_size=100) if any(name in bytes(row.data) for name in names)]
+    QuarantinedRow.objects.filter(pk__in=found).delete()
+
+
+@contextmanager
+def leaving_no_traces() -> Iterator[None]:
+    """SQLite keeps what was deleted in free pages and in the WAL; within this it overwrites both."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        before = cursor.execute("PRAGMA secure_delete").fetchone()[0]
+        cursor.execute("PRAGMA secure_delete=ON")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA secure_delete={SECURE_DELETE[before]}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")

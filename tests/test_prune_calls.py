@@ -1,0 +1,202 @@
+"""`prune_calls` erases what is old enough: the audit row stays, and nothing of the content."""
+
+import datetime as dt
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from calls import retention
+from calls.management.commands import prune_calls
+from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow
+from calls.rows import encode
+from tests.batches import chunk
+from tests.factories import make_call, make_chunk, make_digit, make_event, make_live_call, make_mark, make_stream
+
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def old_call(days=100, **facts):
+    """A call that ended so many days ago, with 1600 bytes of audio."""
+    end = timezone.now() - dt.timedelta(days=days)
+    call = make_call(**{"created_at": end, "ended_at": end, "audio_samples": 1600, **facts})
+    stream = make_stream(call, ended_at=end, length=1600)
+    make_chunk(stream, b"spoken words".ljust(1600, b"\xff"))
+    make_digit(stream, "7")
+    return call
+
+
+def prune(*args, **options):
+    out = StringIO()
+    call_command("prune_calls", *args, stdout=out, **options)
+    return out.getvalue()
+
+
+def left():
+    return set(Call.objects.values_list("sid", flat=True))
+
+
+def test_old_calls_are_erased_and_young_ones_kept():
+    old_call(days=91)
+    young = old_call(days=89)
+    assert prune("--older-than", "90d") == "Erased 1 calls, 1600 bytes of audio.\n"
+    assert left() == {young.sid}
+
+
+@pytest.mark.parametrize(("age", "erased"), [("50h", 1), ("47h", 2), ("2d", 2), ("1w", 0)])
+def test_an_age_is_in_hours_days_or_weeks(age, erased):
+    old_call(days=2.04)
+    old_call(days=2.9)
+    prune("--older-than", age)
+    assert Erasure.objects.count() == erased
+
+
+def test_an_audit_row_stays():
+    call = old_call()
+    prune("--older-than", "90d")
+    erasure = Erasure.objects.get()
+    assert (erasure.call_sid, erasure.bytes, erasure.audio_only) == (call.sid, 1600, False)
+    assert erasure.reason == "prune_calls"
+
+
+def test_nothing_of_the_content_stays_in_any_table():
+    call = old_call(from_number="+15550109999", notes="a secret")
+    make_mark(call.streams.get())
+    make_event(call, data={"said": "a secret"})
+    QuarantinedRow.objects.create(kind="ChunkRow", data=encode([chunk(stream=call.streams.get().sid)]))
+    prune("--older-than", "90d")
+    rows = {model.__name__: model.objects.count() for model in apps.get_app_config("calls").get_models()}
+    assert {name for name, count in rows.items() if count} == {"Erasure"}
+
+
+@pytest.mark.sqlite
+def test_nothing_of_the_content_stays_in_sqlites_file():
+    call = old_call(days=100)
+    for start in range(1600, 400_000, 8000):
+        make_chunk(call.streams.get(), b"spoken words" * 600, start=start)
+    prune("--older-than", "90d")
+    file = Path(connection.settings_dict["NAME"])
+    files = [file, file.with_name(file.name + "-wal")]
+    assert not any(b"spoken words" in path.read_bytes() for path in files if path.exists())
+
+
+def test_another_calls_refused_rows_stay():
+    old_call()
+    QuarantinedRow.objects.create(kind="ChunkRow", data=encode([chunk(stream="MZ-another")]))
+    prune("--older-than", "90d")
+    assert QuarantinedRow.objects.count() == 1
+
+
+def test_only_the_audio_goes_if_that_is_wanted():
+    call = old_call()
+    prune("--older-than", "90d", "--audio-only")
+    call.refresh_from_db()
+    assert call.audio_samples == 0
+    assert (AudioChunk.objects.count(), Dtmf.objects.count()) == (0, 1)
+    assert Erasure.objects.get().audio_only
+
+
+def test_audio_that_is_gone_is_not_erased_again():
+    old_call()
+    prune("--older-than", "90d", "--audio-only")
+    assert prune("--older-than", "90d", "--audio-only").startswith("Erased the audio of 0 calls")
+
+
+def test_numbers_choose_calls_from_and_to_them():
+    old_call(from_number="+1", to_number="+2")
+    old_call(from_number="+3", to_number="+1")
+    other = old_call(from_number="+3", to_number="+4")
+    prune("--older-than", "90d", "--number", "+1")
+    assert left() == {other.sid}
+
+
+def test_several_numbers_may_be_named():
+    old_call(from_number="+1")
+    old_call(to_number="+2")
+    prune("--older-than", "90d", "--number", "+1", "--number", "+2")
+    assert left() == set()
+
+
+def test_a_dry_run_changes_nothing():
+    call = old_call()
+    out = prune("--older-than", "90d", "--dry-run")
+    assert out == "Would erase 1 calls, 1600 bytes of audio. Nothing was changed.\n"
+    assert left() == {call.sid}
+    assert not Erasure.objects.exists()
+
+
+def test_a_call_that_has_not_ended_is_kept_whatever_its_age():
+    live = make_live_call()
+    prune("--older-than", "0d")
+    assert left() == {live.sid}
+
+
+def test_a_call_whose_stream_still_runs_is_kept():
+    call = old_call()
+    make_stream(call)
+    prune("--older-than", "90d")
+    assert left() == {call.sid}
+
+
+def test_the_age_is_by_default_what_the_settings_say(settings):
+    settings.RECORDING_RETENTION_DAYS = 30
+    old_call(days=31)
+    young = old_call(days=29)
+    prune()
+    assert left() == {young.sid}
+
+
+def test_without_any_age_nothing_is_erased(settings):
+    settings.RECORDING_RETENTION_DAYS = None
+    old_call()
+    with pytest.raises(CommandError, match="RECORDING_RETENTION_DAYS"):
+        prune()
+    assert Call.objects.count() == 1
+
+
+@pytest.mark.parametrize("age", ["90", "d", "-1d", "90 days", "ninety"])
+def test_a_bad_age_is_explained(age):
+    with pytest.raises(CommandError, match=r"is no age|expected one argument"):
+        prune("--older-than", age)
+
+
+def test_many_calls_go_in_batches():
+    for _ in range(5):
+        old_call()
+    before, prune_calls.BATCH = prune_calls.BATCH, 2
+    try:
+        prune("--older-than", "90d")
+    finally:
+        prune_calls.BATCH = before
+    assert Erasure.objects.count() == 5
+
+
+def test_what_an_interruption_left_is_erased_by_the_next_run(monkeypatch):
+    call = old_call()
+    make_chunk(call.streams.get(), b"more" * 40, start=1600)
+    monkeypatch.setattr(retention, "SLICE", 1)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "_erase_quarantined", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prune("--older-than", "90d")
+    assert left() == {call.sid}
+    prune("--older-than", "90d")
+    assert left() == set()
+    assert Erasure.objects.get().bytes == 1760
+
+
+def test_a_call_that_was_never_placed_leaves_a_row_too():
+    end = timezone.now() - dt.timedelta(days=100)
+    for _ in range(2):
+        make_call(sid=None, created_at=end, ended_at=end)
+    prune("--older-than", "90d")
+    assert Erasure.objects.count() == 2
