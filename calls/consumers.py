@@ -1,0 +1,425 @@
+"""The media socket: a Channels consumer with its own receive loop, between the socket, the protocol, the recorder and
+a handler. The only place with tasks, clocks and thread hops.
+
+Channels' own `dispatch` hops to the one database thread for every message, so a slow query anywhere would delay every
+call's audio. Here a message goes straight from the socket to the protocol, and nothing on that way waits.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+from django.utils import timezone
+
+from calls import handlers
+from calls.live import hints
+from calls.models import Stream
+from calls.playback import StreamClock
+from calls.protocol import (
+    AnyMessage,
+    Connected,
+    Dtmf,
+    Mark,
+    Media,
+    ProtocolError,
+    Start,
+    StartBody,
+    State,
+    Stop,
+    StreamProtocol,
+    Unknown,
+)
+from calls.recorder import recorder
+from calls.rows import StreamRow
+from calls.security import StreamToken, is_signed_handshake
+from calls.streams import MediaStream, StreamEnded
+from calls.switchboard import switchboard
+from calls.tape import Tape
+
+
+logger = logging.getLogger(__name__)
+
+# Seconds within which `start` must come.
+START_TIMEOUT = 10
+# Sockets that may wait for their `start` at once. No cap by address: Twilio's streams share few of them.
+MAX_STARTING = 200
+# Seconds that a handler has to finish once its stream is over.
+HANDLER_GRACE = 5
+# Seconds for which an end waits to be committed before the socket is closed.
+COMMIT_PATIENCE = 2
+# Seconds for which we wait for the other side to close too.
+CLOSE_PATIENCE = 1
+# Messages of one socket that are handled before the others get their turn.
+FAIR_SHARE = 64
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Refused(Exception):
+    """This socket is not a stream of ours; `code` and `reason` close it (daphne takes 1000 and 3000-4999 only)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class MediaStreamConsumer(AsyncConsumer):
+    """One media stream, from the handshake to the last row."""
+
+    # No channel layer: a dead Redis must not end a call.
+    channel_layer_alias = ""
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send_frame = send
+        self.loop = asyncio.get_running_loop()
+        self.protocol = StreamProtocol()
+        self.over: asyncio.Future[str] = self.loop.create_future()
+        self.gone = asyncio.Event()
+        self.is_closed = False
+        self.close_code: int | None = None
+        self.stream: MediaStream | None = None
+        message = await receive()
+        if message["type"] != "websocket.connect":
+            return
+        if (refusal := self._handshake_refusal()) is not None:
+            logger.warning("handshake_refused reason=%s", refusal)
+            await send({"type": "websocket.close", "code": 4403, "reason": refusal})
+            return
+        await send({"type": "websocket.accept"})
+        await self._serve()
+
+    def _handshake_refusal(self) -> str | None:
+        """Why this handshake is refused, before anything is accepted and without a query."""
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.scope["headers"]}
+        if "origin" in headers:
+            return "an Origin header: a browser, not Twilio"
+        if switchboard.draining:
+            return "draining"
+        if len(switchboard.starting) >= MAX_STARTING or switchboard.is_full:
+            return "full"
+        query = self.scope.get("query_string", b"").decode("latin-1")
+        if not is_signed_handshake(self.scope["path"] + (f"?{query}" if query else ""), headers):
+            return "signature"
+        return None
+
+    async def _serve(self) -> None:
+        try:
+            start = await self._start_in_time()
+            if start is None:
+                return
+            token = self._check(start)
+        except TimeoutError:
+            await self._close(4408, "draining" if switchboard.draining else f"no start within {START_TIMEOUT} s")
+            return
+        except Refused as refused:
+            logger.warning("stream_rejected reason=%s", refused.reason)
+            await self._close(refused.code, refused.reason)
+            return
+        await self._run(token, start)
+
+    async def _start_in_time(self) -> StartBody | None:
+        limit = asyncio.timeout(START_TIMEOUT)
+        switchboard.starting.add(limit)
+        try:
+            async with limit:
+                return await self._await_start()
+        finally:
+            switchboard.starting.discard(limit)
+
+    async def _await_start(self) -> StartBody | None:
+        """Reads until `start`; None if the socket closes before."""
+        while True:
+            frame = await self.receive()
+            if frame["type"] != "websocket.receive":
+                return None
+            try:
+                message = self._decode(frame)
+            except ProtocolError as error:
+                self._log_rejected(error)
+                continue
+            if isinstance(message, Start):
+                return message.start
+            if not isinstance(message, Connected) and self.protocol.unknown == 1:
+                logger.info("unknown_event before start")
+
+    def _check(self, start: StartBody) -> StreamToken:
+        """The token that binds this stream to its call. Refused if it is not ours, of another call, or used."""
+        token = StreamToken.read(start.custom_parameters.get("token"))
+        if token is None:
+            raise Refused(4403, "no good token")
+        if token.call_sid != start.call_sid:
+            raise Refused(4403, "the token is of another call")
+        if not switchboard.nonces.is_first(token.nonce):
+            raise Refused(4403, "the token was used before")
+        if switchboard.draining:
+            raise Refused(4503, "draining")
+        if self.protocol.stream_sid in switchboard.live:
+            raise Refused(4409, "this stream is already here")
+        if switchboard.is_full:
+            raise Refused(4503, "full")
+        if handlers.find(token.handler) is None:
+            raise Refused(4404, "no such handler")
+        return token
+
+    # --- a stream ----------------------------------------------------------------------------------------------------
+
+    async def _run(self, token: StreamToken, start: StartBody) -> None:
+        self._open(token, start)
+        assert self.stream is not None
+        switchboard.add(self)
+        reader = asyncio.create_task(self._read())
+        talker = asyncio.create_task(self._talk(token.handler))
+        try:
+            reason = await asyncio.shield(self.over)
+            await self._end(reason, reader, talker)
+        finally:
+            # Also when the server cancels us: what is on tape is handed over, whatever else happens.
+            reader.cancel()
+            talker.cancel()
+            self._finish(Stream.EndReason.SHUTDOWN)
+            switchboard.remove(self)
+            self.gone.set()
+
+    def _open(self, token: StreamToken, start: StartBody) -> None:
+        self.clock = StreamClock(time.monotonic())
+        self.protocol.bidirectional = token.bidirectional
+        self.tape = Tape(self.protocol.stream_sid, token.call_sid, start.tracks, bidirectional=token.bidirectional)
+        if not getattr(handlers.find(token.handler), "records", True):
+            self.tape.pause()
+        self.stream = MediaStream(token, start, self.protocol, self.tape, self._send_text, self.clock)
+        self.lost = 0
+        self.unknown_marks = 0
+        self.finished = False
+        facts = {
+            "account_sid": start.account_sid or token.account_sid,
+            "from_number": token.from_number,
+            "to_number": token.to_number,
+            "direction": token.direction,
+            "handler": token.handler,
+        }
+        recorder.open(
+            self.tape,
+            StreamRow(
+                sid=self.protocol.stream_sid,
+                call_sid=token.call_sid,
+                call=facts,
+                nonce=token.nonce,
+                owner=recorder.owner,
+                # What <Stream name=…> was, which Twilio repeats in callbacks only.
+                name=token.handler,
+                tracks=list(start.tracks),
+                custom_parameters=dict(self.stream.parameters),
+                media_format=start.media_format,
+                started_at=timezone.now(),
+            ),
+        )
+
+    def elapsed(self, at: float) -> int:
+        """Samples since `start` by the wall clock, at that monotonic time."""
+        return self.clock.elapsed(at)
+
+    async def _read(self) -> None:
+        """The receive loop. Nothing in it waits but `receive` itself."""
+        receive = self.receive
+        handled = 0
+        while True:
+            frame = await receive()
+            if frame["type"] != "websocket.receive":
+                self.close_code = frame.get("code")
+                self.is_closed = True
+                self.is_over("disconnect")
+                return
+            try:
+                message = self._decode(frame)
+                if type(message) is Media:
+                    self._media(message)
+                else:
+                    self._other(message)
+            except ProtocolError as error:
+                self._log_rejected(error)
+            handled += 1
+            if handled % FAIR_SHARE == 0:
+                # daphne's queue never makes us wait, and a flood would keep the loop for itself.
+                await asyncio.sleep(0)
+
+    def _decode(self, frame: dict[str, Any]) -> AnyMessage | Unknown:
+        """The message of a frame. Twilio sends no binary ones (its own answer to one is error 31950)."""
+        text = frame.get("text")
+        if text is None:
+            error = ProtocolError("binary", f"a binary frame of {len(frame.get('bytes') or b'')} bytes")
+            self.protocol.reject(error)
+            raise error
+        return self.protocol.receive(text)
+
+    def _media(self, message: Media) -> None:
+        media = message.media
+        at = time.monotonic()
+        lost = self.protocol.sequence_gaps != self.lost
+        try:
+            end = self.tape.media(media.track, media.timestamp, media.payload, self.elapsed(at), lost=lost)
+        except ProtocolError as error:
+            self.protocol.reject(error)
+            raise
+        if lost:
+            self.lost = self.protocol.sequence_gaps
+        if media.track == "inbound":
+            self.clock.arrived(end, at)
+        self.stream.push_media(media)  # type: ignore[union-attr]
+
+    def _other(self, message: object) -> None:
+        assert self.stream is not None
+        match message:
+            case Dtmf():
+                self.stream.push_dtmf(message.dtmf)
+            case Mark():
+                if not self.stream.push_mark(message.mark.name):
+                    self.unknown_marks += 1
+                    if self.unknown_marks == 1:
+                        logger.info("mark_unknown stream=%s", self.protocol.stream_sid)
+            case Stop():
+                self.is_over("stop")
+            case _:
+                if self.protocol.unknown == 1:
+                    logger.info("unknown_event stream=%s", self.protocol.stream_sid)
+
+    def _log_rejected(self, error: ProtocolError) -> None:
+        """One line for the first of each kind on a stream; the rest is counted."""
+        if self.protocol.rejected[error.kind] == 1:
+            where = self.protocol.stream_sid or "a socket before start"
+            logger.warning("frame_rejected %s on %s: %s", error, where, error.excerpt)
+
+    async def _send_text(self, text: str) -> None:
+        if self.is_closed:
+            raise StreamEnded(f"{self.protocol.stream_sid} is closed")
+        try:
+            await self.send_frame({"type": "websocket.send", "text": text})
+        except (OSError, RuntimeError) as error:
+            # The caller hung up under our hands: uvicorn raises an OSError, autobahn below daphne a RuntimeError.
+            self.is_closed = True
+            self.is_over("disconnect")
+            raise StreamEnded(f"{self.protocol.stream_sid} is gone: {error}") from error
+
+    async def _talk(self, name: str) -> None:
+        """Runs the handler, and ends the stream when it is done."""
+        assert self.stream is not None
+        handler = handlers.find(name)
+        assert handler is not None, "checked at start"
+        try:
+            await handler(self.stream)
+            if self.stream.bidirectional:
+                await self.stream.hang_up()
+                self.is_over("handler")
+        except StreamEnded:
+            self.is_over("disconnect" if self.is_closed else "handler")
+        except Exception as error:
+            if isinstance(error, ExceptionGroup) and error.split(StreamEnded)[1] is None:
+                # A handler with a TaskGroup whose caller has hung up.
+                self.is_over("disconnect" if self.is_closed else "handler")
+                return
+            logger.exception("handler_failed handler=%s call=%s", name, self.tape.call_sid)
+            self.tape.event("handler-failed", timezone.now(), error=f"{type(error).__name__}: {error}"[:500])
+            self.tape.change(handler_failed=True)
+            switchboard.note_finished(self.tape.call_sid, "failed")
+            if self.stream.bidirectional:
+                self.is_over("error")
+
+    def is_over(self, reason: str) -> None:
+        """The stream ends, for the first reason that comes."""
+        if not self.over.done():
+            self.over.set_result(reason)
+
+    # --- its end -----------------------------------------------------------------------------------------------------
+
+    async def _end(self, reason: str, reader: asyncio.Task[None], talker: asyncio.Task[None]) -> None:
+        """Ends the handler, then the socket, then the recording; that the handler finished is committed first."""
+        assert self.stream is not None
+        if reason == "disconnect":
+            # A send that failed knows it before what had arrived is read, `stop` perhaps.
+            await asyncio.wait({reader}, timeout=CLOSE_PATIENCE)
+            reason = "stop" if self.protocol.state is State.STOPPED else reason
+        if reason in ("stop", "disconnect"):
+            self.protocol.stop()
+            self.stream.end()
+            await asyncio.wait({talker}, timeout=HANDLER_GRACE)
+        if reason in ("handler", "error"):
+            switchboard.note_finished(self.tape.call_sid, "failed" if reason == "error" else "finished")
+            self.tape.change(handler_finished_at=timezone.now())
+            await self._commit(self.tape.cut(self.elapsed(time.monotonic())))
+        talker.cancel()
+        await self._close(4403 if reason == "refused" else 1000, "")
+        await asyncio.wait({reader}, timeout=CLOSE_PATIENCE)
+        if reason == "refused":
+            recorder.tapes.pop(self.tape.sid, None)
+            self.finished = True
+            return
+        self._finish(Stream.EndReason(reason))
+        await self._commit([])
+
+    def _finish(self, reason: Stream.EndReason) -> None:
+        """Hands the last rows to the recorder, once."""
+        if self.finished:
+            return
+        self.finished = True
+        assert self.stream is not None
+        self.stream.end()
+        self.stream.forget_pending()
+        hints.add(self.tape.call_sid)
+        self.tape.close()
+        self.tape.change(
+            **self._counters(),
+            ended_at=timezone.now(),
+            end_reason=reason.value,
+            close_code=self.close_code,
+        )
+        recorder.finish(self.tape)
+
+    async def _commit(self, rows: list[Any]) -> None:
+        """Hands rows over and waits until they are in the database, at most 2 s."""
+        committed = self.loop.create_future()
+
+        def done() -> None:
+            if not committed.done():
+                committed.set_result(None)
+
+        def on_commit() -> None:
+            self.loop.call_soon_threadsafe(done)
+
+        recorder.submit(rows, on_commit)
+        await asyncio.wait({committed}, timeout=COMMIT_PATIENCE)
+
+    async def _close(self, code: int, reason: str) -> None:
+        """Closes the socket, if it is open. A peer that is gone already is no error."""
+        if not self.is_closed:
+            self.is_closed = True
+            try:
+                # A peer that does not read may keep us waiting for ever.
+                async with asyncio.timeout(CLOSE_PATIENCE):
+                    await self.send_frame({"type": "websocket.close", "code": code, "reason": reason})
+            except (OSError, RuntimeError) as error:  # TimeoutError is an OSError
+                logger.info("close_failed: %s", error)
+
+    def beat(self, at: float, *, with_counters: bool) -> None:
+        """Puts what was heard on tape, and now and then the counters."""
+        assert self.stream is not None
+        self.stream.flush_playback(at)
+        if with_counters:
+            self.tape.change(**self._counters())
+
+    def _counters(self) -> dict[str, Any]:
+        assert self.stream is not None
+        return {
+            **self.tape.counters,
+            "heard": self.stream.heard,
+            "frames_rejected": self.protocol.frames_rejected,
+            "sequence_gaps": self.protocol.sequence_gaps,
+            "duplicates": self.protocol.duplicates,
+            "handler_overruns": self.stream.overruns,
+            "jitter_ms": round(min(self.clock.jitter_ms, 60_000.0), 1),
+        }

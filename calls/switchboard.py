@@ -1,0 +1,126 @@
+"""The streams of this process: how many there are, their common beat, and their common end."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from typing import Any, Protocol
+
+from django.conf import settings
+
+from calls.live import hints
+from calls.protocol import StreamProtocol
+from calls.recorder import recorder
+from calls.security import UsedNonces
+from calls.tape import Tape
+
+
+logger = logging.getLogger(__name__)
+
+# Seconds between updates of a stream's counters while it runs.
+COUNTERS_EVERY = 2.0
+
+
+class LiveStream(Protocol):
+    """What the switchboard needs to know of a stream: calls.consumers.MediaStreamConsumer."""
+
+    protocol: StreamProtocol
+    tape: Tape
+    loop: asyncio.AbstractEventLoop
+    #: Its tape is the recorder's; it only waits for its commit.
+    finished: bool
+    gone: asyncio.Event
+
+    def is_over(self, reason: str) -> None: ...
+
+    def beat(self, at: float, *, with_counters: bool) -> None: ...
+
+    def elapsed(self, at: float) -> int: ...
+
+
+class Switchboard:
+    """The streams of this process: how many, which, and whether new ones are taken."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, LiveStream] = {}
+        #: How long each socket may still take to its `start`.
+        self.starting: set[asyncio.Timeout] = set()
+        self.draining = False
+        self.nonces = UsedNonces()
+        #: How the last conversations ended, by CallSid, so that /stream-ended need not ask the database.
+        self.finished: OrderedDict[str, str] = OrderedDict()
+        self._pulse: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.live) >= int(settings.MAX_STREAMS)
+
+    def add(self, stream: LiveStream) -> None:
+        self.live[stream.protocol.stream_sid] = stream
+        # How a stream before this one ended says nothing of how this one will.
+        self.finished.pop(stream.tape.call_sid, None)
+        recorder.on_refused = self._refuse
+        if self._pulse is None or self._pulse.done():
+            self._pulse = asyncio.create_task(self._beat())
+
+    def remove(self, stream: LiveStream) -> None:
+        self.live.pop(stream.protocol.stream_sid, None)
+
+    def note_finished(self, call_sid: str, how: str) -> None:
+        self.finished[call_sid] = how
+        while len(self.finished) > 10_000:
+            self.finished.popitem(last=False)
+
+    def _refuse(self, stream_sid: str) -> None:
+        """Called from the writer thread: another process has used this stream's token before."""
+        if stream := self.live.get(stream_sid):
+            stream.loop.call_soon_threadsafe(stream.is_over, "refused")
+
+    async def _beat(self) -> None:
+        """Hands what was recorded to the writer, all streams together, every RECORDER_FLUSH_SECONDS."""
+        counted = time.monotonic()
+        while self.live:
+            await asyncio.sleep(settings.RECORDER_FLUSH_SECONDS)
+            at = time.monotonic()
+            if with_counters := at - counted >= COUNTERS_EVERY:
+                counted = at
+            try:
+                self._hand_over(at, with_counters=with_counters)
+            except Exception:
+                # A defect of ours in one stream must not keep the others in memory.
+                logger.exception("beat_failed; going on")
+
+    def _hand_over(self, at: float, *, with_counters: bool) -> None:
+        # One that has ended waits for its commit, and its tape is the recorder's.
+        running = {sid: stream for sid, stream in self.live.items() if not stream.finished}
+        for stream in running.values():
+            stream.beat(at, with_counters=with_counters)
+        hints.add(*(stream.tape.call_sid for stream in running.values()))
+        recorder.cut({sid: stream.elapsed(at) for sid, stream in running.items()})
+
+    async def drain(self, seconds: float, skip: asyncio.Event) -> int:
+        """Takes no new streams, lets the live ones finish for that long (or until `skip`), then ends them.
+
+        Returns how many it ended.
+        """
+        self.draining = True
+        for limit in self.starting:
+            if not limit.expired():
+                limit.reschedule(0)
+        finished = asyncio.create_task(self._all_gone())
+        skipped = asyncio.create_task(skip.wait())
+        waiting: set[asyncio.Task[Any]] = {finished, skipped}
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        skipped.cancel()
+        left = list(self.live.values())
+        for stream in left:
+            stream.is_over("shutdown")
+        await finished
+        return len(left)
+
+    async def _all_gone(self) -> None:
+        while self.live:
+            await next(iter(self.live.values())).gone.wait()
+
+
+switchboard = Switchboard()

@@ -1,0 +1,558 @@
+"""MediaStream as a handler uses it, with a phone at the other end that answers in Twilio's JSON."""
+
+import asyncio
+import logging
+
+import pytest
+
+from calls import streams
+from calls.protocol import StateError
+from calls.rows import DtmfRow, EventRow, GapRow, MarkRow
+from calls.streams import StreamEnded
+from tests.line import payload
+from tests.phone import CALL, LOUD, QUIET, STREAM, Phone, begin, done
+
+
+SECOND = b"\x20" * 8000
+
+
+@pytest.fixture
+async def phone():
+    return Phone()
+
+
+@pytest.fixture
+async def listener():
+    """The phone of a <Start> stream."""
+    return Phone(bidirectional=False)
+
+
+def audio(phone):
+    return [payload(message) for message in phone.sent if message["event"] == "media"]
+
+
+# --- what it is -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_knows_its_call(phone):
+    stream = phone.stream
+    assert (stream.call_sid, stream.stream_sid, stream.from_number) == (CALL, STREAM, "+14155550100")
+    assert (stream.bidirectional, stream.ended, stream.resumed) == (True, False, 0)
+    assert repr(stream) == f"<MediaStream {STREAM} of {CALL}>"
+
+
+async def test_parameters_are_those_of_the_document_without_our_token():
+    assert Phone(more=',"lang":"de"').stream.parameters == {"lang": "de"}
+
+
+async def test_a_stream_says_how_often_its_call_was_connected_again():
+    assert Phone(resumed=2).stream.resumed == 2
+
+
+# --- play -------------------------------------------------------------------------------------------------------------
+
+
+async def test_play_returns_when_its_mark_has_come_back(phone):
+    playing = begin(phone.stream.play(SECOND))
+    mark = await phone.heard("mark")
+    assert not playing.done()
+    phone.return_mark(mark["mark"]["name"])
+    assert await done(playing) == "played"
+
+
+async def test_audio_is_sent_in_pieces_of_a_second_with_one_mark_behind(phone):
+    playing = begin(phone.stream.play(SECOND * 2 + b"\x20" * 800))
+    await phone.play_out()
+    assert await done(playing) == "played"
+    assert [message["event"] for message in phone.sent] == ["media", "media", "media", "mark"]
+    assert [len(piece) for piece in audio(phone)] == [8000, 8000, 800]
+
+
+@pytest.mark.parametrize("size", [1, 159, 160, 161, 8001])
+async def test_only_the_last_piece_is_padded_with_silence(phone, size):
+    await phone.stream.play(b"\x20" * size, wait=False)
+    sent = b"".join(audio(phone))
+    assert sent == b"\x20" * size + b"\xff" * (-size % 160)
+    assert all(len(piece) % 160 == 0 for piece in audio(phone))
+
+
+async def test_play_without_waiting_sends_no_mark(phone):
+    assert await phone.stream.play(SECOND, wait=False) == "played"
+    assert [message["event"] for message in phone.sent] == ["media"]
+
+
+async def test_nothing_to_play_is_heard_at_once(phone):
+    playing = begin(phone.stream.play(b""))
+    await phone.play_out()
+    assert await done(playing) == "played"
+    assert audio(phone) == []
+
+
+async def test_no_more_than_ten_seconds_are_sent_ahead(phone):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await phone.stream.play(SECOND * 12, wait=False)
+    assert len(audio(phone)) == 10
+
+
+async def test_what_is_left_is_sent_when_there_is_room_again(phone, monkeypatch):
+    monkeypatch.setattr(streams, "LOOK_AHEAD", 8000 + 800)
+    playing = begin(phone.stream.play(SECOND + b"\x20" * 1600, wait=False))
+    assert await done(playing) == "played"
+    assert sum(map(len, audio(phone))) == 9600
+
+
+async def test_a_mark_that_never_comes_back_does_not_hold_a_handler_for_ever(phone, monkeypatch, caplog):
+    monkeypatch.setattr(streams, "MARK_PATIENCE", 0.01)
+    assert await done(begin(phone.stream.play(b"\x20" * 160))) == "played"
+    assert any(message.startswith("mark_lost") for message in caplog.messages)
+    assert phone.return_mark("callstream:0")
+
+
+async def test_two_plays_one_behind_the_other_each_have_a_mark_of_their_own(phone):
+    first, second = begin(phone.stream.play(SECOND)), begin(phone.stream.play(SECOND))
+    await phone.play_out()
+    assert await done(first) == "played"
+    assert not second.done()
+    await phone.play_out()
+    assert await done(second) == "played"
+
+
+# --- clear ------------------------------------------------------------------------------------------------------------
+
+
+async def test_clear_cuts_what_is_playing(phone):
+    playing = begin(phone.stream.play(SECOND))
+    mark = await phone.heard("mark")
+    await phone.stream.clear()
+    assert await done(playing) == "cleared"
+    assert phone.sent[-1] == {"event": "clear", "streamSid": STREAM}
+    assert phone.return_mark(mark["mark"]["name"])
+    (gap,) = phone.rows(GapRow)
+    assert (gap.track, gap.reason) == ("outbound", "cleared")
+    assert 0 < gap.length <= 8000
+
+
+async def test_clear_with_nothing_playing_is_sent_and_changes_nothing(phone):
+    await phone.stream.clear()
+    assert [message["event"] for message in phone.sent] == ["clear"]
+    assert phone.rows(GapRow | EventRow) == []
+
+
+async def test_clear_then_new_audio_then_a_new_mark(phone):
+    first = begin(phone.stream.play(SECOND))
+    old = (await phone.heard("mark"))["mark"]["name"]
+    await phone.stream.clear()
+    second = begin(phone.stream.play(SECOND))
+    new = (await phone.heard("mark"))["mark"]["name"]
+    assert await done(first) == "cleared"
+    phone.return_mark(old)
+    assert not second.done()
+    phone.return_mark(new)
+    assert await done(second) == "played"
+
+
+async def test_a_mark_pending_at_the_clear_is_cleared_and_a_later_one_of_its_name_is_played(phone):
+    await phone.stream.play(SECOND, wait=False)
+    await phone.stream.mark("part")
+    await phone.stream.clear()
+    await phone.stream.mark("part")
+    phone.return_mark("part")
+    phone.return_mark("part")
+    phone.hang_up()
+    assert [(e.name, e.outcome) async for e in phone.stream] == [("part", "cleared"), ("part", "played")]
+
+
+async def test_a_cleared_play_that_is_still_sending_stops(phone, monkeypatch):
+    monkeypatch.setattr(streams, "LOOK_AHEAD", 16_000)
+    playing = begin(phone.stream.play(SECOND * 30))
+    await phone.heard("media")
+    await phone.heard("media")
+    await phone.stream.clear()
+    assert await done(playing) == "cleared"
+    assert [message["event"] for message in phone.sent] == ["media", "media", "clear"]
+
+
+# --- marks ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_mark_comes_back_as_an_event(phone):
+    await phone.stream.mark("greeting")
+    assert phone.sent == [{"event": "mark", "streamSid": STREAM, "mark": {"name": "greeting"}}]
+    phone.return_mark("greeting")
+    phone.hang_up()
+    assert [(event.name, event.outcome) async for event in phone.stream] == [("greeting", "played")]
+
+
+async def test_marks_of_one_name_come_back_one_by_one(phone):
+    for _ in range(3):
+        await phone.stream.mark("part")
+    assert [phone.return_mark("part") for _ in range(4)] == [True, True, True, False]
+    rows = phone.rows(MarkRow)
+    assert [(row.index, row.outcome) for row in rows if row.returned_at] == [
+        (0, "played"),
+        (1, "played"),
+        (2, "played"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["never", "", "callstream:0", "x" * 60_000])
+async def test_a_mark_that_was_never_sent_changes_nothing(phone, name):
+    assert not phone.return_mark(name)
+    phone.hang_up()
+    assert [event async for event in phone.stream] == []
+    assert phone.rows(MarkRow) == []
+
+
+async def test_the_marks_of_play_are_no_events(phone):
+    playing = begin(phone.stream.play(SECOND))
+    await phone.play_out()
+    await done(playing)
+    phone.hang_up()
+    assert [event async for event in phone.stream] == []
+
+
+# --- barge-in ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_cuts_what_may_be_interrupted(phone):
+    playing = begin(phone.stream.play(SECOND, barge_in=True))
+    await phone.heard("mark")
+    phone.press("5")
+    assert await done(playing) == "cleared"
+    assert phone.sent[-1]["event"] == "clear"
+    assert [row.kind for row in phone.rows(EventRow)] == ["barge-in", "cleared"]
+
+
+async def test_speech_cuts_what_may_be_interrupted(phone):
+    playing = begin(phone.stream.play(SECOND, barge_in=True))
+    await phone.heard("mark")
+    phone.say(LOUD, times=streams.SPEECH_FRAMES)
+    assert await done(playing) == "cleared"
+
+
+@pytest.mark.parametrize("noise", [[QUIET] * 50, [LOUD] * 4 + [QUIET] + [LOUD] * 4, [b""] * 10])
+async def test_less_than_100_ms_of_speech_cuts_nothing(phone, noise):
+    playing = begin(phone.stream.play(SECOND, barge_in=True))
+    mark = await phone.heard("mark")
+    for frame in noise:
+        phone.say(frame)
+    phone.return_mark(mark["mark"]["name"])
+    assert await done(playing) == "played"
+    assert phone.rows(EventRow) == []
+
+
+async def test_the_other_persons_speech_is_no_barge_in(phone):
+    playing = begin(phone.stream.play(SECOND, barge_in=True))
+    mark = await phone.heard("mark")
+    phone.say(LOUD, times=20, track="outbound")
+    phone.return_mark(mark["mark"]["name"])
+    assert await done(playing) == "played"
+    assert phone.rows(EventRow) == []
+
+
+async def test_what_may_not_be_interrupted_is_not(phone):
+    playing = begin(phone.stream.play(SECOND))
+    mark = await phone.heard("mark")
+    phone.press("5")
+    phone.say(LOUD, times=20)
+    phone.return_mark(mark["mark"]["name"])
+    assert await done(playing) == "played"
+    assert phone.rows(EventRow) == []
+
+
+async def test_a_key_cuts_also_what_is_not_sent_yet(phone):
+    playing = begin(phone.stream.play(SECOND * 30, barge_in=True))
+    for _ in range(10):
+        await phone.heard("media")
+    phone.press("5")
+    assert await done(playing) == "cleared"
+    assert len(audio(phone)) == 10
+    assert phone.sent[-1]["event"] == "clear"
+
+
+async def test_what_the_caller_says_behind_the_end_interrupts_nothing(phone):
+    playing = begin(phone.stream.play(SECOND, barge_in=True))
+    await phone.play_out()
+    await done(playing)
+    phone.press("5")
+    phone.say(LOUD, times=20)
+    assert [row.kind for row in phone.rows(EventRow)] == []
+
+
+async def test_a_play_that_was_given_up_is_not_interrupted_later(phone):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await phone.stream.play(SECOND, barge_in=True)
+    phone.press("5")
+    assert [row.kind for row in phone.rows(EventRow)] == []
+
+
+async def test_only_a_play_that_waits_can_be_interrupted(phone):
+    with pytest.raises(ValueError, match="barge_in"):
+        await phone.stream.play(SECOND, barge_in=True, wait=False)
+    assert phone.sent == []
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+async def test_digits_end_with_their_count(phone):
+    typed = begin(phone.stream.digits(3))
+    phone.press("1234")
+    assert await done(typed) == "123"
+    assert await phone.stream.digits(1, timeout=0) == "4"
+
+
+async def test_digits_end_with_the_terminator_which_is_none_of_them(phone):
+    typed = begin(phone.stream.digits())
+    phone.press("12#3")
+    assert await done(typed) == "12"
+
+
+async def test_another_terminator_makes_the_hash_a_digit(phone):
+    phone.press("1#2*")
+    assert await done(begin(phone.stream.digits(terminator="*"))) == "1#2"
+
+
+async def test_digits_end_when_no_more_come(phone):
+    phone.press("12")
+    assert await done(begin(phone.stream.digits(4, timeout=0.01))) == "12"
+    assert await done(begin(phone.stream.digits(4, timeout=0.01))) == ""
+
+
+async def test_what_was_typed_ahead_counts(phone):
+    phone.press("12")
+    assert await done(begin(phone.stream.digits(2))) == "12"
+
+
+async def test_audio_between_keys_is_no_digit_and_is_not_lost(phone):
+    typed = begin(phone.stream.digits(2))
+    phone.press("1")
+    phone.say(LOUD)
+    phone.press("2")
+    assert await done(typed) == "12"
+    phone.hang_up()
+    assert [event.payload async for event in phone.stream.media()] == [LOUD]
+
+
+async def test_digits_end_with_the_stream(phone):
+    typed = begin(phone.stream.digits(4))
+    phone.press("12")
+    phone.hang_up()
+    assert await done(typed) == "12"
+
+
+async def test_sensitive_digits_are_stored_masked_and_never_logged(phone, caplog):
+    caplog.set_level(logging.DEBUG)
+    typed = begin(phone.stream.digits(4, sensitive=True))
+    await asyncio.sleep(0)
+    phone.press("9753")
+    assert await done(typed) == "9753"
+    phone.press("8")
+    assert [row.digit for row in phone.rows(DtmfRow)] == ["•", "•", "•", "•", "8"]
+    assert "9753" not in caplog.text
+
+
+async def test_all_digits_are_masked_where_the_settings_say_so(settings):
+    settings.MASK_DTMF = True
+    phone = Phone()
+    phone.press("12")
+    assert await phone.stream.digits(2, timeout=0) == "12"
+    assert [row.digit for row in phone.rows(DtmfRow)] == ["•", "•"]
+
+
+async def test_one_task_may_take_keys_while_another_takes_audio(phone):
+    async def listen():
+        return [media.payload async for media in phone.stream.media() if media.payload == LOUD]
+
+    typed, listening = begin(phone.stream.digits(1, timeout=60)), begin(listen())
+    await asyncio.sleep(0)
+    phone.say(LOUD)
+    await asyncio.sleep(0)
+    assert not typed.done()
+    phone.hang_up()
+    assert await done(listening) == [LOUD]
+    assert await done(typed) == ""
+
+
+# --- iteration --------------------------------------------------------------------------------------------------------
+
+
+async def test_events_come_in_the_order_of_their_arrival(phone):
+    await phone.stream.mark("m")
+    phone.say(LOUD)
+    phone.press("1")
+    phone.return_mark("m")
+    phone.say(QUIET)
+    phone.hang_up()
+    kinds = [type(event).__name__ async for event in phone.stream]
+    assert kinds == ["MediaBody", "DtmfBody", "Mark", "MediaBody"]
+
+
+async def test_iteration_waits_for_what_comes(phone):
+    async def first():
+        async for event in phone.stream:
+            return event
+
+    waiting = begin(first())
+    await asyncio.sleep(0)
+    phone.press("7")
+    assert (await done(waiting)).digit == "7"
+
+
+async def test_iteration_ends_with_the_stream(phone):
+    async def everything():
+        return [event async for event in phone.stream]
+
+    waiting = begin(everything())
+    await asyncio.sleep(0)
+    phone.hang_up()
+    assert await done(waiting) == []
+
+
+async def test_audio_that_nobody_takes_is_kept_for_two_seconds_and_is_no_overrun(phone):
+    phone.press("1")
+    phone.say(QUIET, times=50)
+    phone.say(LOUD, times=100)
+    assert phone.stream.overruns == 0
+    phone.hang_up()
+    events = [event async for event in phone.stream]
+    assert events[0].digit == "1"
+    assert [event.payload for event in events[1:]] == [LOUD] * 100
+
+
+async def test_audio_that_a_handler_is_too_slow_for_is_counted(phone):
+    iterator = aiter(phone.stream)
+    phone.say(LOUD)
+    await anext(iterator)
+    phone.say(LOUD, times=103)
+    assert phone.stream.overruns == 3
+    await iterator.aclose()
+    phone.say(LOUD, times=5)
+    assert phone.stream.overruns == 3
+
+
+async def test_keys_are_never_dropped(phone):
+    for _ in range(10):
+        phone.press("1")
+        phone.say(QUIET, times=100)
+    assert await phone.stream.digits(10, timeout=0) == "1" * 10
+
+
+async def test_what_has_arrived_can_be_passed_over(phone):
+    phone.press("1")
+    phone.say(LOUD, times=100)
+    phone.stream.skip()
+    phone.say(QUIET, times=100)
+    phone.hang_up()
+    assert [event.payload async for event in phone.stream] == [QUIET] * 100
+
+
+# --- recording --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_recording_is_paused_and_resumed_once(phone):
+    for _ in range(2):
+        phone.stream.pause_recording()
+    assert phone.stream.recording_paused
+    for _ in range(2):
+        phone.stream.resume_recording()
+    assert not phone.stream.recording_paused
+    assert [row.kind for row in phone.rows(EventRow)] == ["recording-paused", "recording-resumed"]
+
+
+async def test_while_it_is_paused_neither_side_is_kept(phone):
+    phone.tape.media("inbound", 100, LOUD, 0)
+    phone.stream.pause_recording()
+    phone.tape.media("inbound", 120, LOUD, 160)
+    phone.stream.resume_recording()
+    phone.tape.media("inbound", 140, LOUD, 320)
+    rows = phone.tape.cut_all()
+    chunks = [(row.start, row.payload) for row in rows if type(row).__name__ == "ChunkRow"]
+    assert chunks == [(0, LOUD), (320, LOUD)]
+    assert [(g.track, g.start, g.length, g.reason) for g in rows if isinstance(g, GapRow)] == [
+        ("inbound", 160, 160, "paused")
+    ]
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+async def test_hanging_up_waits_until_everything_was_heard(phone):
+    await phone.stream.play(SECOND, wait=False)
+    hanging_up = begin(phone.stream.hang_up())
+    mark = await phone.heard("mark")
+    assert not phone.stream.ended
+    phone.return_mark(mark["mark"]["name"])
+    await done(hanging_up)
+    assert phone.stream.ended
+
+
+async def test_hanging_up_with_nothing_to_hear_is_at_once(phone):
+    await done(begin(phone.stream.hang_up()))
+    assert phone.stream.ended
+    assert phone.sent == []
+
+
+@pytest.mark.parametrize("how", ["play", "clear", "mark"])
+async def test_nothing_can_be_sent_behind_the_end(phone, how):
+    phone.hang_up()
+    actions = {
+        "play": lambda: phone.stream.play(SECOND),
+        "clear": phone.stream.clear,
+        "mark": lambda: phone.stream.mark("m"),
+    }
+    with pytest.raises(StreamEnded):
+        await actions[how]()
+    assert phone.sent == []
+
+
+async def test_who_waits_for_something_to_be_heard_learns_that_it_never_will_be(phone):
+    playing = begin(phone.stream.play(SECOND))
+    await phone.heard("mark")
+    phone.hang_up()
+    assert await done(playing) == "cleared"
+
+
+async def test_hanging_up_twice_or_behind_the_caller_is_no_error(phone):
+    phone.hang_up()
+    await done(begin(phone.stream.hang_up()))
+    await done(begin(phone.stream.hang_up()))
+
+
+async def test_a_play_that_fills_the_buffer_ends_with_the_stream(phone):
+    playing = begin(phone.stream.play(SECOND * 60))
+    for _ in range(10):
+        await phone.heard("media")
+    phone.hang_up()
+    assert await done(playing) == "cleared"
+    assert len(audio(phone)) == 10
+
+
+@pytest.mark.parametrize("wait", [True, False])
+async def test_a_play_that_the_caller_hangs_up_on_is_cleared(phone, wait):
+    phone.is_impatient = True
+    assert await done(begin(phone.stream.play(SECOND * 3, wait=wait))) == "cleared"
+    assert len(phone.sent) == 1
+
+
+# --- a <Start> stream -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["play", "clear", "mark"])
+async def test_nothing_is_sent_on_a_start_stream(listener, how):
+    stream = listener.stream
+    actions = {"play": lambda: stream.play(SECOND), "clear": stream.clear, "mark": lambda: stream.mark("m")}
+    with pytest.raises(StateError, match="<Start>"):
+        await actions[how]()
+    await stream.hang_up()
+    assert listener.sent == []
+    assert listener.rows(MarkRow | GapRow) == []
+
+
+async def test_a_start_stream_hears_both_people(listener):
+    listener.say(LOUD)
+    listener.say(QUIET, track="outbound")
+    listener.hang_up()
+    assert [event.track async for event in listener.stream.media()] == ["inbound", "outbound"]

@@ -1,0 +1,384 @@
+"""A stream on its socket, from `start` to the last row, with Twilio's own JSON."""
+
+import logging
+
+import pytest
+
+from calls import consumers
+from calls.models import AudioChunk, Call, Dtmf, Gap, Stream
+from calls.security import StreamToken
+from calls.switchboard import switchboard
+from tests.factories import make_call, make_stream
+from tests.line import CONNECTED, DTMF, MEDIA, START, Line, database_busy, payload, stored, until
+
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True, databases=["default", "recorder"]),
+    pytest.mark.usefixtures("process"),
+]
+
+LOUD = b"\x20" * 160
+
+
+async def listens(stream):
+    """A handler that takes everything and says nothing."""
+    async for _ in stream:
+        pass
+
+
+async def leaves(stream):
+    """A handler that is done at once."""
+
+
+@pytest.fixture(autouse=True)
+def handlers(settings):
+    settings.STREAM_HANDLERS = {"listens": "tests.test_socket.listens", "leaves": "tests.test_socket.leaves"}
+
+
+def the_stream():
+    return Stream.objects.select_related("call").get()
+
+
+def said():
+    """What is stored of the caller, holes and all."""
+    audio = b""
+    for start, chunk in AudioChunk.objects.filter(track="inbound").order_by("start").values_list("start", "payload"):
+        audio = audio.ljust(start, b"\xff") + bytes(chunk)
+    return audio
+
+
+# --- what Twilio sends ------------------------------------------------------------------------------------------------
+
+
+async def test_an_echo_is_what_the_caller_said():
+    async with Line("echo") as line:
+        line.say(LOUD)
+        message = await line.heard()
+    assert payload(message) == LOUD
+
+
+async def test_what_we_send_has_the_fields_that_twilio_wants_and_no_others():
+    async with Line("echo") as line:
+        line.say(b"\x20" * 3)
+        message = await line.heard()
+    media = {"payload": message["media"]["payload"]}
+    assert message == {"event": "media", "streamSid": line.stream_sid, "media": media}
+    assert payload(message) == b"\x20" * 3 + b"\xff" * 157
+
+
+async def test_a_stream_leaves_its_call_its_row_and_its_audio():
+    async with Line("listens", from_number="+14155550100", to_number="client:anna") as line:
+        line.say(LOUD)
+    stream = await stored(the_stream)
+    assert (stream.sid, stream.end_reason, stream.frames_received) == (line.stream_sid, "stop", 1)
+    assert (stream.call.sid, stream.call.status, stream.call.handler) == (line.call_sid, "in-progress", "listens")
+    assert (stream.call.from_number, stream.call.to_number) == ("+14155550100", "client:anna")
+    assert await stored(said) == LOUD
+
+
+async def test_start_may_come_without_connected_and_in_any_order_of_keys():
+    line = Line("echo")
+    await line.dial()
+    line.send(
+        f'{{"streamSid":"{line.stream_sid}","start":{{"customParameters":{{"token":"{line.token}"}},"new":[1],'
+        f'"callSid":"{line.call_sid}"}},"event":"start","sequenceNumber":1}}'
+    )
+    await line.sync()
+    line.stop()
+    await line.gone()
+
+
+async def test_the_token_is_not_among_the_stored_parameters():
+    async with Line("listens", more=',"lang":"de"'):
+        pass
+    assert (await stored(the_stream)).custom_parameters == {"lang": "de"}
+
+
+async def test_keys_are_stored_in_their_order():
+    async with Line("listens") as line:
+        line.press("42#")
+    assert await stored(lambda: [row.digit for row in Dtmf.objects.all()]) == ["4", "2", "#"]
+
+
+async def test_an_event_that_does_not_exist_ends_nothing():
+    async with Line("echo") as line:
+        for event in ("close", "closed", "error", "tempo"):
+            line.send(f'{{"event":"{event}","streamSid":"{line.stream_sid}","sequenceNumber":"2"}}')
+        await line.sync()
+    assert (await stored(the_stream)).frames_rejected == 0
+
+
+async def test_a_message_that_never_came_is_counted_and_its_audio_is_a_hole():
+    async with Line("listens") as line:
+        line.say(LOUD)
+        line.number += 1
+        line.say(LOUD, timestamp=line.timestamp + 20)
+    stream = await stored(the_stream)
+    assert (stream.sequence_gaps, stream.frames_missing, stream.timestamp_jumps) == (1, 1, 1)
+    assert await stored(said) == LOUD + b"\xff" * 160 + LOUD
+    assert await stored(lambda: [(g.start, g.length, g.reason) for g in Gap.objects.all()]) == [(160, 160, "sequence")]
+
+
+# --- what breaks the protocol -----------------------------------------------------------------------------------------
+
+
+def big(line):
+    return f'{{"event":"media","streamSid":"{line.stream_sid}","media":{{"payload":"{"A" * 65536}","timestamp":"9"}}}}'
+
+
+ILLEGAL = {
+    "not JSON": lambda line: "{",
+    "empty": lambda line: "",
+    "a list": lambda line: "[1]",
+    "null": lambda line: "null",
+    "deep": lambda line: "[" * 60_000,
+    "deep objects": lambda line: '{"a":' * 12_000,
+    "NaN": lambda line: '{"event":"media","media":NaN}',
+    "a lone surrogate": lambda line: "\ud800",
+    "over 64 KiB": big,
+    "another stream": lambda line: line.fill(MEDIA, stream="MZ" + "f" * 32),
+    "no stream": lambda line: '{"event":"media","media":{"timestamp":"1","payload":"AAAA"}}',
+    "bad base64": lambda line: line.fill(MEDIA, payload="!!!!AAAA"),
+    "a timestamp of words": lambda line: line.fill(MEDIA, timestamp="soon"),
+    "Arabic digits": lambda line: line.fill(MEDIA, timestamp="١٢"),
+    "an underscore": lambda line: line.fill(MEDIA, timestamp="1_000"),
+    "a wild timestamp": lambda line: line.fill(MEDIA, timestamp="9007199254740992"),
+    "another track": lambda line: line.fill(MEDIA, track="sideways"),
+    "our own track": lambda line: line.fill(MEDIA, track="outbound"),
+    "a mark without a name": lambda line: f'{{"event":"mark","streamSid":"{line.stream_sid}","mark":{{}}}}',
+    "a key that is none": lambda line: line.fill(DTMF, digit="55"),
+    "a second start": lambda line: START % line.opening,
+    "a second connected": lambda line: CONNECTED,
+}
+
+
+async def test_each_illegal_message_is_counted_and_the_stream_goes_on(caplog):
+    async with Line("echo") as line:
+        for count, (name, illegal) in enumerate(ILLEGAL.items(), start=1):
+            line.send(illegal(line))
+            await line.sync()
+            assert switchboard.live[line.stream_sid].protocol.frames_rejected == count, name
+    assert (await stored(the_stream)).frames_rejected == len(ILLEGAL)
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_binary_frame_is_counted_and_the_stream_goes_on(caplog):
+    async with Line("echo") as line:
+        line.send_bytes(b"\x00\x01")
+        line.send_bytes(b"")
+        await line.sync()
+    assert (await stored(the_stream)).frames_rejected == 2
+    assert len([line for line in caplog.messages if line.startswith("frame_rejected binary")]) == 1
+
+
+async def test_a_binary_frame_before_start_is_counted_too():
+    line = Line("echo")
+    await line.dial()
+    line.send_bytes(b"\x00\x01")
+    line.start()
+    await line.sync()
+    line.stop()
+    await line.gone()
+    assert (await stored(the_stream)).frames_rejected == 1
+
+
+async def test_audio_before_start_is_counted_and_not_recorded():
+    line = Line("listens")
+    await line.dial()
+    line.send(line.fill(MEDIA))
+    line.start()
+    line.say(LOUD)
+    line.stop()
+    await line.gone()
+    assert (await stored(the_stream)).frames_rejected == 1
+    assert await stored(said) == LOUD
+
+
+async def test_what_comes_behind_stop_is_counted_and_not_recorded():
+    async with Line("listens") as line:
+        line.say(LOUD)
+        line.stop()
+        line.say(LOUD)
+        line.stop()
+        await line.gone()
+    assert (await stored(the_stream)).frames_rejected == 2
+    assert await stored(said) == LOUD
+
+
+async def test_one_line_is_logged_for_each_kind_of_illegal_message(caplog):
+    async with Line("echo") as line:
+        for _ in range(50):
+            line.send("{")
+            line.send_bytes(b"\x00")
+            line.send(CONNECTED)
+        await line.sync()
+    kinds = sorted(message.split()[1] for message in caplog.messages if message.startswith("frame_rejected"))
+    assert kinds == ["binary:", "json:", "order:"]
+
+
+async def test_unknown_events_and_marks_are_logged_once(caplog):
+    caplog.set_level(logging.INFO)
+    async with Line("echo") as line:
+        for _ in range(50):
+            line.send(f'{{"event":"tempo","streamSid":"{line.stream_sid}"}}')
+            line.return_mark("never sent")
+        await line.sync()
+    said = [message.split()[0] for message in caplog.messages]
+    assert (said.count("unknown_event"), said.count("mark_unknown")) == (1, 1)
+    assert (await stored(the_stream)).frames_rejected == 0
+
+
+async def test_no_key_token_signature_or_audio_is_logged(caplog):
+    caplog.set_level(logging.DEBUG)
+    async with Line("echo") as line:
+        line.press("97531")
+        line.send(line.fill(DTMF, digit="97531"))
+        line.send(START % line.opening)
+        line.send(line.fill(MEDIA, timestamp="soon"))
+        await line.sync()
+    for secret in ("97531", line.token, line.token[:20], line.headers["x-twilio-signature"], "VVVVVVVV"):
+        assert secret not in caplog.text
+
+
+# --- who has which stream ---------------------------------------------------------------------------------------------
+
+
+async def refusal(line):
+    await line.dial()
+    line.start()
+    answer = await line.answer()
+    await line.gone()
+    return answer.get("code"), answer.get("reason")
+
+
+async def test_a_token_is_good_for_one_socket():
+    async with Line("echo") as line:
+        await line.sync()
+        again = Line(call_sid=line.call_sid, token=line.token)
+        assert await refusal(again) == (4403, "the token was used before")
+        await line.sync()
+    assert await refusal(Line(call_sid=line.call_sid, token=line.token)) == (4403, "the token was used before")
+    assert (await stored(the_stream)).sid == line.stream_sid
+
+
+async def test_a_second_socket_for_a_stream_that_is_here_is_refused():
+    async with Line("echo") as line:
+        await line.sync()
+        assert await refusal(Line(call_sid=line.call_sid, stream_sid=line.stream_sid)) == (
+            4409,
+            "this stream is already here",
+        )
+        await line.sync()
+    assert (await stored(the_stream)).end_reason == "stop"
+
+
+async def test_a_call_may_have_a_second_stream():
+    async with Line("echo") as line, Line("echo", call_sid=line.call_sid) as second:
+        await second.sync()
+        await line.sync()
+    assert await stored(lambda: Call.objects.get().streams.count()) == 2
+
+
+async def test_a_token_that_another_process_has_used_closes_the_socket_and_leaves_nothing():
+    line = Line("listens")
+    nonce = StreamToken.read(line.token).nonce
+    await stored(lambda: make_stream(make_call(sid=line.call_sid), nonce=nonce, lease_owner="another process"))
+    await line.dial()
+    line.start()
+    line.say(LOUD)
+    assert (await line.answer())["code"] == 4403
+    await line.gone()
+    assert await stored(lambda: (Stream.objects.count(), AudioChunk.objects.count())) == (1, 0)
+
+
+async def test_a_place_is_free_again_when_its_stream_has_ended(settings):
+    settings.MAX_STREAMS = 1
+    async with Line("echo") as line:
+        await line.sync()
+        assert (await Line("echo").dial())["code"] == 4403
+    async with Line("echo") as line:
+        await line.sync()
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [1005, 1006])
+async def test_a_socket_that_closes_without_stop_ends_its_stream(code):
+    async with Line("listens") as line:
+        line.say(LOUD)
+        line.drop(code)
+    stream = await stored(the_stream)
+    assert (stream.end_reason, stream.close_code) == ("disconnect", code)
+    assert await stored(said) == LOUD
+
+
+async def test_a_stop_closes_the_socket_and_is_not_the_end_of_the_call():
+    async with Line("listens") as line:
+        pass
+    assert line.closed["code"] == 1000
+    assert (await stored(lambda: Call.objects.get())).ended_at is None
+
+
+async def test_that_a_handler_finished_is_stored_before_the_socket_closes():
+    line, seen = Line("leaves"), []
+
+    async def look():
+        seen.append((await stored(the_stream)).handler_finished_at)
+
+    line.at_close = look
+    async with line:
+        await line.gone()
+    assert seen != [None]
+    assert (await stored(the_stream)).end_reason == "handler"
+
+
+async def test_a_finished_conversation_is_remembered_until_its_call_has_another_stream():
+    async with Line("leaves") as line:
+        await line.gone()
+    assert switchboard.finished == {line.call_sid: "finished"}
+    async with Line("echo", call_sid=line.call_sid) as second:
+        await second.sync()
+        assert switchboard.finished == {}
+
+
+async def test_a_peer_that_does_not_read_costs_no_frame_and_no_time(monkeypatch):
+    monkeypatch.setattr(consumers, "HANDLER_GRACE", 0.05)
+    monkeypatch.setattr(consumers, "CLOSE_PATIENCE", 0.05)
+    async with Line("echo") as line:
+        line.is_stuck = True
+        for _ in range(300):
+            line.say(LOUD)
+    stream = await stored(the_stream)
+    assert (stream.frames_received, stream.end_reason) == (300, "stop")
+    assert await stored(said) == LOUD * 300
+
+
+async def test_a_flood_on_one_socket_lets_the_others_have_their_turn():
+    async with Line("listens") as flood, Line("echo") as line:
+        for _ in range(5000):
+            flood.send("{")
+        await line.sync()
+        assert not flood._to_app.empty()
+        flood.stop()
+        await flood.gone()
+
+
+async def test_a_stream_that_waits_for_its_last_commit_holds_up_no_other(settings, monkeypatch):
+    settings.RECORDER_FLUSH_SECONDS = 0.02
+    monkeypatch.setattr(consumers, "COMMIT_PATIENCE", 0.3)
+    async with Line("listens") as ending, Line("listens") as line:
+        await until(lambda: Stream.objects.count() == 2)
+        with database_busy():
+            ending.stop()
+            await ending.gone()
+        line.say(LOUD)
+        assert await until(said) == LOUD
+
+
+async def test_the_database_may_be_away_while_a_stream_runs():
+    async with Line("echo") as line:
+        with database_busy():
+            line.say(LOUD)
+            assert payload(await line.heard()) == LOUD
+    assert await stored(said) == LOUD
