@@ -1,0 +1,170 @@
+"""System checks: what is configured wrongly is said at start, with a hint.
+
+Errors are for what cannot work or is unsafe; the rest warns.
+"""
+
+import re
+from asyncio import iscoroutinefunction
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+from xml.etree import ElementTree
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from calls import handlers
+
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine only."""
+    return urlsplit(url).hostname in LOOPBACK
+
+
+def is_origin(url: str) -> bool:
+    """Whether a URL is a scheme, a host and perhaps a port, and nothing else."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and url.lower() == _origin(parts)
+    except ValueError:  # a port that is none
+        return False
+
+
+def _origin(parts: SplitResult) -> str:
+    port = "" if parts.port is None else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+def check_public_url() -> Iterator[CheckMessage]:
+    if not is_origin(settings.PUBLIC_URL):
+        yield Error(
+            f"PUBLIC_URL is {settings.PUBLIC_URL!r}, which is not an origin.",
+            hint="Set it to what Twilio sees, like https://voice.example.org, without a path.",
+            id="calls.E001",
+        )
+    elif settings.PUBLIC_URL.startswith("http:") and not is_loopback(settings.PUBLIC_URL):
+        yield Error(
+            "PUBLIC_URL is http on a public host; Twilio streams to wss only.",
+            hint="Put the server behind TLS and use https://… here; http is for loopback.",
+            id="calls.E002",
+        )
+
+
+def check_tokens() -> Iterator[CheckMessage]:
+    if not settings.TWILIO_AUTH_TOKENS:
+        yield Error(
+            "TWILIO_AUTH_TOKEN is not set: no request could be known to be Twilio's.",
+            hint="Copy it from the Twilio Console. During a rotation it may be a comma-separated list.",
+            id="calls.E003",
+        )
+    if not re.fullmatch("AC[0-9a-fA-F]{32}", settings.TWILIO_ACCOUNT_SID):
+        yield Warning(
+            "TWILIO_ACCOUNT_SID is not set, or is not AC and 32 hexadecimal digits.",
+            hint="Copy it from the Twilio Console; REST requests need it.",
+            id="calls.W001",
+        )
+
+
+def check_handlers() -> Iterator[CheckMessage]:
+    for name in dict.fromkeys([*handlers.names(), settings.DEFAULT_STREAM_HANDLER]):
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name):
+            yield Error(f"{name!r} cannot be a handler's name.", hint="Use 1-40 of a-z 0-9 _ . -", id="calls.E004")
+        try:
+            found = handlers.find(name)
+        except Exception as error:  # whatever a module raises while it is imported
+            yield Error(
+                f"STREAM_HANDLERS: {name!r} cannot be imported: {type(error).__name__}: {error}",
+                hint="Write name=package.module.coroutine, several separated by commas.",
+                id="calls.E005",
+            )
+            continue
+        if found is None:
+            yield Error(
+                f"DEFAULT_STREAM_HANDLER names {name!r}, which is no handler.",
+                hint=f"Known are: {', '.join(handlers.names())}.",
+                id="calls.E006",
+            )
+        elif not iscoroutinefunction(found):
+            yield Error(f"STREAM_HANDLERS: {name!r} is no coroutine.", hint="Write `async def`.", id="calls.E007")
+
+
+def check_numbers() -> Iterator[CheckMessage]:
+    limits: list[tuple[str, Callable[[Any], bool], str]] = [
+        ("RECORDER_FLUSH_SECONDS", lambda value: 0.02 <= value <= 5, "0.02 to 5 seconds"),
+        ("RECORDER_MAX_BUFFER_MB", lambda value: value >= 1, "at least 1"),
+        ("SPOOL_MAX_MB", lambda value: value >= 1, "at least 1"),
+        ("MAX_STREAMS", lambda value: value >= 1, "at least 1"),
+        ("DRAIN_SECONDS", lambda value: value >= 0, "0 or more seconds"),
+        ("RECORDING_RETENTION_DAYS", lambda value: value is None or value >= 1, "at least 1, or empty"),
+    ]
+    for name, holds, wanted in limits:
+        value = getattr(settings, name)
+        if not holds(value):
+            yield Error(f"{name} is {value}.", hint=f"It has to be {wanted}.", id="calls.E008")
+    if settings.RECORDER_FLUSH_SECONDS > 0.3:
+        yield Warning(
+            f"RECORDER_FLUSH_SECONDS is {settings.RECORDER_FLUSH_SECONDS}: a crash may lose more than 0.5 s.",
+            hint="The default, 0.2, keeps the promise.",
+            id="calls.W002",
+        )
+
+
+def check_twiml() -> Iterator[CheckMessage]:
+    document = settings.FAILED_HANDLER_TWIML
+    try:
+        is_response = not document or ElementTree.fromstring(document.encode()).tag == "Response"
+    except (ElementTree.ParseError, ValueError):
+        is_response = False
+    if not is_response:
+        yield Error(
+            "FAILED_HANDLER_TWIML is not a TwiML document.",
+            hint="It begins with <Response>; leave it empty for an apology.",
+            id="calls.E010",
+        )
+
+
+def check_spool() -> Iterator[CheckMessage]:
+    try:
+        settings.SPOOL_DIR.mkdir(parents=True, exist_ok=True)
+        probe = settings.SPOOL_DIR / ".probe"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        yield Error(
+            f"SPOOL_DIR cannot be written: {error}",
+            hint="Audio waits there while the database is away. Name a folder on a local disk.",
+            id="calls.E009",
+        )
+
+
+def check_scale() -> Iterator[CheckMessage]:
+    if "sqlite3" in settings.DATABASES["default"]["ENGINE"] and settings.PUBLIC_URL.startswith("https"):
+        yield Warning(
+            "The database is SQLite: one machine, one writer at a time.",
+            hint="Fine for a few dozen calls at once; set DATABASE_URL to PostgreSQL for more.",
+            id="calls.W003",
+        )
+    if settings.PUBLIC_URL.startswith("https") and not settings.REDIS_URL:
+        yield Warning(
+            "The channel layer is in memory: live pages see only the calls of their own process.",
+            hint="Set REDIS_URL if there is more than one process.",
+            id="calls.W004",
+        )
+    if settings.RECORDING_RETENTION_DAYS is None and settings.PUBLIC_URL.startswith("https"):
+        yield Warning(
+            "RECORDING_RETENTION_DAYS is not set: recordings are kept for ever.",
+            hint="Set it, and run `manage.py prune_calls` daily.",
+            id="calls.W005",
+        )
+    if "*" in settings.ALLOWED_HOSTS:
+        yield Warning("ALLOWED_HOSTS has a *.", hint="Name the hosts.", id="calls.W006")
+
+
+@register
+def check_settings(**kwargs: object) -> list[CheckMessage]:
+    checks = (check_public_url, check_tokens, check_handlers, check_numbers, check_twiml, check_spool, check_scale)
+    return [message for check in checks for message in check()]

@@ -1,0 +1,14 @@
+"""The paths that Twilio requests: exact, without a trailing slash, never redirected."""
+
+from django.urls import path
+
+from calls import views
+
+
+urlpatterns = [
+    path("incoming", views.incoming),
+    path("incoming/<str:handler>", views.incoming),
+    path("call-status", views.call_status),
+    path("stream-status", views.stream_status),
+    path("stream-ended", views.stream_ended),
+]

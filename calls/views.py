@@ -1,0 +1,350 @@
+"""What Twilio requests over HTTP. Nothing unsigned is answered: no TwiML, no row, no query.
+
+Every view works while the database is away: what it has to store goes there if it answers within 2 s, and is written
+behind by the recorder if not. The same rows are never stored twice.
+"""
+
+import asyncio
+import datetime as dt
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseForbidden
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from calls import handlers, twiml
+from calls.live import hints
+from calls.models import Call, Stream
+from calls.protocol import is_call_sid
+from calls.recorder import recorder
+from calls.rows import AnyRow, CallRow, EventRow, Writer
+from calls.security import CallRef, StreamToken, is_signed_webhook
+from calls.switchboard import switchboard
+
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Seconds that a request waits for the database. Twilio gives us 15 in all.
+DATABASE_PATIENCE = 2.0
+# How often in a row a broken stream is connected again, and below how many seconds a stream counts as broken at once.
+RECONNECTS = 5
+SHORT_STREAM = 10
+# Never stored: long opaque tokens, and what has a column of its own.
+SECRET_PARAMETERS = {"CallToken", "StirPassportToken", "ref"}
+COLUMNS = {
+    "AccountSid": "account_sid",
+    "From": "from_number",
+    "To": "to_number",
+    "Direction": "direction",
+    "CallStatus": "status",
+    "CallerName": "caller_name",
+    "ForwardedFrom": "forwarded_from",
+    "AnsweredBy": "answered_by",
+}
+
+# Not the request's own thread: a database that hangs would hold up the answer behind it.
+_database = ThreadPoolExecutor(8, thread_name_prefix="webhook")
+
+
+def _number(text: str | None) -> int | None:
+    """A counter of Twilio's, as large as a column takes; None for anything else."""
+    return min(int(text), 2**31 - 1) if text and re.fullmatch("[0-9]{1,18}", text) else None
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A request that Twilio signed, with a usable CallSid."""
+
+    request: HttpRequest
+    parameters: dict[str, str]
+
+    @property
+    def call_sid(self) -> str:
+        return self.parameters["CallSid"]
+
+    @property
+    def call(self) -> CallRow:
+        """What this request says of the call."""
+        facts: dict[str, Any] = {
+            field: value for name, field in COLUMNS.items() if (value := self.parameters.get(name))
+        }
+        if (duration := _number(self.parameters.get("CallDuration"))) is not None:
+            facts["duration"] = duration
+        return CallRow(self.call_sid, facts, self.ref.call if self.ref else None)
+
+    @property
+    def ref(self) -> CallRef | None:
+        """Which row of ours this call is, if we placed it."""
+        return CallRef.read(self.parameters.get("ref"))
+
+    @property
+    def custom(self) -> dict[str, str]:
+        """What the handler is told beside the numbers: what a call that we placed was given, and who answered it."""
+        answered_by = self.parameters.get("AnsweredBy")
+        return {**(self.ref.parameters if self.ref else {}), **({"AnsweredBy": answered_by} if answered_by else {})}
+
+    @property
+    def other_parameters(self) -> dict[str, str]:
+        left_out = {"CallSid", *COLUMNS, *SECRET_PARAMETERS}
+        return {name: value for name, value in self.parameters.items() if value and name not in left_out}
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Everything that is worth keeping of a callback."""
+        return {name: value for name, value in self.parameters.items() if value and name not in SECRET_PARAMETERS}
+
+
+SignedView = Callable[..., Awaitable[HttpResponse]]
+View = Callable[..., HttpResponseBase]
+
+
+def signed(view: SignedView) -> View:
+    """Lets only Twilio's requests through: 403 without a good signature, 400 without a usable CallSid."""
+
+    @wraps(view)
+    async def checked(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        body = _signed_body(request)
+        if not is_signed_webhook(_path_on_the_wire(request), body, request.headers):
+            return HttpResponseForbidden("The X-Twilio-Signature is missing or wrong.\n", content_type="text/plain")
+        parameters = _parameters(request, body)
+        if not is_call_sid(parameters.get("CallSid")):
+            reason = "CallSid is missing, or is not CA and 32 hexadecimal digits.\n"
+            return HttpResponseBadRequest(reason, content_type="text/plain")
+        return await view(Signed(request, parameters), **kwargs)
+
+    return cast(View, csrf_exempt(require_http_methods(["GET", "POST"])(checked)))
+
+
+def _path_on_the_wire(request: HttpRequest) -> str:
+    """Path and query as Twilio sent and signed them, escapes included."""
+    raw = request.scope.get("raw_path") if isinstance(request, ASGIRequest) else None
+    path = raw.decode("latin-1").partition("?")[0] if raw else request.get_full_path().partition("?")[0]
+    query = request.META.get("QUERY_STRING", "")
+    return f"{path}?{query}" if query else path
+
+
+def _signed_body(request: HttpRequest) -> Any:
+    """What is signed beside the URL: the form's fields, nothing for GET, or a JSON body by its hash."""
+    if request.method != "POST":
+        return {}
+    return request.body if request.content_type == "application/json" else request.POST
+
+
+def _parameters(request: HttpRequest, body: Any) -> dict[str, str]:
+    if isinstance(body, bytes):
+        try:
+            found = json.loads(body)
+        except (ValueError, RecursionError):
+            return {}
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    return {**request.GET.dict(), **(body.dict() if body else {})}
+
+
+# --- the database, or the recorder -----------------------------------------------------------------------------------
+
+
+async def _ask(request: HttpRequest, question: Callable[[], T]) -> T:
+    """Runs a query of a request, within 2 s. DatabaseError or TimeoutError if there is no answer."""
+    if recorder.away_since is not None:
+        raise TimeoutError("the database is away")
+    if not isinstance(request, ASGIRequest):
+        return await sync_to_async(question)()
+
+    def ask() -> T:
+        try:
+            return question()
+        finally:
+            close_old_connections()
+
+    async with asyncio.timeout(DATABASE_PATIENCE):
+        return await asyncio.get_running_loop().run_in_executor(_database, ask)
+
+
+async def _keep(request: HttpRequest, *rows: AnyRow) -> None:
+    """Stores rows now if the database is there, and through the recorder as soon as it is if not."""
+    try:
+        await _ask(request, lambda: Writer("default").write(rows))
+        hints.add(_sid(rows))
+    except (DatabaseError, InterfaceError, TimeoutError) as error:
+        logger.warning("call_deferred call=%s: %s", _sid(rows), ascii(str(error))[:200])
+        recorder.submit(rows)
+
+
+def _sid(rows: tuple[AnyRow, ...]) -> str:
+    return next((row.sid for row in rows if isinstance(row, CallRow)), "")
+
+
+def _twiml(document: str) -> HttpResponse:
+    return HttpResponse(document, content_type="text/xml; charset=utf-8")
+
+
+# --- the views -------------------------------------------------------------------------------------------------------
+
+
+@signed
+async def incoming(signed: Signed, handler: str = "") -> HttpResponse:
+    """The voice webhook: notes the call, and answers with the document that connects it to its handler."""
+    if switchboard.draining:
+        return HttpResponse("draining\n", status=503, content_type="text/plain")
+    if switchboard.is_full:
+        logger.error("call_rejected reason=full call=%s streams=%d", signed.call_sid, len(switchboard.live))
+        return _twiml(twiml.busy())
+    name = handler or settings.DEFAULT_STREAM_HANDLER
+    document = _document(signed, name, resumed=0)
+    call = signed.call
+    # Only this request's: those of callbacks are kept with their events, and come in any order.
+    call.facts |= {
+        "parameters": signed.other_parameters,
+        "handler": name,
+        "dialing": twiml.has_dial(document),
+    }
+    await _keep(signed.request, call)
+    return _twiml(document)
+
+
+def _document(signed: Signed, name: str, *, resumed: int) -> str:
+    """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails."""
+    try:
+        handler = handlers.find(name)
+        if handler is None:
+            logger.error(
+                "handler_unknown name=%r call=%s; known: %s", name, signed.call_sid, ", ".join(handlers.names())
+            )
+            return twiml.apologise()
+        return handlers.document(handler, _noun(signed, name, resumed))
+    except Exception:
+        logger.exception("twiml_failed handler=%r call=%s", name, signed.call_sid)
+        return twiml.apologise()
+
+
+def _noun(signed: Signed, name: str, resumed: int) -> twiml.StreamNoun:
+    parameters = signed.parameters
+
+    def sign(bidirectional: bool) -> str:
+        return StreamToken(
+            call_sid=signed.call_sid,
+            handler=name,
+            account_sid=parameters.get("AccountSid", "")[:34],
+            from_number=parameters.get("From", ""),
+            to_number=parameters.get("To", ""),
+            direction=parameters.get("Direction", "inbound")[:24],
+            bidirectional=bidirectional,
+            resumed=resumed,
+        ).sign()
+
+    return twiml.StreamNoun(sign=sign, name=name, parameters=parameters, resumed=resumed, custom=signed.custom)
+
+
+@signed
+async def call_status(signed: Signed) -> HttpResponse:
+    """A call status callback: one event, and perhaps a status that moves up."""
+    parameters = signed.parameters
+    number = parameters.get("SequenceNumber", "")
+    status = parameters.get("CallStatus", "")
+    key = ":".join((parameters.get("CallbackSource", "call"), number or parameters.get("Timestamp", ""), status))
+    event = EventRow(
+        call=signed.call_sid,
+        stream=None,
+        source="call-status",
+        kind=status or "unknown",
+        key=f"call-status:{key}",
+        occurred_at=_moment(parameters.get("Timestamp", "")),
+        data=signed.data,
+        sequence_number=_number(number),
+    )
+    await _keep(signed.request, signed.call, event)
+    return HttpResponse(status=204)
+
+
+@signed
+async def stream_status(signed: Signed) -> HttpResponse:
+    """A stream status callback. It has no order but its Timestamp, and may come before or after the socket."""
+    parameters = signed.parameters
+    kind, stream = parameters.get("StreamEvent", "unknown"), parameters.get("StreamSid", "")
+    stream = stream if re.fullmatch("MZ[0-9a-fA-F]{32}", stream) else ""
+    event = EventRow(
+        call=signed.call_sid,
+        stream=stream or None,
+        source="stream-status",
+        kind=kind,
+        key=f"stream-status:{stream}:{kind}",
+        occurred_at=_moment(parameters.get("Timestamp", "")),
+        data=signed.data,
+    )
+    facts = {"account_sid": parameters["AccountSid"]} if parameters.get("AccountSid") else {}
+    await _keep(signed.request, CallRow(signed.call_sid, facts), event)
+    return HttpResponse(status=204)
+
+
+def _moment(text: str) -> dt.datetime:
+    """A Timestamp: RFC 2822 on calls, ISO 8601 with nanoseconds on streams; now if it is neither."""
+    for parse in (dt.datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = parse(text)
+            # Year 1 or 9999 in another zone is no time in ours.
+            return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return timezone.now()
+
+
+@signed
+async def stream_ended(signed: Signed) -> HttpResponse:
+    """The `action` of <Connect>: its socket is closed. Hangs up if the conversation is over, else connects again."""
+    call, request = signed.call, signed.request
+    await _keep(request, call)
+    count = _number(signed.parameters.get("resumed")) or 0
+    if Call.Status.is_terminal(signed.parameters.get("CallStatus", "")):
+        return _twiml(twiml.hang_up())
+    how, broken = switchboard.finished.get(signed.call_sid), count + 1
+    name = signed.parameters.get("handler", "")
+    if how is None:
+        try:
+            how, known, broken = await _ask(request, lambda: _last_streams(signed.call_sid, count + 1))
+            name = name or known
+        except (DatabaseError, InterfaceError, TimeoutError) as error:
+            logger.warning("stream_ended without a database call=%s: %s", signed.call_sid, ascii(str(error))[:200])
+    if how == "finished":
+        return _twiml(twiml.hang_up())
+    if how == "failed":
+        return _twiml(twiml.failed_handler())
+    if switchboard.draining:
+        return HttpResponse("draining\n", status=503, content_type="text/plain")
+    if broken > RECONNECTS:
+        logger.error("reconnect_given_up call=%s after %d streams in a row", signed.call_sid, broken)
+        return _twiml(twiml.apologise())
+    return _twiml(_document(signed, name or settings.DEFAULT_STREAM_HANDLER, resumed=count + 1))
+
+
+def _last_streams(call_sid: str, attempts: int) -> tuple[str | None, str, int]:
+    """How the call's last stream ended, the call's handler, and how many attempts in a row broke at once.
+
+    An attempt whose handshake failed has left no stream.
+    """
+    streams = Stream.objects.filter(call__sid=call_sid).order_by("-started_at", "-pk")
+    handler = Call.objects.filter(sid=call_sid).values_list("handler", flat=True).first() or ""
+    broken = max(attempts - streams.count(), 0)
+    for at, stream in enumerate(streams[: RECONNECTS + 1]):
+        if at == 0 and (stream.handler_failed or stream.handler_finished_at):
+            return ("failed" if stream.handler_failed else "finished"), handler, 0
+        lived = ((stream.ended_at or timezone.now()) - stream.started_at).total_seconds()
+        if lived >= SHORT_STREAM:
+            break
+        broken += 1
+    return None, handler, broken

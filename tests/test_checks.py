@@ -1,0 +1,147 @@
+"""System checks: each wrong setting has an id and a hint."""
+
+import pytest
+from django.core.checks import run_checks
+
+from calls.checks import check_settings, is_loopback
+
+
+async def handler(stream):
+    pass
+
+
+def not_a_coroutine(stream):
+    pass
+
+
+@pytest.fixture
+def good(settings, tmp_path, monkeypatch):
+    """A production that nothing is wrong with."""
+    settings.PUBLIC_URL = "https://voice.example.org"
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
+    settings.REDIS_URL = "redis://127.0.0.1:6379/0"
+    settings.RECORDING_RETENTION_DAYS = 30
+    settings.SPOOL_DIR = tmp_path / "spool"
+    return settings
+
+
+def found():
+    return [message.id for message in check_settings()]
+
+
+def test_nothing_is_found_where_nothing_is_wrong(good):
+    good.STREAM_HANDLERS = {"own": "tests.test_checks.handler"}
+    assert check_settings() == []
+
+
+def test_the_checks_are_run_with_djangos_own(good):
+    good.TWILIO_AUTH_TOKENS = []
+    assert "calls.E003" in [message.id for message in run_checks()]
+
+
+WRONG = {
+    "calls.E001": [
+        ("PUBLIC_URL", url)
+        for url in (
+            "",
+            "voice.example.org",
+            "ftp://voice.example.org",
+            "https://",
+            "https://voice.example.org/path",
+            "https://voice.example.org?x=1",
+            "https://voice.example.org#x",
+            "https://me:secret@voice.example.org",
+            "https://voice.example.org:99999",
+            "https://voice.example.org:port",
+            " https://voice.example.org",
+            "wss://voice.example.org",
+        )
+    ],
+    "calls.E002": [("PUBLIC_URL", "http://voice.example.org"), ("PUBLIC_URL", "http://10.0.0.1:8000")],
+    "calls.E003": [("TWILIO_AUTH_TOKENS", [])],
+    "calls.E004": [
+        ("STREAM_HANDLERS", {name: "tests.test_checks.handler"}) for name in ("", "a b", "a/b", "ü", "x" * 41)
+    ],
+    "calls.E005": [
+        ("STREAM_HANDLERS", {"own": path}) for path in ("nowhere", "nowhere.to", "tests.test_checks.nobody", "")
+    ],
+    "calls.E006": [("DEFAULT_STREAM_HANDLER", "nobody")],
+    "calls.E007": [("STREAM_HANDLERS", {"own": "tests.test_checks.not_a_coroutine"})],
+    "calls.E008": [
+        ("RECORDER_FLUSH_SECONDS", 0),
+        ("RECORDER_FLUSH_SECONDS", 60),
+        ("RECORDER_FLUSH_SECONDS", float("nan")),
+        ("RECORDER_MAX_BUFFER_MB", 0),
+        ("SPOOL_MAX_MB", -1),
+        ("MAX_STREAMS", 0),
+        ("DRAIN_SECONDS", -1),
+        ("RECORDING_RETENTION_DAYS", -1),
+    ],
+    "calls.E010": [("FAILED_HANDLER_TWIML", text) for text in ("Sorry.", "<Response>", "<Say>Sorry.</Say>")],
+    "calls.W001": [("TWILIO_ACCOUNT_SID", sid) for sid in ("", "AC1", "SK" + "0" * 32)],
+    "calls.W002": [("RECORDER_FLUSH_SECONDS", 1)],
+    "calls.W004": [("REDIS_URL", "")],
+    "calls.W005": [("RECORDING_RETENTION_DAYS", None)],
+    "calls.W006": [("ALLOWED_HOSTS", ["*"])],
+}
+CASES = [(id_, name, value) for id_, values in WRONG.items() for name, value in values]
+
+
+@pytest.mark.parametrize(("id_", "name", "value"), CASES, ids=[f"{id_}-{n}" for n, (id_, *_) in enumerate(CASES)])
+def test_what_is_wrong_has_an_id_and_a_hint(good, id_, name, value):
+    setattr(good, name, value)
+    messages = [message for message in check_settings() if message.id == id_]
+    assert len(messages) == 1
+    assert messages[0].hint
+    assert messages[0].is_serious() == (id_[6] == "E")
+
+
+def test_a_handler_whose_module_breaks_is_named_with_its_reason(good, tmp_path, monkeypatch):
+    (tmp_path / "broken_handlers.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    good.STREAM_HANDLERS = {"own": "broken_handlers.handler"}
+    (message,) = check_settings()
+    assert (message.id, "ZeroDivisionError" in message.msg) == ("calls.E005", True)
+
+
+def test_a_spool_that_cannot_be_written_is_an_error(good, tmp_path):
+    good.SPOOL_DIR = tmp_path / "file"
+    good.SPOOL_DIR.write_text("in the way")
+    (message,) = check_settings()
+    assert (message.id, bool(message.hint)) == ("calls.E009", True)
+
+
+def test_sqlite_is_for_small_installations(good, monkeypatch):
+    monkeypatch.setitem(good.DATABASES["default"], "ENGINE", "django.db.backends.sqlite3")
+    (message,) = check_settings()
+    assert (message.id, bool(message.hint), message.is_serious()) == ("calls.W003", True, False)
+
+
+def test_a_default_handler_that_cannot_be_imported_is_named_once(good):
+    good.STREAM_HANDLERS = {"own": "nowhere.to.be.found"}
+    good.DEFAULT_STREAM_HANDLER = "own"
+    assert found() == ["calls.E005"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:8000"])
+def test_http_is_for_loopback(good, url):
+    good.PUBLIC_URL = url
+    assert is_loopback(url)
+    assert found() == []
+
+
+def test_a_public_url_may_have_a_port_and_capitals(good):
+    good.PUBLIC_URL = "https://Voice.example.org:8443"
+    assert found() == []
+
+
+def test_no_check_loosens_in_debug(good):
+    good.DEBUG = True
+    good.TWILIO_AUTH_TOKENS = []
+    assert found() == ["calls.E003"]
+
+
+def test_a_message_never_holds_a_token(good):
+    good.TWILIO_AUTH_TOKENS = ["squirrel"]
+    good.TWILIO_ACCOUNT_SID = ""
+    assert "squirrel" not in str(check_settings())

@@ -1,0 +1,72 @@
+"""Health: answered before any redirect, host check, session or query, and true while the database is away."""
+
+import time
+
+import pytest
+from django.test import AsyncClient, Client
+
+from calls.recorder import recorder
+from calls.switchboard import switchboard
+
+
+pytestmark = pytest.mark.usefixtures("process")
+
+
+def ready(**headers):
+    response = Client().get("/healthz/ready", headers=headers)
+    return response.status_code, response.json()
+
+
+# No test here has the database: a query would raise.
+def test_a_process_that_answers_is_alive():
+    response = Client().get("/healthz")
+    assert (response.status_code, response.content, response["Content-Type"]) == (200, b"ok\n", "text/plain")
+
+
+def test_an_idle_process_is_ready():
+    assert ready() == (200, {"ready": True, "reasons": [], "streams": 0})
+
+
+def test_health_knows_no_hosts_and_no_redirects():
+    assert ready(host="10.0.0.7:8000", **{"X-Forwarded-Proto": "http"})[0] == 200
+    assert Client().get("/healthz", headers={"host": "kube-probe"}).status_code == 200
+
+
+def test_a_draining_process_is_alive_and_not_ready():
+    switchboard.draining = True
+    assert ready() == (503, {"ready": False, "reasons": ["draining"], "streams": 0})
+    assert Client().get("/healthz").status_code == 200
+
+
+def test_a_full_process_is_not_ready(settings):
+    settings.MAX_STREAMS = 0
+    assert ready() == (503, {"ready": False, "reasons": ["full"], "streams": 0})
+
+
+@pytest.fixture
+def away(monkeypatch):
+    monkeypatch.setattr(recorder, "away_since", time.monotonic())
+
+
+def test_a_process_whose_database_is_away_takes_calls(away):
+    assert ready()[0] == 200
+
+
+def test_a_process_that_has_to_drop_audio_takes_no_more_calls(away, monkeypatch):
+    monkeypatch.setattr(recorder, "dropped_bytes", 160)
+    assert ready() == (503, {"ready": False, "reasons": ["storage full"], "streams": 0})
+
+
+def test_a_process_that_dropped_audio_once_takes_calls_again(monkeypatch):
+    monkeypatch.setattr(recorder, "dropped_bytes", 160)
+    assert ready()[0] == 200
+
+
+async def test_health_is_answered_under_asgi():
+    assert (await AsyncClient().get("/healthz")).status_code == 200
+    assert (await AsyncClient().get("/healthz/ready")).json()["ready"]
+
+
+@pytest.mark.parametrize("path", ["/healthz/", "/healthz/ready/", "/healthzz"])
+def test_paths_are_exact(client, path):
+    assert client.get(path).status_code == 404

@@ -1,0 +1,171 @@
+"""The `action` of <Connect>: how the call goes on when its socket is closed."""
+
+import datetime as dt
+
+import pytest
+from django.utils import timezone
+
+from calls.models import Call
+from calls.security import StreamToken
+from calls.switchboard import switchboard
+from calls.views import RECONNECTS
+from tests.factories import make_live_call, make_stream
+from tests.webhooks import CALL, INCOMING, document, post, token, verbs
+
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("process")]
+
+
+def ended(client, *, resumed=0, handler="echo", **facts):
+    form = {**INCOMING, "CallStatus": "in-progress", **facts}
+    return post(client, f"/stream-ended?handler={handler}&resumed={resumed}", form)
+
+
+@pytest.fixture
+def call():
+    return make_live_call(sid=CALL, handler="echo")
+
+
+def broken_stream(call, *, seconds=30, **facts):
+    now = timezone.now()
+    began = now - dt.timedelta(seconds=seconds)
+    return make_stream(call, **{"started_at": began, "ended_at": now, "end_reason": "disconnect", **facts})
+
+
+def reconnects(response):
+    return StreamToken.read(token(response)).resumed
+
+
+# --- it is over -------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_conversation_is_hung_up(client, call):
+    broken_stream(call, end_reason="handler", handler_finished_at=timezone.now())
+    assert verbs(ended(client)) == ["Hangup"]
+
+
+def test_a_conversation_that_this_process_saw_finish_is_hung_up(client, call):
+    switchboard.note_finished(CALL, "finished")
+    assert verbs(ended(client)) == ["Hangup"]
+
+
+def test_a_failed_handler_is_apologised_for(client, call):
+    broken_stream(call, end_reason="error", handler_finished_at=timezone.now(), handler_failed=True)
+    assert verbs(ended(client)) == ["Say", "Hangup"]
+
+
+def test_a_failed_handler_ends_as_the_settings_say(client, call, settings):
+    settings.FAILED_HANDLER_TWIML = "<Response><Dial>+14155550123</Dial></Response>"
+    broken_stream(call, handler_failed=True)
+    assert verbs(ended(client)) == ["Dial"]
+
+
+@pytest.mark.parametrize("status", ["completed", "busy", "failed", "no-answer", "canceled"])
+def test_a_call_that_is_over_is_not_connected_again(client, call, status):
+    broken_stream(call)
+    assert verbs(ended(client, CallStatus=status)) == ["Hangup"]
+    assert Call.objects.get().status == status
+
+
+def test_only_the_last_stream_says_whether_the_conversation_is_over(client, call):
+    broken_stream(call, seconds=60, handler_finished_at=timezone.now())
+    broken_stream(call, seconds=30)
+    assert verbs(ended(client, resumed=1)) == ["Connect"]
+
+
+# --- it goes on -------------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_stream_of_a_live_call_is_connected_again(client, call):
+    broken_stream(call)
+    response = ended(client)
+    assert verbs(response) == ["Connect"]
+    assert StreamToken.read(token(response)).handler == "echo"
+    assert reconnects(response) == 1
+
+
+def test_the_next_document_counts_on(client, call):
+    broken_stream(call)
+    action = document(ended(client, resumed=2)).find("Connect").get("action")
+    assert action == "https://voice.example.org/stream-ended?handler=echo&resumed=3"
+
+
+def test_each_connection_has_a_token_of_its_own(client, call):
+    broken_stream(call)
+    first, second = (StreamToken.read(token(ended(client))) for _ in range(2))
+    assert first.nonce != second.nonce
+
+
+def test_a_call_that_the_process_was_shut_down_under_is_connected_again(client, call):
+    broken_stream(call, end_reason="shutdown")
+    assert verbs(ended(client)) == ["Connect"]
+
+
+def test_a_stream_whose_process_died_is_connected_again(client, call):
+    broken_stream(call, ended_at=None, end_reason="")
+    assert verbs(ended(client)) == ["Connect"]
+
+
+def test_the_handler_is_the_calls_own_if_the_request_names_none(client, call):
+    broken_stream(call)
+    assert StreamToken.read(token(ended(client, handler=""))).handler == "echo"
+
+
+def test_a_call_that_nobody_has_heard_of_is_connected_to_the_default_handler(client):
+    assert StreamToken.read(token(ended(client, handler=""))).handler == "voicemail"
+
+
+def test_streams_that_lived_long_are_connected_again_for_ever(client, call):
+    for _ in range(12):
+        broken_stream(call, seconds=30)
+    assert reconnects(ended(client, resumed=11)) == 12
+
+
+def rounds(client, *, streams_of=None):
+    """How often in a row a call is connected again; with a call, each connection leaves a stream of 1 s."""
+    for count in range(50):
+        if streams_of is not None:
+            broken_stream(streams_of, seconds=1)
+        response = ended(client, resumed=count)
+        if verbs(response) != ["Connect"]:
+            assert verbs(response) == ["Say", "Hangup"]
+            return count
+        assert reconnects(response) == count + 1
+    raise AssertionError("it never gives up")
+
+
+def test_streams_that_break_at_once_are_given_up_after_five_connections(client, call, caplog):
+    assert rounds(client, streams_of=call) == RECONNECTS == 5
+    assert any(message.startswith(f"reconnect_given_up call={CALL}") for message in caplog.messages)
+
+
+def test_handshakes_that_fail_are_given_up_after_five_too(client, call):
+    assert rounds(client) == RECONNECTS
+
+
+def test_a_long_stream_starts_the_count_again(client, call):
+    for seconds in (1, 1, 1, 1, 30, 1):
+        broken_stream(call, seconds=seconds)
+    assert verbs(ended(client, resumed=5)) == ["Connect"]
+
+
+@pytest.mark.parametrize("resumed", ["", "-1", "x", "9" * 5000, "%C2%B2", "1%00"])
+def test_a_count_that_is_none_is_the_first(client, call, resumed):
+    broken_stream(call)
+    assert verbs(ended(client, resumed=resumed)) in (["Connect"], ["Say", "Hangup"])
+
+
+def test_a_draining_process_leaves_the_call_to_another(client, call):
+    broken_stream(call)
+    switchboard.draining = True
+    assert ended(client).status_code == 503
+
+
+def test_a_draining_process_hangs_up_what_it_has_finished(client, call):
+    switchboard.draining = True
+    switchboard.note_finished(CALL, "finished")
+    assert verbs(ended(client)) == ["Hangup"]
+
+
+def test_a_handler_that_is_gone_is_an_apology(client, call):
+    assert verbs(ended(client, handler="retired")) == ["Say", "Hangup"]
