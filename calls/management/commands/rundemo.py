@@ -1,0 +1,211 @@
+"""`make run`: the server with a database, an admin and a first call, for somebody who has none of these yet."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
+
+from calls import audio
+from calls.models import Call, Dtmf
+
+
+SOUNDS = Path(__file__).resolve().parents[2] / "sounds"
+START_SECONDS = 30
+WRITE_SECONDS = 5
+# Signals to the server, with how long it may take after each; 0 is none.
+STOP = ((0, 1.0), (signal.SIGTERM, 8.0), (signal.SIGKILL, 8.0))
+# The caller listens to the greeting and the beep, speaks, and presses # a moment later.
+LISTENS = ("greeting.wav", "beep.wav")
+PAUSE_MS = 600
+
+Server = subprocess.Popen[bytes]
+
+
+class Command(BaseCommand):
+    help = "Serves for development: migrates, makes the admin, places one simulated call, and says where to find it."
+    # The server's own process runs them, once, and prints what they say.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--port", type=int, default=8000)
+
+    def handle(self, *args: Any, port: int, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            refuse_taken(port)
+            # WhiteNoise complains of a missing one, though it needs nothing in it.
+            Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+            call_command("migrate", verbosity=0)
+            password = development_admin()
+            with serving(port) as server:
+                self.say("Placing a simulated call, which takes a quarter of a minute")
+                self.say(report(place_call(port), origin(port), password))
+                server.wait()
+                raise CommandError("The server has stopped by itself; its last lines say why.")
+        except KeyboardInterrupt:
+            self.say("Stopped.")
+
+    def say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def is_loopback(url: str) -> bool:
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def origin(port: int) -> str:
+    """Where a browser finds us: signatures and links follow PUBLIC_URL, which on loopback follows the port."""
+    return f"http://127.0.0.1:{port}" if is_loopback(settings.PUBLIC_URL) else settings.PUBLIC_URL
+
+
+def refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        # As the server does: a port that is only waiting for old connections to die is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CommandError(f"Port {port} is taken. Choose another one: make run PORT={port + 1}") from error
+
+
+def development_admin() -> bool:
+    """Makes `admin` with the password `admin`, if there is no admin yet; whether that is the password.
+
+    Never on an address that others reach: then admin has a password of its own, or nothing starts.
+    """
+    users = get_user_model().objects
+    admin = users.filter(username="admin").first()
+    weak = admin is None or admin.check_password("admin")
+    if weak and not is_loopback(settings.PUBLIC_URL):
+        raise CommandError(
+            f"PUBLIC_URL is {settings.PUBLIC_URL!r}, which others may reach, and admin's password is 'admin'. "
+            "Change it first (.venv/bin/python manage.py migrate, createsuperuser --username admin or "
+            "changepassword admin), or set PUBLIC_URL=http://127.0.0.1:8000."
+        )
+    if admin is None:
+        users.create_superuser("admin", "admin@localhost", "admin")
+    return weak
+
+
+def environment(port: int) -> dict[str, str]:
+    """What the child processes read; `.env` gives way to it."""
+    if not is_loopback(settings.PUBLIC_URL):
+        return dict(os.environ)
+    return {"ALLOWED_HOSTS": "127.0.0.1,localhost", **os.environ, "PUBLIC_URL": origin(port)}
+
+
+@contextmanager
+def serving(port: int) -> Iterator[Server]:
+    """`manage.py runserver` as a child process, answering; ended on the way out."""
+    # No reloader: it replaces the process at once, in the middle of a call.
+    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    server = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment(port))
+    try:
+        wait_until_it_answers(server, port)
+        yield server
+    finally:
+        stop(server)
+
+
+def wait_until_it_answers(server: Server, port: int) -> None:
+    for _ in range(START_SECONDS * 10):
+        if server.poll() is not None:
+            raise CommandError("The server did not start; its last lines say why.")
+        if answers(f"http://127.0.0.1:{port}/healthz"):
+            return
+        time.sleep(0.1)
+    raise CommandError(f"The server does not answer after {START_SECONDS} seconds.")
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def stop(server: Server) -> None:
+    """Ctrl-C reached the server too. While a call lasts it waits for the call to end, unless it is told twice."""
+    for number, seconds in STOP:
+        server.send_signal(number)
+        try:
+            server.wait(timeout=seconds)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def place_call(port: int) -> Call:
+    """One simulated call over real HTTP and a real WebSocket."""
+    with TemporaryDirectory() as folder:
+        spoken = Path(folder) / "caller.wav"
+        seconds = write_caller(spoken)
+        command = [sys.executable, "manage.py", "simulate_call", "--server", f"http://127.0.0.1:{port}", "--json"]
+        command += ["--handler", "voicemail", "--audio", str(spoken), "--dtmf", f"{seconds:.1f}:#"]
+        call = subprocess.run(command, cwd=settings.BASE_DIR, env=environment(port), stdout=subprocess.PIPE)
+    if call.returncode:
+        raise CommandError("The simulated call failed; the line above says why.")
+    [report] = json.loads(call.stdout)
+    return written(report["call_sid"])
+
+
+def written(sid: str) -> Call:
+    """The call, once all of it is in the database: the recorder writes behind."""
+    for _ in range(WRITE_SECONDS * 10):
+        call = Call.objects.filter(sid=sid, ended_at__isnull=False, audio_samples__gt=0).first()
+        if call and not call.streams.live().exists():
+            return call
+        time.sleep(0.1)
+    raise CommandError(f"The call was placed, but {sid} is not recorded after {WRITE_SECONDS} seconds.")
+
+
+def write_caller(path: Path) -> float:
+    """The shipped caller, silent for as long as the greeting plays; after how many seconds it has been said."""
+    waits = sum(len(read_sound(name)) for name in LISTENS) + PAUSE_MS * audio.SAMPLES_PER_MS
+    spoken = audio.SILENCE * waits + read_sound("caller.wav")
+    path.write_bytes(audio.wav_header(len(spoken), 1, "mulaw") + spoken)
+    return len(spoken) / audio.SAMPLE_RATE
+
+
+def read_sound(name: str) -> bytes:
+    return audio.read_wav((SOUNDS / name).read_bytes())
+
+
+def report(call: Call, address: str, password: bool) -> str:
+    heard = sum(stream.heard for stream in call.streams.all()) / audio.SAMPLE_RATE
+    keys = "".join(Dtmf.objects.filter(stream__call=call).values_list("digit", flat=True))
+    lines = [
+        "",
+        f"A simulated caller reached {call.handler} ({call.status}): heard {heard:.1f} s of it, left a message,",
+        f"and pressed {keys or 'nothing'}. {call.audio_samples / audio.SAMPLE_RATE:.1f} s are recorded, both sides.",
+        "",
+        f"  Listen to it:  {address}{reverse('admin:calls_call_change', args=[call.pk])}",
+        *(["  Sign in with:  admin / admin"] if password else []),
+        "  Stop with:     Ctrl-C",
+        "",
+    ]
+    return "\n".join(lines)
