@@ -1,0 +1,24 @@
+"""Twilio's REST API: place a call, end or redirect one, point a number at us.
+
+Everything goes through the twilio library's own client (https://www.twilio.com/docs/libraries/reference/twilio-python)
+at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestError with a sentence for the user.
+"""
+
+from .calls import end_call, look_up, place_call, say_goodbye, transfer
+from .errors import OutcomeUnknown, RestError
+from .numbers import Change, Number, configure_number, numbers
+
+
+__all__ = [
+    "Change",
+    "Number",
+    "OutcomeUnknown",
+    "RestError",
+    "configure_number",
+    "end_call",
+    "look_up",
+    "numbers",
+    "place_call",
+    "say_goodbye",
+    "transfer",
+]

@@ -1,0 +1,90 @@
+"""The twilio library's own client at TWILIO_API_URL, with a timeout. Credentials are in no log and no error."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from django.conf import settings
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
+from twilio.base.version import Version
+from twilio.http.http_client import TwilioHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from .errors import OutcomeUnknown, RestError, disconnected, explained, host
+
+
+logger = logging.getLogger(__name__)
+
+# Seconds for a connection, and again for the answer.
+TIMEOUT = 10.0
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class _HttpClient(TwilioHttpClient):  # type: ignore[misc, unused-ignore]
+    """Twilio's client at TWILIO_API_URL: the library builds its hosts in, and has no option for another one."""
+
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override, unused-ignore]
+        parts = urlsplit(url)
+        query = f"?{parts.query}" if parts.query else ""
+        return super().request(method, f"{settings.TWILIO_API_URL}{parts.path}{query}", *args, **kwargs)
+
+    def log_request(self, kwargs: dict[str, Any]) -> None:
+        """One line, and not the library's ten at INFO."""
+        logger.debug("twilio_request %s %s", kwargs["method"], urlsplit(kwargs["url"]).path)
+
+    def log_response(self, status_code: int, response: object) -> None:
+        logger.debug("twilio_response %d", status_code)
+
+
+@contextmanager
+def twilio() -> Iterator[Any]:
+    """The account's resources; whatever goes wrong in the block comes out as a RestError."""
+    check_settings()
+    http = _HttpClient(timeout=TIMEOUT)
+    try:
+        yield Client(settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKENS[0], http_client=http).api.v2010.account
+    except TwilioException as error:
+        raise explained(_with_code(error)) from None
+    except requests.RequestException as error:
+        raise disconnected(error, TIMEOUT) from None
+    except ValueError as error:
+        raise OutcomeUnknown(
+            f"What answered at {host()} is not Twilio's API, or not in order: check TWILIO_API_URL and what is between."
+        ) from error
+    finally:
+        if http.session is not None:
+            http.session.close()
+
+
+def _with_code(error: TwilioException) -> TwilioRestException | TwilioServiceException:
+    """Lists are read by pages, whose error is the bare answer."""
+    if isinstance(error, TwilioRestException | TwilioServiceException):
+        return error
+    answer = error.args[-1] if error.args else None
+    if not isinstance(answer, Response):
+        raise error
+    return Version.exception("GET", "", answer, "Unable to fetch page")
+
+
+def check_settings() -> None:
+    if not settings.TWILIO_ACCOUNT_SID or not settings.TWILIO_AUTH_TOKENS:
+        raise RestError("Twilio cannot be asked: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN.")
+    url = urlsplit(settings.TWILIO_API_URL)
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
+        raise RestError("TWILIO_API_URL has to be https: the credentials would travel in the clear.")
+
+
+def address(path: str, **query: str) -> str:
+    """One of our own, as Twilio is to request it."""
+    if not urlsplit(settings.PUBLIC_URL).hostname:
+        raise RestError("PUBLIC_URL is not set: Twilio would not know where to find us.")
+    parts = "&".join(f"{name}={quote(value)}" for name, value in query.items())
+    return f"{settings.PUBLIC_URL}/{path}" + (f"?{parts}" if parts else "")
+
+
+def voice_path(handler: str) -> str:
+    return f"incoming/{quote(handler)}" if handler else "incoming"

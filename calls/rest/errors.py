@@ -1,0 +1,111 @@
+"""What Twilio refuses and what gets lost on the way, each in a sentence that says what to do."""
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from django.conf import settings
+from twilio.base.exceptions import TwilioRestException, TwilioServiceException
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+from calls.models import Call, storable
+
+
+# https://www.twilio.com/docs/api/errors/32018
+TWIML_MAX_LENGTH = 4000
+# A call that is over cannot be ended again, and that is what was wanted. 21220 also means "not answered yet".
+GONE = (404, 20404)
+NOT_IN_PROGRESS = 21220
+
+# What to do about each of Twilio's errors (https://www.twilio.com/docs/api/errors).
+ADVICE = {
+    10001: "The Twilio account is not active: look into the Console for why it was suspended or closed.",
+    10002: "A trial account cannot do this: upgrade it in the Console.",
+    10004: "Too many calls run at once for this account: wait until some are over, or have Twilio raise its limit.",
+    13224: "That is no number that can be called: write it with + and its country code, like +14155550100.",
+    13227: "Calls to that country are not allowed: allow it under Voice > Geographic Permissions in the Console.",
+    20003: "Twilio does not accept our credentials: check TWILIO_ACCOUNT_SID and the first TWILIO_AUTH_TOKEN.",
+    20005: "The Twilio account is not active: look into the Console for why it was suspended or closed.",
+    20008: "These are test credentials, which cannot do this: set the account's live ones.",
+    20404: "Twilio knows no such call or number in this account: it may be over, or belong to another account.",
+    20429: "Twilio has had too many requests and did nothing with this one: try again in a few seconds.",
+    21201: "No number to call was given.",
+    21203: "Calls to that country are not allowed: allow it under Voice > Geographic Permissions in the Console.",
+    21205: "Twilio cannot use our address: PUBLIC_URL has to be an https origin that it can reach.",
+    21210: "We may not call from that number: use one of the account's own numbers, or verify it in the Console.",
+    21211: "The number to call is not one: write it with + and its country code, like +14155550100.",
+    21212: "The number to call from is not one: write it with + and its country code, like +14155550100.",
+    21213: "No number to call from was given: name one, or set DEFAULT_FROM_NUMBER.",
+    21214: "That number cannot be called: check it, it may not be in service.",
+    21215: "Calls to that country are not allowed: allow it under Voice > Geographic Permissions in the Console.",
+    21216: "Twilio does not call that number: it is blocked, for this account or for all.",
+    21217: "The number to call is not one: write it with + and its country code, like +14155550100.",
+    21219: "A trial account calls verified numbers only: verify this one in the Console, or upgrade the account.",
+    21220: "The call is not in progress: it is over, or has not been answered yet.",
+    21402: "Twilio cannot use our address: PUBLIC_URL has to be an https origin that it can reach.",
+    21609: "Twilio cannot use our address for callbacks: PUBLIC_URL has to be an https origin that it can reach.",
+    21626: "Twilio does not know one of the status callback events that we asked for: this is a fault of ours.",
+    32018: f"That text is too long: a document for a running call has at most {TWIML_MAX_LENGTH} characters.",
+}
+
+
+class RestError(Exception):
+    """Why Twilio did not do something, in a sentence that says what to do. Nothing was done."""
+
+    def __init__(self, sentence: str, *, code: int | None = None, message: str = "", call: Call | None = None) -> None:
+        super().__init__(sentence)
+        self.code = code
+        #: Twilio's own words.
+        self.message = message
+        #: The row that says so, if there is one.
+        self.call = call
+
+
+class OutcomeUnknown(RestError):
+    """Twilio was asked and did not answer: it may have done it. Nothing repeats this by itself."""
+
+
+def explained(error: TwilioRestException | TwilioServiceException) -> RestError:
+    """What Twilio says, and what to do about it."""
+    code = error.code or error.status
+    said = error.msg if isinstance(error, TwilioRestException) else f"{error.title} {error.detail or ''}"
+    # The library puts "Unable to create record: " before Twilio's words.
+    message = storable(re.sub(r"^Unable to \w+ (record|page)(: )?", "", str(said)), 500).strip()
+    if code not in ADVICE and error.status >= 500:
+        return OutcomeUnknown(
+            f"Twilio failed (HTTP {error.status}), and may have done it all the same: look before trying again.",
+            code=code,
+            message=message,
+        )
+    quoted = f"“{message}”" if message else f"HTTP {error.status}"
+    return RestError(f"{ADVICE.get(code, 'Twilio refused.')} Twilio says {code}: {quoted}", code=code, message=message)
+
+
+def host() -> str:
+    return urlsplit(settings.TWILIO_API_URL).netloc.rpartition("@")[2]
+
+
+def disconnected(error: requests.RequestException, timeout: float) -> RestError:
+    """Whether Twilio can have got the request, or there was no connection at all."""
+    where = host()
+    cause = getattr(error.args[0] if error.args else None, "reason", None)
+    # requests' own ValueErrors are addresses that it cannot use.
+    never_sent = (requests.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.ProxyError, ValueError)
+    if isinstance(error, never_sent) or isinstance(cause, NewConnectionError | NameResolutionError):
+        return RestError(
+            f"Twilio cannot be reached at {where}, so nothing was done: check the network, then try again."
+        )
+    if isinstance(error, requests.Timeout):
+        return OutcomeUnknown(
+            f"{where} did not answer within {timeout:g} s, and may have done it all the same: look before trying again."
+        )
+    return OutcomeUnknown(
+        f"The connection to {where} broke, and Twilio may have done it all the same: look before trying again."
+    )
+
+
+def reason(error: RestError) -> dict[str, Any]:
+    """The same for a CallEvent."""
+    said = {"code": error.code, "message": error.message}
+    return {"reason": str(error), **{name: value for name, value in said.items() if value}}
