@@ -1,0 +1,55 @@
+"""What is only looked at: who heard what, which rows the database refused, what was erased."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from calls.models import Erasure, QuarantinedRow, RecordingAccess, Tag
+
+from .base import FactsAdmin, ModelAdmin
+from .cells import time_tag
+
+
+@admin.register(RecordingAccess)
+class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
+    list_display = ("moment", "user", "kind", "call", "detail", "address")
+    list_filter = ("kind",)
+    list_select_related = ("user", "call")
+    search_fields = ("=call__sid", "=user__username")
+    search_help_text = "A whole CallSid or a user name."
+    list_per_page = 100
+
+    @admin.display(description="When", ordering="at")
+    def moment(self, access: RecordingAccess) -> str:
+        return time_tag(access.at)
+
+
+@admin.register(QuarantinedRow)
+class QuarantinedRowAdmin(FactsAdmin[QuarantinedRow]):
+    list_display = ("created_at", "kind", "reason", "size")
+    fields = ("created_at", "kind", "reason", "size")
+    readonly_fields = ("size",)
+
+    @admin.display(description="bytes")
+    def size(self, row: QuarantinedRow) -> int:
+        return len(row.data)
+
+
+@admin.register(Erasure)
+class ErasureAdmin(FactsAdmin[Erasure]):
+    list_display = ("moment", "call_sid", "audio_only", "reason", "bytes", "user")
+    list_select_related = ("user",)
+
+    @admin.display(description="When", ordering="at")
+    def moment(self, erasure: Erasure) -> str:
+        return time_tag(erasure.at)
+
+
+@admin.register(Tag)
+class TagAdmin(ModelAdmin[Tag]):
+    """The words that calls are tagged with; made here or from a call's page."""
+
+    search_fields = ("name",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tag]:
+        return super().get_queryset(request).order_by("name")

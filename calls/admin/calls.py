@@ -1,0 +1,250 @@
+"""Calls: the list that ops staff find them in, and the page that they hear and annotate them on."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AdminTextareaWidget
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet, TextField
+from django.forms import ModelChoiceField
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_safe
+
+from calls.audio import SAMPLE_RATE
+from calls.models import Call, RecordingAccess, Tag
+
+from . import cells, page
+from .base import FactsAdmin, guard
+from .exports import csv_response, zip_response
+from .filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
+from .lists import CallPages, Search
+from .numbers import may_see, shown
+from .outbound import Outbound
+from .playback import note_access, peaks_response, recording_response
+
+
+class TagForm(ActionForm):
+    tag = ModelChoiceField(Tag.objects.all(), required=False, label="Tag:", empty_label="–")
+
+
+@admin.register(Call)
+class CallAdmin(Outbound, Search, FactsAdmin[Call]):
+    fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
+    readonly_fields = ("review",)
+    formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
+    list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Tagged)
+    autocomplete_fields = ("tags",)
+    list_per_page = 50
+    actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download")
+    action_form = TagForm
+    list_display_links = ("parties", "masked_parties")
+    sortable_by = ("when", "length")
+    change_form_template = "admin/calls/call/change_form.html"
+    save_on_top = False
+
+    def has_change_permission(self, request: HttpRequest, obj: Call | None = None) -> bool:
+        """Staff may change notes, the review and tags: `fieldsets` names nothing else."""
+        return request.user.has_perm("calls.change_call")
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        play = ["play"] if request.user.has_perm("calls.listen_call") else []
+        return [*play, "parties" if may_see(request) else "masked_parties", "when", "state", "length"]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return CallPages
+
+    def get_urls(self) -> list[URLPattern]:
+        views = {"recording.wav": self.recording, "peaks.json": self.peaks, "follow.json": self.follow}
+        # Not `never_cache`: these say themselves, and more strictly, what may be kept.
+        wrap = partial(self.admin_site.admin_view, cacheable=True)
+        export = path("export.csv", wrap(self.export), name="calls_call_export")
+        own = [path(f"<int:pk>/{name}", wrap(view), name=f"calls_call_{view.__name__}") for name, view in views.items()]
+        return [export, *own, *super().get_urls()]
+
+    @method_decorator(require_safe)
+    def recording(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        return recording_response(request, _call(pk))
+
+    @method_decorator(require_safe)
+    def peaks(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        return peaks_response(request, _call(pk))
+
+    @method_decorator(require_safe)
+    def follow(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        response = JsonResponse(page.fragments(request, get_object_or_404(Call, pk=pk)))
+        response["Cache-Control"] = "no-store, private"
+        return guard(response)
+
+    @method_decorator(require_safe)
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """The list as it is filtered, as CSV; who took it is in the admin's log."""
+        if not (self.has_view_permission(request) and request.user.has_perm("calls.export_call")):
+            raise PermissionDenied
+        queryset = self.get_changelist_instance(request).queryset
+        self.log_export(request, f"Exported as CSV: {request.GET.urlencode() or 'all calls'}")
+        return csv_response(request, queryset)
+
+    def log_export(self, request: HttpRequest, message: str) -> None:
+        content_type = ContentType.objects.get_for_model(Call)
+        row = LogEntry(content_type=content_type, object_repr="calls", action_flag=CHANGE)
+        row.change_message = message[:1000]
+        row.user_id = request.user.pk or 0
+        row.save()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        facts = {"title": "Calls", "may_export": request.user.has_perm("calls.export_call")}
+        return super().changelist_view(request, {**facts, **(extra_context or {})})
+
+    @admin.action(description="Mark as reviewed", permissions=["change"])
+    def mark_reviewed(self, request: HttpRequest, queryset: QuerySet[Call]) -> None:
+        calls = list(queryset.filter(reviewed=False))
+        Call.objects.filter(pk__in=[call.pk for call in calls]).update(
+            reviewed=True, reviewed_at=timezone.now(), reviewed_by=request.user.pk
+        )
+        self.did(request, calls, "Marked as reviewed")
+
+    @admin.action(description="Mark as to be reviewed", permissions=["change"])
+    def mark_unreviewed(self, request: HttpRequest, queryset: QuerySet[Call]) -> None:
+        calls = list(queryset.filter(reviewed=True))
+        Call.objects.filter(pk__in=[call.pk for call in calls]).update(
+            reviewed=False, reviewed_at=None, reviewed_by=None
+        )
+        self.did(request, calls, "Marked as to be reviewed")
+
+    @admin.action(description="Put the tag on", permissions=["change"])
+    def put_tag(self, request: HttpRequest, queryset: QuerySet[Call]) -> None:
+        if tag := self.chosen_tag(request):
+            calls, through = list(queryset), Call.tags.through
+            through.objects.bulk_create((through(call=call, tag=tag) for call in calls), ignore_conflicts=True)
+            self.did(request, calls, f"Tagged as “{tag}”")
+
+    @admin.action(description="Take the tag off", permissions=["change"])
+    def take_tag(self, request: HttpRequest, queryset: QuerySet[Call]) -> None:
+        if tag := self.chosen_tag(request):
+            calls = list(queryset)
+            Call.tags.through.objects.filter(call__in=calls, tag=tag).delete()
+            self.did(request, calls, f"Tag “{tag}” taken off")
+
+    def did(self, request: HttpRequest, calls: list[Call], what: str) -> None:
+        """Says so, and leaves it in each call's history with who and when."""
+        if calls and request.user.pk:
+            LogEntry.objects.log_actions(request.user.pk, calls, CHANGE, change_message=what)
+        self.message_user(request, f"{what}: {len(calls)} call{'' if len(calls) == 1 else 's'}.")
+
+    def chosen_tag(self, request: HttpRequest) -> Tag | None:
+        chosen = request.POST.get("tag", "")
+        tag = Tag.objects.filter(pk=int(chosen)).first() if chosen.isascii() and chosen.isdigit() else None
+        if tag is None:
+            self.message_user(request, "Choose a tag beside the action.", messages.WARNING)
+        return tag
+
+    @admin.action(description="Download recordings (ZIP)", permissions=["download"])
+    def download(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase:
+        calls = list(queryset.prefetch_related("tags"))
+        for call in calls:
+            note_access(request, call, RecordingAccess.Kind.DOWNLOAD, "stereo pcm16, ZIP")
+        return zip_response(request, calls)
+
+    def has_download_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("calls.download_call")
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if call := kwargs.get("obj"):
+            context |= page.context(request, call)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Call, form: Any, change: bool) -> None:
+        """Who reviewed a call and when, and only the fields that staff own: a running call's facts move meanwhile."""
+        if "reviewed" in form.changed_data:
+            obj.reviewed_at = timezone.now() if obj.reviewed else None
+            obj.reviewed_by_id = request.user.pk if obj.reviewed else None
+        obj.save(update_fields=["notes", "reviewed", "reviewed_at", "reviewed_by"])
+
+    @admin.display(description="Reviewed by")
+    def review(self, call: Call) -> str | SafeString:
+        if not call.reviewed_at:
+            return "nobody yet"
+        return format_html("{}, {}", call.reviewed_by or "a deleted user", cells.time_tag(call.reviewed_at))
+
+    @admin.display(description="Play", empty_value="")
+    def play(self, call: Call) -> SafeString | None:
+        if not call.audio_samples:
+            return None
+        return format_html(
+            '<button type="button" class="call-play" data-src="{}" data-seconds="{}" aria-label="Play {}">▶</button>',
+            reverse("admin:calls_call_recording", args=[call.pk]),
+            call.audio_samples / SAMPLE_RATE,
+            call,
+        )
+
+    @admin.display(description="Who called whom")
+    def parties(self, call: Call) -> SafeString:
+        return _parties(call, whole=True)
+
+    @admin.display(description="Who called whom")
+    def masked_parties(self, call: Call) -> SafeString:
+        return _parties(call, whole=False)
+
+    @admin.display(description="When", ordering="created_at")
+    def when(self, call: Call) -> str | SafeString:
+        return cells.time_tag(call.created_at)
+
+    @admin.display(description="Status")
+    def state(self, call: Call) -> SafeString:
+        return cells.status_tag(call)
+
+    @admin.display(description="Length", ordering="audio_samples")
+    def length(self, call: Call) -> SafeString:
+        lasted = "" if call.duration is None else f"; by Twilio's count the call lasted {call.duration} s"
+        if call.audio_samples:
+            recorded = cells.clock(call.audio_samples)
+            return format_html('<span title="{} recorded{}">{}</span>', recorded, lasted, recorded)
+        word = cells.clock(call.duration * SAMPLE_RATE) if call.duration else "–"
+        return format_html('<span class="call-none" title="Nothing recorded{}">{}</span>', lasted, word)
+
+
+def _call(pk: int) -> Call:
+    return get_object_or_404(Call.objects.defer("parameters"), pk=pk)
+
+
+def _parties(call: Call, *, whole: bool) -> SafeString:
+    """Each number in a <bdi>: whatever direction a caller's text claims, it turns nothing around outside of itself."""
+    names = [shown(number, whole) or "unknown" for number in (call.from_number, call.to_number)]
+    caller = call.caller_name if whole else ""
+    return format_html(
+        '<span class="call-parties"><bdi title="{}">{}</bdi> <span class="call-arrow">→</span> '
+        '<bdi title="{}">{}</bdi></span><span class="call-more">{} {} {}</span>',
+        *(f"{names[0]} {caller}".strip(), names[0], names[1], names[1]),
+        *(cells.direction_tag(call), _handler(call), _chips(call)),
+    )
+
+
+def _handler(call: Call) -> str | SafeString:
+    return format_html('<span class="call-handler">{}</span>', call.handler) if call.handler else ""
+
+
+def _chips(call: Call) -> SafeString:
+    """What is worth a look, and what staff made of it."""
+    found = cells.warnings(call, call.streams.all())
+    if call.was_interrupted:
+        found.append(cells.INTERRUPTED)
+    chips = [(f"call-chip call-{concern.tone}", concern.text, concern.word) for concern in found]
+    if call.reviewed:
+        chips.append(("call-label call-reviewed", "Somebody has looked at this call", "✓ reviewed"))
+    if call.notes:
+        chips.append(("call-label call-note", "Somebody has written notes", "✎ notes"))
+    chips += [("call-label call-tag", "Tag", tag.name) for tag in call.tags.all()]
+    return format_html_join(" ", '<span class="{}" title="{}">{}</span>', chips)

@@ -1,0 +1,133 @@
+"""Calls carried away: the filtered list as CSV, a selection's recordings as ZIP. Both are made while they are sent."""
+
+import csv
+import datetime as dt
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils import timezone
+
+from calls.audio import SAMPLE_RATE
+from calls.models import Call
+from calls.recording import Recording, in_steps
+
+from .base import guard
+from .numbers import mask_all, may_see, shown
+from .playback import file_name
+
+
+BATCH = 1000
+COLUMNS = [
+    "CallSid", "from", "to", "direction", "status", "handler", "caller name", "began (UTC)", "answered (UTC)",
+    "ended (UTC)", "duration (s)", "recorded (s)", "warnings", "caller interrupted", "reviewed", "tags", "notes",
+]  # fmt: skip
+# A cell that begins like this is a formula to a spreadsheet, also behind blanks that it strips.
+_FORMULA = re.compile(r"[\s\u200b\ufeff]*[=+\-@\t\r＝＋－＠]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+
+
+def csv_response(request: HttpRequest, queryset: QuerySet[Call]) -> StreamingHttpResponse:
+    lines = csv_lines(batches(queryset.prefetch_related("tags")), whole=may_see(request))
+    return _attachment(request, lines, f"calls-{timezone.localtime():%Y%m%d-%H%M}.csv", "text/csv; charset=utf-8")
+
+
+def zip_response(request: HttpRequest, calls: list[Call]) -> StreamingHttpResponse:
+    name = f"recordings-{timezone.localtime():%Y%m%d-%H%M}.zip"
+    return _attachment(request, zip_pieces(calls, whole=may_see(request)), name, "application/zip")
+
+
+def batches(queryset: QuerySet[Call]) -> Iterator[list[Call]]:
+    """Newest first, each batch a query of its own: no cursor stays open for as long as a download takes."""
+    queryset = queryset.order_by("-created_at", "-pk")
+    rows = list(queryset[:BATCH])
+    while rows:
+        yield rows
+        last = rows[-1]
+        older = Q(created_at__lt=last.created_at) | Q(pk__lt=last.pk)
+        rows = list(queryset.filter(older, created_at__lte=last.created_at)[:BATCH]) if len(rows) == BATCH else []
+
+
+def csv_lines(found: Iterable[list[Call]], *, whole: bool) -> Iterator[bytes]:
+    # The mark at the beginning tells Excel that this is UTF-8.
+    yield ("\ufeff" + _lines([COLUMNS])).encode()
+    for calls in found:
+        yield _lines([[harmless(cell) for cell in _row(call, whole)] for call in calls]).encode()
+
+
+def harmless(cell: Any) -> str:
+    """A cell on one line that no spreadsheet takes for a formula; phone numbers are quoted too, and keep their plus."""
+    text = _CONTROL.sub(" ", str(cell))
+    return f"'{text}" if _FORMULA.match(str(cell)) else text
+
+
+def zip_pieces(calls: list[Call], *, whole: bool) -> Iterator[bytes]:
+    """A ZIP with a WAV per call and one table; uncompressed, since speech does not get smaller."""
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("calls.csv", b"".join(csv_lines([calls], whole=whole)))
+        for call in calls:
+            wav = Recording.of(call).wav()
+            with archive.open(file_name(call, wav), "w", force_zip64=True) as file:
+                for piece in wav.pieces(0, wav.size - 1):
+                    file.write(piece)
+                    yield sink.take()
+    yield sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """A file that keeps nothing: what was written is taken away and sent."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        taken, self.parts = b"".join(self.parts), []
+        return taken
+
+
+def _attachment(request: HttpRequest, pieces: Iterator[bytes], name: str, kind: str) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(
+        in_steps(pieces) if isinstance(request, ASGIRequest) else pieces, content_type=kind
+    )
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["Cache-Control"] = "no-store, private"
+    guard(response)
+    return response
+
+
+def _lines(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _row(call: Call, whole: bool) -> list[Any]:
+    numbers = [shown(call.from_number, whole), shown(call.to_number, whole)]
+    facts = [call.direction, call.status, call.handler, call.caller_name if whole else ""]
+    times = [_utc(call.created_at), _utc(call.answered_at), _utc(call.ended_at)]
+    lengths = ["" if call.duration is None else call.duration, f"{call.audio_samples / SAMPLE_RATE:.2f}"]
+    flags = [_yes(call.has_warning), _yes(call.was_interrupted), _yes(call.reviewed)]
+    tags = ", ".join(tag.name for tag in call.tags.all())
+    notes = call.notes if whole else mask_all(call.notes, call)
+    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes]
+
+
+def _utc(at: dt.datetime | None) -> str:
+    return f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}" if at else ""
+
+
+def _yes(flag: bool) -> str:
+    return "yes" if flag else ""

@@ -1,0 +1,184 @@
+"""The list's filters. Each one is an equality or a range on an index, whose name is in calls/models.py."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from calls.models import Call, Tag
+
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+
+# SELECT DISTINCT reads every row; this jumps from one value of call_by_handler to the next.
+_HANDLERS = """
+WITH RECURSIVE found(handler) AS (
+    SELECT MIN(handler) FROM calls_call WHERE handler > ''
+    UNION ALL
+    SELECT (SELECT MIN(handler) FROM calls_call WHERE handler > found.handler)
+    FROM found WHERE found.handler IS NOT NULL
+) SELECT handler FROM found WHERE handler IS NOT NULL LIMIT 50
+"""
+
+
+class Choice(admin.SimpleListFilter):
+    """A few named conditions, one of which may be chosen."""
+
+    conditions: ClassVar[dict[str, tuple[str, Q]]]
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, str]]:
+        return [(value, word) for value, (word, _) in self.conditions.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
+        condition = self.conditions.get(self.value() or "")
+        return queryset.filter(condition[1]) if condition else queryset
+
+
+class State(Choice):
+    title = "status"
+    parameter_name = "status"
+    conditions = {
+        "live": ("Live now", Q(ended_at__isnull=True)),
+        **{str(status): (str(status.label).capitalize().replace("-", " "), Q(status=status)) for status in Call.Status},
+    }
+
+
+class Way(Choice):
+    title = "direction"
+    parameter_name = "direction"
+    conditions = {
+        "inbound": ("Inbound", Q(direction="inbound")),
+        "outbound": ("Outbound", Q(direction__in=["outbound-api", "outbound-dial"])),
+    }
+
+
+class Recorded(Choice):
+    title = "recording"
+    parameter_name = "recording"
+    conditions = {
+        "yes": ("With a recording", Q(audio_samples__gt=0)),
+        "no": ("Without one", Q(audio_samples=0)),
+    }
+
+
+class Flags(Choice):
+    title = "what happened"
+    parameter_name = "flag"
+    conditions = {
+        "warning": ("Has warnings", Q(has_warning=True)),
+        "interrupted": ("Caller interrupted us", Q(was_interrupted=True)),
+    }
+
+
+class Reviewed(Choice):
+    title = "review"
+    parameter_name = "reviewed"
+    conditions = {"no": ("To be reviewed", Q(reviewed=False)), "yes": ("Reviewed", Q(reviewed=True))}
+
+
+class Handler(admin.SimpleListFilter):
+    title = "handler"
+    parameter_name = "handler"
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[tuple[str, str]]:
+        with connection.cursor() as cursor:
+            cursor.execute(_HANDLERS)
+            return [(name, name) for (name,) in cursor.fetchall()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
+        return queryset.filter(handler=self.value()) if self.value() else queryset
+
+
+class Tagged(admin.SimpleListFilter):
+    title = "tag"
+    parameter_name = "tag"
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[tuple[str, str]]:
+        return [(str(pk), name) for pk, name in Tag.objects.values_list("pk", "name")[:50]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
+        value = self.value() or ""
+        return queryset.filter(tags=int(value)) if value.isascii() and value.isdigit() else queryset
+
+
+class When(admin.SimpleListFilter):
+    """Some days by name, or any two moments; always two bounds on created_at, never a function of it."""
+
+    title = "when"
+    parameter_name = "when"
+    template = "admin/calls/call/when_filter.html"
+
+    def __init__(
+        self, request: HttpRequest, params: dict[str, Any], model: type[Call], model_admin: "ModelAdmin[Any]"
+    ) -> None:
+        self.typed = {name: (params.pop(name, None) or [""])[-1] for name in ("since", "until")}
+        super().__init__(request, params, model, model_admin)
+        mine = {*self.expected_parameters(), "p", "e"}
+        self.others = [(name, value) for name, values in request.GET.lists() for value in values if name not in mine]
+
+    def expected_parameters(self) -> list[str | None]:
+        return ["when", "since", "until"]
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[tuple[str, str]]:
+        return [("today", "Today"), ("yesterday", "Yesterday"), ("7d", "Last 7 days"), ("30d", "Last 30 days")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """A named time takes the place of typed ones."""
+        none = ["since", "until"]
+        yield {
+            "selected": not self.value() and not any(self.typed.values()),
+            "query_string": changelist.get_query_string(remove=[*none, "when"]),
+            "display": "Any time",
+        }
+        for value, word in self.lookup_choices:
+            query = changelist.get_query_string({"when": value}, none)
+            yield {"selected": self.value() == value, "query_string": query, "display": word}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
+        since, until = self.bounds()
+        if since:
+            queryset = queryset.filter(created_at__gte=since)
+        return queryset.filter(created_at__lt=until) if until else queryset
+
+    def bounds(self) -> tuple[dt.datetime | None, dt.datetime | None]:
+        named = {
+            "today": (midnight(0), None),
+            "yesterday": (midnight(-1), midnight(0)),
+            "7d": (midnight(-6), None),
+            "30d": (midnight(-29), None),
+        }
+        if self.value() in named:
+            return named[str(self.value())]
+        return _typed(self.typed["since"], end=False), _typed(self.typed["until"], end=True)
+
+
+def midnight(days: int) -> dt.datetime:
+    """The midnight that many days from today's, by the calendar: also where a day has 23 hours."""
+    day = timezone.localdate() + dt.timedelta(days=days)
+    return timezone.make_aware(dt.datetime.combine(day, dt.time()))
+
+
+def _typed(value: str, *, end: bool) -> dt.datetime | None:
+    """A day or a minute, with or without a zone, as a link or the form has it; an end includes what it names."""
+    if not value:
+        return None
+    try:
+        day, moment = parse_date(value), parse_datetime(value)
+    except ValueError as error:
+        raise IncorrectLookupParameters(str(error)) from error
+    if moment is None and day is None:
+        raise IncorrectLookupParameters(f"{value!r} is no time")
+    if day is not None:
+        moment = dt.datetime.combine(day + dt.timedelta(days=end), dt.time())
+    elif moment is not None and end and not moment.second and moment.tzinfo is None:
+        moment += dt.timedelta(minutes=1)
+    assert moment is not None, "one of the two was found"
+    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)

@@ -1,0 +1,140 @@
+"""What a call's page shows, gathered in a fixed number of queries."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from calls.audio import SAMPLE_RATE
+from calls.models import Call, Stream
+from calls.recording import Recording
+
+from . import numbers
+from .cells import INTERRUPTED, clock, status_tag, time_tag, warnings
+from .timeline import entries
+
+
+@dataclass(frozen=True)
+class Health:
+    """A stream as somebody reads it who wants to know why a call sounded bad."""
+
+    stream: Stream
+    facts: list[tuple[str, str, str]]
+    """Name, value, and a tone where it is bad."""
+    parameters: dict[str, Any]
+
+
+def context(request: HttpRequest, call: Call) -> dict[str, Any]:
+    whole = numbers.may_see(request)
+    recording = Recording.of(call)
+    streams = list(call.streams.all())
+    timeline, more = entries(call, recording, whole_numbers=whole)
+    return {
+        "call": call,
+        "recording": recording,
+        "seconds": f"{recording.samples / SAMPLE_RATE:.3f}",
+        "length": clock(recording.samples),
+        "live": call.ended_at is None,
+        "playable": bool(recording.samples and (recording.has_audio or call.ended_at is None)),
+        "warnings": [*warnings(call, streams), *([INTERRUPTED] if call.was_interrupted else [])],
+        "status": status_tag(call),
+        "began": time_tag(call.created_at),
+        "facts": facts(call, whole),
+        "parameters": call.parameters if whole else numbers.mask_all(call.parameters, call),
+        "streams": [health(stream, call, whole) for stream in streams],
+        "timeline": timeline,
+        "timeline_cut": more,
+        "accesses": _accesses(call),
+        "may_listen": request.user.has_perm("calls.listen_call"),
+        "may_download": request.user.has_perm("calls.download_call"),
+        "title": title(call, whole),
+        "recording_url": reverse("admin:calls_call_recording", args=[call.pk]),
+        "peaks_url": reverse("admin:calls_call_peaks", args=[call.pk]),
+        "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
+        # calls/routing.py; the page polls where it cannot be reached.
+        "live_socket": f"/admin/calls/live/{call.pk}" if call.sid and not call.ended_at else "",
+    }
+
+
+def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
+    """What a running call's page asks for: how long it is by now, and the parts of it that are to be shown anew."""
+    found = context(request, call)
+    parts = ("head", "timeline", "streams", "facts")
+    html = {f"call-{part}": render_to_string(f"admin/calls/call/{part}.html", found, request) for part in parts}
+    version = hashlib.sha256("".join(html.values()).encode()).hexdigest()[:16]
+    same = request.GET.get("version") == version
+    return {
+        "live": found["live"],
+        "samples": found["recording"].samples if found["playable"] else 0,
+        "version": version,
+        "html": {} if same else html,
+    }
+
+
+def title(call: Call, whole: bool) -> str:
+    caller, called = (numbers.shown(number, whole) or "unknown" for number in (call.from_number, call.to_number))
+    return f"Call from {caller} to {called}"
+
+
+def facts(call: Call, whole: bool) -> list[tuple[str, Any]]:
+    found = [
+        ("From", numbers.shown(call.from_number, whole)),
+        ("Caller's name", call.caller_name if whole else ""),
+        ("To", numbers.shown(call.to_number, whole)),
+        ("Forwarded from", numbers.shown(call.forwarded_from, whole)),
+        ("Direction", call.direction),
+        ("Handler", call.handler),
+        ("Began", time_tag(call.created_at)),
+        ("Answered", time_tag(call.answered_at)),
+        ("Ended", time_tag(call.ended_at) if call.ended_at else "still running"),
+        ("Lasted", "" if call.duration is None else f"{clock(call.duration * SAMPLE_RATE)} by Twilio's count"),
+        ("Answered by", call.answered_by),
+        ("CallSid", call.sid or "not placed yet"),
+    ]
+    return [(name, value) for name, value in found if value]
+
+
+def health(stream: Stream, call: Call, whole: bool) -> Health:
+    expected = stream.frames_received + stream.frames_missing
+    share = f"{100 * stream.frames_received / expected:.2f} %" if expected else "–"
+    counts = [
+        ("Frames received", f"{stream.frames_received} ({share})", 0),
+        ("Missing", f"{stream.frames_missing} ({stream.frames_missing / 50:.2f} s)", stream.frames_missing),
+        ("Rejected", stream.frames_rejected, stream.frames_rejected),
+        ("Sequence gaps", stream.sequence_gaps, stream.sequence_gaps),
+        ("Came twice or late", stream.duplicates, 0),
+        ("Timestamp jumps", stream.timestamp_jumps, stream.timestamp_jumps),
+        ("Jitter", f"{stream.jitter_ms:.1f} ms", stream.jitter_ms > 40),
+        ("Handler overruns", stream.handler_overruns, stream.handler_overruns),
+        ("Handler", "failed" if stream.handler_failed else _handler(stream), stream.handler_failed),
+        ("Ended by", _ending(stream), stream.end_reason in ("interrupted", "error")),
+    ]
+    parameters = stream.custom_parameters if whole else numbers.mask_all(stream.custom_parameters, call)
+    return Health(stream, [(name, str(value), "warn" if bad else "") for name, value, bad in counts], parameters)
+
+
+def _handler(stream: Stream) -> str:
+    if stream.handler_finished_at:
+        return "finished"
+    if stream.ended_at is None:
+        return "running"
+    return "ended with the call" if stream.end_reason in ("stop", "disconnect") else "did not finish"
+
+
+def _ending(stream: Stream) -> str:
+    if stream.ended_at is None:
+        return "still running"
+    reason = Stream.EndReason(stream.end_reason).label if stream.end_reason else "unknown"
+    return f"{reason}, code {stream.close_code}" if stream.close_code else str(reason)
+
+
+def _accesses(call: Call) -> list[dict[str, Any]]:
+    """The latest, as one reads them."""
+    rows = call.accesses.select_related("user").order_by("-at", "-pk")[:20]
+    return [
+        {"user": row.user, "kind": row.get_kind_display().lower(), "moment": time_tag(row.at), "detail": row.detail}
+        for row in rows
+    ]

@@ -1,0 +1,170 @@
+"""recording.wav: any range of a call's recording as a browser asks for it, and who heard it, on record first."""
+
+import base64
+import datetime as dt
+import re
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.utils import timezone
+
+from calls import audio
+from calls.models import Call, RecordingAccess
+from calls.recording import Channel, Recording, Wav
+
+from .base import guard
+
+
+# A player asks for a recording in many ranges, pauses, and seeks back: all of that within this time is one listen.
+ONE_LISTEN = dt.timedelta(minutes=30)
+MOST_PEAKS = 15 * 60 * audio.SAMPLE_RATE
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_CHANNELS: dict[str, Channel] = {"inbound": "inbound", "outbound": "outbound"}
+
+
+class Unsatisfiable(Exception):
+    """The range lies beyond the end."""
+
+
+def recording_response(request: HttpRequest, call: Call) -> HttpResponseBase:
+    """GET or HEAD of recording.wav, with `channel`, `encoding`, `until` (samples) and `download` in the query."""
+    kind = RecordingAccess.Kind.DOWNLOAD if "download" in request.GET else RecordingAccess.Kind.LISTEN
+    if not request.user.has_perm(f"calls.{kind}_call"):
+        raise PermissionDenied
+    wav, etag = _wav(request, call), None
+    if call.ended_at:
+        etag = f'"{call.pk}-{wav.recording.samples}-{wav.channel}-{wav.encoding}"'
+    try:
+        span = byte_range(_range_header(request, etag), wav.size)
+    except Unsatisfiable:
+        return _dress(HttpResponse(status=416, headers={"Content-Range": f"bytes */{wav.size}"}), etag)
+    if request.method == "GET":
+        note_access(request, call, kind, f"{wav.channel} {wav.encoding}", resumed=bool(span and span[0]))
+    response = _body(request, wav, span)
+    if kind == RecordingAccess.Kind.DOWNLOAD:
+        response["Content-Disposition"] = f'attachment; filename="{file_name(call, wav)}"'
+    return _dress(response, etag)
+
+
+def peaks_response(request: HttpRequest, call: Call) -> HttpResponseBase:
+    """The loudest sample of every `step` frames from sample `from` to `until`, both lanes in base64.
+
+    At most 15 minutes at once, so that neither the database nor the browser has to swallow a long call whole.
+    """
+    if not request.user.has_perm("calls.listen_call"):
+        raise PermissionDenied
+    recording = Recording.of(call)
+    start, until, step = (_number(request, name) for name in ("from", "until", "step"))
+    start = min(start, recording.samples)
+    stop = max(start, min(until, recording.samples, start + MOST_PEAKS))
+    lanes = zip(("inbound", "outbound"), recording.peaks(start, stop, max(1, step)), strict=True)
+    response = JsonResponse({name: base64.b64encode(lane).decode() for name, lane in lanes})
+    response["Cache-Control"] = "no-store, private"
+    return guard(response)
+
+
+def byte_range(header: str, size: int) -> tuple[int, int] | None:
+    """The first and last byte that a Range header asks for; None (the whole) if it asks for nothing or for too much.
+
+    https://www.rfc-editor.org/rfc/rfc9110#name-range: what is malformed, or several ranges, may be ignored.
+    """
+    found = _RANGE.fullmatch(header.replace(" ", ""))
+    first, last = found.groups() if found else ("", "")
+    if not first and not last:
+        return None
+    if not first:
+        start, stop = max(0, size - int(last)), size - 1
+    elif last and int(last) < int(first):
+        return None
+    else:
+        start, stop = int(first), min(int(last or size), size - 1)
+    if start > stop:
+        raise Unsatisfiable
+    return start, stop
+
+
+def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, resumed: bool = False) -> None:
+    """Puts a listen, a download or an export on record, once per user and call within ONE_LISTEN.
+
+    A download from its first byte is a new one every time; one that goes on where it broke off is not.
+    """
+    if kind != RecordingAccess.Kind.LISTEN and not resumed:
+        _record(request, call, kind, detail)
+    elif not _recent(request, call, kind):
+        with transaction.atomic():
+            # A player's first ranges come at the same time: the call's row lets one of them through.
+            Call.objects.select_for_update(no_key=True).only("pk").get(pk=call.pk)
+            if not _recent(request, call, kind):
+                _record(request, call, kind, detail)
+
+
+def file_name(call: Call, wav: Wav) -> str:
+    """Made of the SID alone: nothing that a caller wrote gets into a header or onto a disk."""
+    name = re.sub(r"[^0-9A-Za-z]", "", call.sid or "") or f"call-{call.pk}"
+    return f"{name}.wav" if wav.channel == "stereo" else f"{name}-{wav.channel}.wav"
+
+
+def _wav(request: HttpRequest, call: Call) -> Wav:
+    recording = Recording.of(call)
+    if until := _number(request, "until"):
+        recording = recording.until(until)
+    encoding: audio.Encoding = "mulaw" if request.GET.get("encoding") == "mulaw" else "pcm16"
+    return recording.wav(_CHANNELS.get(request.GET.get("channel", ""), "stereo"), encoding)
+
+
+def _number(request: HttpRequest, name: str) -> int:
+    """A natural number of the query; 0 where there is none."""
+    value = request.GET.get(name, "")
+    return int(value[:18]) if value.isascii() and value.isdigit() else 0
+
+
+def _range_header(request: HttpRequest, etag: str | None) -> str:
+    """The Range header, unless If-Range says that it is about another version: a running call's has none."""
+    known = request.headers.get("If-Range")
+    return request.headers.get("Range", "") if known is None or known == etag else ""
+
+
+def _body(request: HttpRequest, wav: Wav, span: tuple[int, int] | None) -> HttpResponseBase:
+    first, last = span or (0, wav.size - 1)
+    response: HttpResponseBase
+    if request.method == "HEAD":
+        response = HttpResponse()
+    elif isinstance(request, ASGIRequest):
+        response = StreamingHttpResponse(wav.stream(first, last))
+    else:
+        response = StreamingHttpResponse(wav.pieces(first, last))
+    response["Content-Length"] = str(last - first + 1)
+    if span:
+        response.status_code = 206
+        response["Content-Range"] = f"bytes {first}-{last}/{wav.size}"
+    return response
+
+
+def _dress(response: HttpResponseBase, etag: str | None) -> HttpResponseBase:
+    response["Content-Type"] = "audio/wav"
+    response["Accept-Ranges"] = "bytes"
+    response["Cache-Control"] = "no-store, private"
+    if etag:
+        response["ETag"] = etag
+    return guard(response)
+
+
+def _recent(request: HttpRequest, call: Call, kind: str) -> bool:
+    since = timezone.now() - ONE_LISTEN
+    return RecordingAccess.objects.filter(call=call, user=_user(request), kind=kind, at__gte=since).exists()
+
+
+def _record(request: HttpRequest, call: Call, kind: str, detail: str) -> None:
+    RecordingAccess.objects.create(
+        call=call, user=_user(request), kind=kind, detail=detail, address=request.META.get("REMOTE_ADDR", "")[:64]
+    )
+
+
+def _user(request: HttpRequest) -> User:
+    """Whoever holds a permission is somebody: this only tells the type checker so."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user

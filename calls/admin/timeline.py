@@ -1,0 +1,123 @@
+"""Everything that happened in a call, in one order and on the recording's own clock."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from calls.audio import SAMPLE_RATE, SAMPLES_PER_MS
+from calls.models import Call, CallEvent, Dtmf, Gap, Mark
+from calls.recording import Recording
+
+from . import numbers
+from .cells import moment, precise
+
+
+# A page shows so many of each kind: a call that has more is one that a machine has to look at.
+MOST = 500
+_OUTCOMES = {"played": "was heard", "cleared": "was cleared before it was heard", "pending": "has not come back"}
+_BAD_KINDS = ("fail", "error", "crash", "interrupt", "lost")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the timeline, and one marker or region of the waveform."""
+
+    at: int
+    """In samples on the call's timeline; negative before its first stream."""
+    kind: str
+    word: str
+    text: str = ""
+    tone: str = "quiet"
+    length: int = 0
+    track: str = ""
+    who: str = ""
+    when: dt.datetime | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> str:
+        return f"{self.at / SAMPLE_RATE:.2f}"
+
+    @property
+    def length_seconds(self) -> str:
+        return f"{self.length / SAMPLE_RATE:.2f}"
+
+    @property
+    def clock(self) -> str:
+        return precise(self.at)
+
+    @property
+    def moment(self) -> str:
+        return moment(self.when) if self.when else ""
+
+    @property
+    def data_text(self) -> str:
+        return json.dumps(self.data, indent=2, ensure_ascii=False, sort_keys=True) if self.data else ""
+
+
+def entries(call: Call, recording: Recording, *, whole_numbers: bool) -> tuple[list[Entry], bool]:
+    """The timeline in four queries, and whether some of it was left out because there is too much."""
+    streams = [placed.stream_id for placed in recording.streams]
+    kinds = [
+        [_of_gap(gap, recording) for gap in Gap.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]],
+        [_of_mark(mark, recording) for mark in Mark.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]],
+        [_of_key(key, recording) for key in Dtmf.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]],
+        list(_of_events(call, recording, whole_numbers)),
+    ]
+    found = sorted((entry for kind in kinds for entry in kind[:MOST]), key=lambda entry: entry.at)
+    return found, any(len(kind) > MOST for kind in kinds)
+
+
+def _of_gap(gap: Gap, recording: Recording) -> Entry:
+    at, reason, seconds = recording.place(gap.stream_id, gap.start), Gap.Reason(gap.reason), gap.length / SAMPLE_RATE
+    if reason == Gap.Reason.CLEARED:
+        text = f"{seconds:.2f} s of what we sent was thrown away unheard"
+        return Entry(at, "cleared", "Cleared", text, "cleared", gap.length, gap.track)
+    tone = "paused" if reason == Gap.Reason.PAUSED else "warn"
+    text = f"{seconds:.2f} s of {'the caller' if gap.track == 'inbound' else 'us'}: {reason.label}"
+    return Entry(at, "gap", "Silence", text, tone, gap.length, gap.track)
+
+
+def _of_mark(mark: Mark, recording: Recording) -> Entry:
+    at = recording.place(mark.stream_id, mark.position)
+    if mark.outcome == Mark.Outcome.CLEARED and mark.returned_at:
+        # What it marked never came up: it lies where the clear sent it back.
+        at = min(at, recording.when(mark.returned_at))
+    text = f"“{mark.name}” {_OUTCOMES[mark.outcome]}"
+    return Entry(at, "mark", f"Mark {mark.outcome}", text, mark.outcome, when=mark.returned_at or mark.sent_at)
+
+
+def _of_key(key: Dtmf, recording: Recording) -> Entry:
+    at = recording.place(key.stream_id, key.timestamp_ms * SAMPLES_PER_MS)
+    return Entry(at, "key", f"Key {key.digit}", "pressed by the caller", "key")
+
+
+def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterator[Entry]:
+    for event in call.events.select_related("user").order_by("occurred_at", "pk")[: MOST + 1]:
+        kind, tone = _kind(event)
+        yield Entry(
+            recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at),
+            kind,
+            event.kind,
+            CallEvent.Source(event.source).label,
+            tone,
+            who=event.user.get_username() if event.user else "",
+            when=event.occurred_at,
+            data=event.data if whole_numbers else numbers.mask_all(event.data, call),
+        )
+
+
+def _kind(event: CallEvent) -> tuple[str, str]:
+    """What an event is drawn as, and in which tone."""
+    if event.source == CallEvent.Source.CONTROL:
+        return "staff", "staff"
+    if event.kind == "barge-in":
+        return "barge", "cleared"
+    return "event", "bad" if any(word in event.kind.lower() for word in _BAD_KINDS) else "quiet"
+
+
+def _since(call: Call, at: dt.datetime) -> int:
+    """Without a stream there is no clock but the call's own."""
+    return round((at - call.created_at).total_seconds() * SAMPLE_RATE)

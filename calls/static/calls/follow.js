@@ -1,0 +1,57 @@
+/* A running call's page keeps up: it looks when the socket says so, now and then anyway because hints get lost, and
+   every two seconds where there is no socket. */
+"use strict";
+
+(() => {
+    const player = document.getElementById("call-player");
+    if (!player || player.dataset.live !== "yes") return;
+
+    const EAGER = 2000, RELAXED = 5000, AGAIN = 15000;
+    let version = "", every = EAGER, timer = null, busy = false;
+
+    async function look() {
+        clearTimeout(timer);
+        if (busy) return;
+        busy = true;
+        try {
+            const response = await fetch(`${player.dataset.follow}?version=${version}`);
+            if (response.ok) take(await response.json());
+        } catch {
+            // The server is away for a moment: the next look will tell.
+        }
+        busy = false;
+        if (player.dataset.live === "yes") timer = setTimeout(look, document.hidden ? AGAIN : every);
+    }
+
+    function take(found) {
+        version = found.version;
+        for (const [id, html] of Object.entries(found.html)) replace(id, html);
+        player.dataset.live = found.live ? "yes" : "no";
+        if (Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length) {
+            player.dataset.samples = found.samples;
+            player.dispatchEvent(new CustomEvent("call:grown", { detail: { samples: found.samples } }));
+        }
+    }
+
+    /* Whatever somebody had opened stays open. */
+    function replace(id, html) {
+        const place = document.getElementById(id);
+        const open = [...place.querySelectorAll("details")].map((details) => details.open);
+        place.innerHTML = html; // our own template, escaped by it
+        place.querySelectorAll("details").forEach((details, index) => { details.open = open[index] ?? false; });
+    }
+
+    function listen() {
+        const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+        const socket = new WebSocket(`${scheme}//${location.host}${player.dataset.socket}`);
+        socket.addEventListener("open", () => { every = RELAXED; });
+        socket.addEventListener("message", look);
+        socket.addEventListener("close", () => {
+            every = EAGER;
+            if (player.dataset.live === "yes") setTimeout(listen, AGAIN);
+        });
+    }
+
+    if (player.dataset.socket) listen();
+    look();
+})();

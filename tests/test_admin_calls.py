@@ -1,0 +1,323 @@
+"""The list of calls and a call's page: what they show, to whom, and how many queries they cost."""
+
+import datetime as dt
+
+import pytest
+from django.urls import reverse
+
+from calls.admin.cells import precise
+from calls.models import Call, Tag
+from tests.factories import (
+    make_call,
+    make_chunk,
+    make_digit,
+    make_event,
+    make_gap,
+    make_live_call,
+    make_mark,
+    make_recording,
+    make_staff,
+    make_stream,
+)
+
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/calls/call/"
+
+
+def page(call):
+    return reverse("admin:calls_call_change", args=[call.pk])
+
+
+def text(response):
+    return response.content.decode()
+
+
+@pytest.fixture
+def ops(client):
+    """A member of staff with all that ops staff may do."""
+    user = make_staff(
+        "view_call", "change_call", "listen_call", "download_call", "export_call", "see_numbers", "view_tag"
+    )
+    client.force_login(user)
+    return user
+
+
+def rows(response):
+    return [call.sid for call in response.context["cl"].result_list]
+
+
+def test_the_list_says_who_called_whom_when_and_how_it_went(client, ops):
+    make_recording(seconds=75, handler="voicemail", duration=80)
+    html = text(client.get(LIST))
+    for part in (
+        "+15550100001",
+        "+15550100002",
+        "2026-03-14 15:09:26 UTC",
+        "Completed",
+        "voicemail",
+        ">1:15<",
+        "In</span>",
+    ):
+        assert part in html
+
+
+def test_the_newest_call_comes_first(client, ops):
+    old, new = make_call(created_at="2026-01-01T00:00Z"), make_call(created_at="2026-02-01T00:00Z")
+    assert rows(client.get(LIST)) == [new.sid, old.sid]
+
+
+def test_the_list_costs_the_same_for_one_call_and_for_fifty(client, ops, django_assert_num_queries):
+    for _ in range(50):
+        call = make_call()
+        make_stream(call, frames_missing=3)
+        call.tags.add(Tag.objects.get_or_create(name="billing")[0])
+    # Session, user, two of permissions, the handlers, the tags (to filter by, to put on), the calls, streams, tags.
+    with django_assert_num_queries(LIST_QUERIES):
+        client.get(LIST)
+    Call.objects.exclude(pk=call.pk).delete()
+    with django_assert_num_queries(LIST_QUERIES):
+        client.get(LIST)
+
+
+LIST_QUERIES = 10
+
+
+def test_the_list_counts_nothing_and_reads_no_audio(client, ops, django_assert_num_queries):
+    make_recording()
+    with django_assert_num_queries(LIST_QUERIES) as queries:
+        client.get(LIST)
+    sql = " ".join(query["sql"] for query in queries)
+    assert "COUNT(" not in sql
+    assert "payload" not in sql
+
+
+def test_a_full_page_leads_to_the_next_one(client, ops):
+    for _ in range(51):
+        make_call()
+    first, second = client.get(LIST), client.get(LIST + "?p=2")
+    assert (len(rows(first)), len(rows(second))) == (50, 1)
+    assert "?p=2" in text(first)
+    assert not set(rows(first)) & set(rows(second))
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "x", "999999999999999999999"])
+def test_a_page_that_is_not_there_is_no_error(client, ops, number):
+    assert client.get(LIST + f"?p={number}").status_code == 200
+
+
+def test_a_calls_page_has_a_player_and_its_facts(client, ops):
+    call = make_recording()
+    html = text(client.get(page(call)))
+    for part in ("<audio", "recording.wav", "+15550100001", call.sid, "voicemail"):
+        assert part in html
+
+
+def test_a_calls_page_shows_marks_keys_gaps_and_events_in_one_order(client, ops):
+    stream = make_stream(length=80_000)
+    make_mark(stream, name="greeting", position=40_000, outcome="cleared")
+    make_digit(stream, "7", timestamp_ms=4_000)
+    make_gap(stream, start=8_000, length=1_600, reason="sequence")
+    make_event(stream.call, kind="answered")
+    words = [entry.word for entry in client.get(page(stream.call)).context["timeline"]]
+    assert words == ["answered", "Silence", "Key 7", "Mark cleared"]
+
+
+def test_a_calls_page_costs_the_same_however_much_happened(client, ops, django_assert_num_queries):
+    quiet, busy = make_stream().call, make_stream().call
+    for number in range(3):
+        stream = make_stream(busy, after=number + 1, length=8000)
+        make_chunk(stream, b"abc")
+        make_mark(stream)
+        make_digit(stream)
+        make_gap(stream)
+        make_event(busy, stream=stream, user=ops, source="control")
+    client.get(page(quiet))  # what Django keeps per process (content types) is loaded
+    for call in (quiet, busy):
+        with django_assert_num_queries(PAGE_QUERIES):
+            client.get(page(call))
+
+
+PAGE_QUERIES = 13
+
+
+def test_whoever_may_not_listen_gets_no_player(client):
+    client.force_login(make_staff("view_call"))
+    html = text(client.get(page(make_recording())))
+    assert "<audio" not in html
+    assert "not listen" in html
+    assert "call-play" not in text(client.get(LIST))
+
+
+def test_numbers_are_masked_for_those_who_may_not_see_them(client):
+    client.force_login(make_staff("view_call"))
+    call = make_call(caller_name="Ada", parameters={"Caller": "+15550100001", "ForwardedFrom": "(555) 010-0099"})
+    make_event(call, data={"To": "+15550100002", "note": "call 555 010 0100 back"})
+    make_stream(call, custom_parameters={"number": "15550100001"})
+    html = text(client.get(LIST)) + text(client.get(page(call)))
+    for part in ("5550100", "555 010", "010-0099", "Ada"):
+        assert part not in html
+    assert "+•••••••0001" in html
+
+
+def test_who_may_not_see_calls_sees_none(client):
+    client.force_login(make_staff("listen_call"))
+    assert client.get(LIST).status_code == 403
+    assert client.get(page(make_call())).status_code == 403
+
+
+def test_nobody_adds_or_deletes_calls(client):
+    client.force_login(make_staff(is_superuser=True))
+    call = make_call()
+    assert client.get(LIST + "add/").status_code == 403
+    assert client.post(f"{LIST}{call.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert Call.objects.filter(pk=call.pk).exists()
+
+
+def test_staff_write_notes_and_tags_and_review(client, ops):
+    call, tag = make_call(), Tag.objects.create(name="billing")
+    client.post(page(call), {"notes": "rang twice", "reviewed": "on", "tags": [tag.pk]})
+    call.refresh_from_db()
+    assert (call.notes, call.reviewed, call.reviewed_by) == ("rang twice", True, ops)
+    assert call.reviewed_at is not None
+    assert list(call.tags.all()) == [tag]
+
+
+def test_taking_a_review_back_forgets_who_it_was(client, ops):
+    call = make_call(reviewed=True, reviewed_by=ops, reviewed_at="2026-03-15T00:00Z")
+    client.post(page(call), {"notes": ""})
+    call.refresh_from_db()
+    assert (call.reviewed, call.reviewed_by, call.reviewed_at) == (False, None, None)
+
+
+def test_staff_change_no_facts(client, ops):
+    call = make_live_call()
+    client.post(page(call), {"notes": "x", "status": "failed", "from_number": "+1666", "handler": "evil"})
+    call.refresh_from_db()
+    assert (call.notes, call.status, call.from_number, call.handler) == (
+        "x",
+        "in-progress",
+        "+15550100001",
+        "voicemail",
+    )
+
+
+def test_saving_notes_leaves_what_changed_meanwhile(client, ops, monkeypatch):
+    call = make_live_call()
+    stale = Call.objects.get(pk=call.pk)
+    Call.objects.filter(pk=call.pk).update(status="completed", audio_samples=99)
+    monkeypatch.setattr("calls.admin.calls.CallAdmin.get_object", lambda *args: stale)
+    client.post(page(call), {"notes": "late"})
+    call.refresh_from_db()
+    assert (call.notes, call.status, call.audio_samples) == ("late", "completed", 99)
+
+
+def test_viewers_change_nothing(client):
+    client.force_login(make_staff("view_call"))
+    call = make_call()
+    assert client.post(page(call), {"notes": "x"}).status_code == 403
+
+
+def test_pages_forbid_everything_but_our_own_files(client, ops):
+    call = make_call()
+    for address in (LIST, page(call), f"{LIST}{call.pk}/history/"):
+        policy = client.get(address)["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+
+
+def test_a_call_that_is_still_running_is_played_as_far_as_it_is(client, ops):
+    stream = make_stream(make_live_call(), length=16_000)
+    assert "recording.wav?until=16000" in text(client.get(page(stream.call)))
+
+
+def test_a_call_without_audio_says_so(client, ops):
+    assert "Nothing was recorded." in text(client.get(page(make_call())))
+    assert "Nothing was recorded yet." in text(client.get(page(make_live_call())))
+
+
+def test_a_running_call_is_followed_by_what_changed(client, ops):
+    stream = make_stream(make_live_call(), length=16_000)
+    address = f"{LIST}{stream.call_id}/follow.json"
+    first = client.get(address).json()
+    assert (first["live"], first["samples"], set(first["html"])) == (
+        *(True, 16_000),
+        {"call-head", "call-timeline", "call-streams", "call-facts"},
+    )
+    assert client.get(f"{address}?version={first['version']}").json()["html"] == {}
+    make_digit(stream, "4")
+    assert "Key 4" in client.get(f"{address}?version={first['version']}").json()["html"]["call-timeline"]
+
+
+def test_following_needs_the_permission_to_view(client):
+    client.force_login(make_staff("listen_call"))
+    assert client.get(f"{LIST}{make_call().pk}/follow.json").status_code == 403
+
+
+def test_peaks_come_for_both_lanes_as_asked(client, ops):
+    stream = make_stream(length=640)
+    make_chunk(stream, b"\x80" * 320)
+    address = f"{LIST}{stream.call_id}/peaks.json"
+    assert client.get(f"{address}?from=160&until=640").json() == {"inbound": "fQAA", "outbound": "AAAA"}
+    assert client.get(f"{address}?from=0&until=640&step=2").json()["inbound"] == "fQA="
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?from=9999999&until=1", "?from=-1&until=x&step=0", "?until=999999999999999999999"]
+)
+def test_odd_questions_for_peaks_are_answered(client, ops, query):
+    call = make_recording(seconds=1)
+    assert client.get(f"{LIST}{call.pk}/peaks.json{query}").status_code == 200
+
+
+def test_peaks_need_the_permission_to_listen(client):
+    client.force_login(make_staff("view_call"))
+    assert client.get(f"{LIST}{make_recording().pk}/peaks.json").status_code == 403
+
+
+def test_much_of_one_kind_is_cut_and_said(client, ops, monkeypatch):
+    monkeypatch.setattr("calls.admin.timeline.MOST", 3)
+    stream = make_stream(length=8000)
+    for _ in range(5):
+        make_mark(stream)
+    html = text(client.get(page(stream.call)))
+    assert html.count("Mark pending") == 2 * 3  # in the row and its data
+    assert "More happened" in html
+
+
+def test_a_cleared_mark_lies_where_it_came_back(client, ops):
+    stream = make_stream(length=80_000)
+    make_mark(stream, position=40_000, outcome="cleared", returned_at=stream.started_at + dt.timedelta(seconds=2))
+    (entry,) = client.get(page(stream.call)).context["timeline"]
+    assert entry.clock == "0:02.0"
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"kind": "answered"}, ("event", "quiet")),
+        ({"kind": "stream-error"}, ("event", "bad")),
+        ({"kind": "barge-in", "source": "stream"}, ("barge", "cleared")),
+        ({"kind": "hang-up", "source": "control"}, ("staff", "staff")),
+    ],
+)
+def test_an_event_is_drawn_as_what_it_is(client, ops, facts, expected):
+    event = make_event(make_call(), **facts)
+    (entry,) = client.get(page(event.call)).context["timeline"]
+    assert (entry.kind, entry.tone) == expected
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [(0, "0:00.0"), (-79, "0:00.0"), (-12_000, "-0:01.5"), (668_000, "1:23.5"), (28_800_000, "1:00:00.0")],
+)
+def test_a_position_is_read_like_a_clock(samples, expected):
+    assert precise(samples) == expected
+
+
+def test_a_call_whose_audio_was_erased_has_no_player_of_silence(client, ops):
+    call = make_recording(seconds=2)
+    call.streams.get().chunks.all().delete()
+    html = text(client.get(page(call)))
+    assert "it was erased" in html
+    assert 'data-samples="0"' in html

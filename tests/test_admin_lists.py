@@ -1,0 +1,371 @@
+"""Finding calls: filters, search, pages, exports and what staff do with a selection."""
+
+import csv
+import datetime as dt
+import io
+import zipfile
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from calls.admin.exports import batches, harmless
+from calls.groups import GROUPS, make_groups
+from calls.models import AudioChunk, Call, RecordingAccess, Stream, Tag
+from tests.factories import make_call, make_live_call, make_recording, make_staff, make_stream
+
+
+pytestmark = pytest.mark.django_db
+LIST = "/admin/calls/call/"
+
+
+@pytest.fixture
+def ops(client):
+    user = make_staff(
+        *("view_call", "change_call", "listen_call", "download_call", "export_call", "see_numbers", "view_tag")
+    )
+    client.force_login(user)
+    return user
+
+
+def found(client, **query):
+    response = client.get(LIST, query)
+    assert response.status_code == 200
+    return {call.pk for call in response.context["cl"].result_list}
+
+
+def act(client, action, *calls, **fields):
+    return client.post(LIST, {"action": action, "_selected_action": [call.pk for call in calls], **fields})
+
+
+@pytest.mark.parametrize(
+    ("query", "yes", "no"),
+    [
+        ({"status": "busy"}, {"status": "busy"}, {"status": "failed"}),
+        ({"status": "live"}, {"ended_at": None}, {}),
+        ({"direction": "inbound"}, {"direction": "inbound"}, {"direction": "outbound-api"}),
+        ({"direction": "outbound"}, {"direction": "outbound-dial"}, {"direction": "inbound"}),
+        ({"handler": "echo"}, {"handler": "echo"}, {"handler": "voicemail"}),
+        ({"flag": "warning"}, {"has_warning": True}, {}),
+        ({"flag": "interrupted"}, {"was_interrupted": True}, {}),
+        ({"recording": "yes"}, {"audio_samples": 8000}, {}),
+        ({"recording": "no"}, {}, {"audio_samples": 8000}),
+        ({"reviewed": "yes"}, {"reviewed": True}, {}),
+        ({"reviewed": "no"}, {}, {"reviewed": True}),
+        ({"since": "2026-03-14T15:00"}, {}, {"created_at": "2026-03-14T14:59:59Z"}),
+        ({"until": "2026-03-14T15:09"}, {}, {"created_at": "2026-03-14T15:10:00Z"}),
+        ({"since": "2026-03-14", "until": "2026-03-14"}, {}, {"created_at": "2026-03-15T00:00:00Z"}),
+        ({"until": "2026-03-14"}, {"created_at": "2026-03-14T23:59:59Z"}, {"created_at": "2026-03-15T00:00:00Z"}),
+    ],
+)
+def test_a_filter_finds_what_it_says_and_nothing_else(client, ops, query, yes, no):
+    wanted = make_call(**yes)
+    make_call(**no)
+    assert found(client, **query) == {wanted.pk}
+
+
+def test_days_have_names(client, ops):
+    now = timezone.localtime().replace(hour=0, minute=0, second=1)
+    today, yesterday = make_call(created_at=now), make_call(created_at=now - dt.timedelta(hours=12))
+    make_call()
+    assert found(client, when="today") == {today.pk}
+    assert found(client, when="yesterday") == {yesterday.pk}
+    assert found(client, when="7d") == {today.pk, yesterday.pk}
+
+
+def test_calls_are_found_by_their_tag(client, ops):
+    call, tag = make_call(), Tag.objects.create(name="billing")
+    make_call()
+    call.tags.add(tag)
+    assert found(client, tag=tag.pk) == {call.pk}
+
+
+@pytest.mark.parametrize("query", ["status=%F0", "tag=x", "tag=", "handler=nobody", "when=never", "flag=", "o=99.x.-1"])
+def test_a_filter_of_nonsense_is_no_error(client, ops, query):
+    assert client.get(f"{LIST}?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "until=2026-02-30", "since=2026-13-01T25:00"])
+def test_a_time_that_is_none_leads_back_to_the_list(client, ops, query):
+    assert client.get(f"{LIST}?{query}")["Location"] == f"{LIST}?e=1"
+
+
+@pytest.mark.parametrize("lookup", ["from_number__startswith=%2B1555", "notes__regex=(a%2B)%2B", "streams__sid=MZ"])
+def test_only_our_filters_filter(client, ops, lookup):
+    assert client.get(f"{LIST}?{lookup}").status_code == 400
+
+
+@pytest.mark.parametrize("typed", ["+15557001234", "1 (555) 700-1234", "5557001234", "700-12", "7001234 "])
+def test_a_number_is_found_as_people_type_it(client, ops, typed):
+    caller, called = make_call(from_number="+15557001234"), make_call(to_number="+15557001234")
+    make_call()
+    assert found(client, q=typed) == {caller.pk, called.pk}
+
+
+def test_a_call_is_found_by_its_sid_in_any_case(client, ops):
+    call = make_call(sid="CA" + "0a" * 16)
+    make_call()
+    assert found(client, q="  ca" + "0A" * 16) == {call.pk}
+
+
+def test_a_call_is_found_by_its_streams_sid(client, ops):
+    stream = make_stream(sid="MZ" + "0b" * 16)
+    make_stream()
+    assert found(client, q="MZ" + "0b" * 16) == {stream.call_id}
+
+
+def test_words_are_found_in_notes_tags_and_parameters(client, ops):
+    noted, tagged, said = make_call(notes="The Zürich invoice"), make_call(), make_call()
+    make_call()
+    tagged.tags.add(Tag.objects.create(name="Invoices"))
+    make_stream(said, custom_parameters={"topic": "invoice 4711"})
+    assert found(client, q="invoice") == {noted.pk, tagged.pk, said.pk}
+
+
+@pytest.mark.parametrize("word", ['say "hi"', "Zürich", "100%", "a_b", "back\\slash", "陳大文"])
+def test_words_with_odd_characters_are_found_as_they_are(client, ops, word):
+    call = make_stream(custom_parameters={"topic": word}).call
+    make_stream(custom_parameters={"topic": "axb 1000 other"})
+    assert found(client, q=word) == {call.pk}
+
+
+@pytest.mark.parametrize("term", ["\x00", "'; DROP TABLE calls_call; --", "%", "١٢٣٤٥", "++++", "x" * 5000])
+def test_no_search_is_an_error(client, ops, term):
+    make_call()
+    assert client.get(LIST, {"q": term}).status_code == 200
+
+
+def test_search_and_filter_go_together(client, ops):
+    call = make_call(notes="refund", status="failed")
+    make_call(notes="refund")
+    assert found(client, q="refund", status="failed") == {call.pk}
+
+
+def test_whoever_may_not_see_numbers_cannot_find_them_out_digit_by_digit(client):
+    client.force_login(make_staff("view_call"))
+    call = make_call(from_number="+15557001234")
+    assert found(client, q="555700") == set()
+    assert found(client, q="+15557001234") == {call.pk}
+
+
+def test_calls_are_sorted_by_time_and_by_length(client, ops):
+    short, long = make_call(audio_samples=8000), make_call(audio_samples=80_000, created_at="2026-01-01T00:00Z")
+    by_length = [call.pk for call in client.get(LIST, {"o": "-5"}).context["cl"].result_list]
+    by_time = [call.pk for call in client.get(LIST, {"o": "3"}).context["cl"].result_list]
+    assert (by_length, by_time) == ([long.pk, short.pk], [long.pk, short.pk])
+
+
+def table(response):
+    text = b"".join(response.streaming_content).decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_filtered_list_is_exported_as_csv(client, ops):
+    make_call(status="busy", duration=12, audio_samples=4000, notes="call\nback")
+    make_call()
+    (row,) = table(client.get(LIST + "export.csv?status=busy"))
+    assert (row["from"], row["began (UTC)"], row["duration (s)"]) == ("'+15550100001", "2026-03-14 15:09:26", "12")
+    assert (row["recorded (s)"], row["notes"]) == ("0.50", "call back")
+
+
+def test_an_export_is_on_record_with_what_was_asked_for(client, ops):
+    client.get(LIST + "export.csv?status=busy")
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.change_message) == (ops, "Exported as CSV: status=busy")
+
+
+def test_an_export_masks_numbers_for_those_who_may_not_see_them(client):
+    client.force_login(make_staff("view_call", "export_call"))
+    make_call(caller_name="Ada", notes="call +1 555 010 0001 back")
+    (row,) = table(client.get(LIST + "export.csv"))
+    assert (row["from"], row["caller name"]) == ("'+•••••••0001", "")
+    assert "555" not in row["notes"]
+
+
+def test_who_may_not_export_gets_nothing(client):
+    client.force_login(make_staff("view_call", "see_numbers"))
+    assert client.get(LIST + "export.csv").status_code == 403
+    assert "export.csv" not in client.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+1555", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\u00a0=1", "\n\n=1", "\u200b=1", "＝1"]
+)
+def test_no_cell_is_a_formula(cell):
+    assert harmless(cell).startswith("'")
+
+
+@pytest.mark.parametrize("cell", ["", "Ada", "3.5", 12, "1-2"])
+def test_other_cells_stay_as_they_are(cell):
+    assert harmless(cell) == str(cell)
+
+
+def test_an_export_goes_on_where_the_batch_before_ended(monkeypatch):
+    monkeypatch.setattr("calls.admin.exports.BATCH", 2)
+    made = [make_call().pk for _ in range(3)] + [make_call(created_at="2026-01-01T00:00Z").pk]
+    read = [call.pk for batch in batches(Call.objects.all()) for call in batch]
+    assert sorted(read) == sorted(made)
+
+
+def test_recordings_of_a_selection_come_as_zip(client, ops):
+    first, second = make_recording(seconds=1), make_recording(seconds=2)
+    make_recording()
+    data = b"".join(act(client, "download", first, second).streaming_content)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        names = {f"{first.sid}.wav", f"{second.sid}.wav"}
+        assert set(archive.namelist()) == {"calls.csv", *names}
+        assert archive.getinfo(f"{second.sid}.wav").file_size == 44 + 2 * 8000 * 4
+
+
+def test_every_recording_in_a_zip_is_on_record(client, ops):
+    calls = [make_recording(seconds=1), make_recording(seconds=1)]
+    act(client, "download", *calls)
+    assert RecordingAccess.objects.filter(kind="download", user=ops).count() == 2
+
+
+def test_who_may_not_download_has_no_zip(client):
+    client.force_login(make_staff("view_call", "change_call", "listen_call"))
+    call = make_recording(seconds=1)
+    assert act(client, "download", call).status_code == 302
+    assert not RecordingAccess.objects.exists()
+
+
+def test_a_selection_is_marked_as_reviewed_and_back(client, ops):
+    call = make_call()
+    act(client, "mark_reviewed", call)
+    call.refresh_from_db()
+    assert (call.reviewed, call.reviewed_by) == (True, ops)
+    act(client, "mark_unreviewed", call)
+    call.refresh_from_db()
+    assert (call.reviewed, call.reviewed_by) == (False, None)
+
+
+def test_a_tag_is_put_on_a_selection_twice_and_taken_off(client, ops):
+    call, tag = make_call(), Tag.objects.create(name="billing")
+    act(client, "put_tag", call, tag=tag.pk)
+    act(client, "put_tag", call, tag=tag.pk)
+    assert list(call.tags.all()) == [tag]
+    act(client, "take_tag", call, tag=tag.pk)
+    assert not call.tags.exists()
+
+
+def test_an_action_without_its_tag_says_so(client, ops):
+    response = client.post(LIST, {"action": "put_tag", "_selected_action": [make_call().pk], "tag": ""}, follow=True)
+    assert "Choose a tag" in response.content.decode()
+
+
+def test_viewers_have_no_actions(client):
+    client.force_login(make_staff("view_call"))
+    call = make_call()
+    act(client, "mark_reviewed", call)
+    call.refresh_from_db()
+    assert not call.reviewed
+
+
+def test_the_overview_counts_and_links(client, ops):
+    now = timezone.now()
+    make_live_call(created_at=now, answered_at=now, has_warning=True)
+    make_call(created_at=now, answered_at=None, status="busy")
+    make_recording(seconds=65, created_at=now)
+    html = client.get("/admin/").content.decode()
+    for part in ("Live now", "?status=live", "?when=today", "67 % answered", "1:05", "33 %", "<svg"):
+        assert part in html
+
+
+def test_the_overview_costs_a_fixed_number_of_queries(client, ops, django_assert_num_queries):
+    client.get("/admin/")
+    for _ in range(5):
+        make_recording(seconds=1, created_at=timezone.now())
+    # Session, user, two of permissions, the hours, the lengths, who is live; and Django's recent actions.
+    with django_assert_num_queries(8):
+        client.get("/admin/")
+
+
+def test_the_overview_is_for_those_who_may_see_calls(client):
+    client.force_login(make_staff("view_tag"))
+    assert "Live now" not in client.get("/admin/").content.decode()
+
+
+def test_groups_are_made_once_and_then_belong_to_their_owners():
+    make_groups(using="default")
+    viewer = Group.objects.get(name="Ops viewer")
+    assert set(viewer.permissions.values_list("codename", flat=True)) == {"view_call", "view_tag"}
+    viewer.permissions.clear()
+    make_groups(using="default")
+    assert set(Group.objects.filter(name__in=GROUPS).values_list("name", flat=True)) == set(GROUPS)
+    assert not viewer.permissions.exists()
+
+
+@pytest.mark.parametrize("name", ["recordingaccess", "quarantinedrow", "erasure"])
+def test_what_is_on_record_is_only_looked_at(client, name):
+    client.force_login(make_staff(is_superuser=True))
+    assert client.get(f"/admin/calls/{name}/").status_code == 200
+    assert client.get(f"/admin/calls/{name}/add/").status_code == 403
+
+
+def test_seeding_makes_calls_with_all_that_belongs_to_them():
+    call_command("seed_calls", "40", "--audio", "1", "--seconds", "2", "--live", "1", verbosity=0)
+    assert (Call.objects.count(), Call.objects.live().count()) == (40, 1)
+    stream = Stream.objects.filter(ended_at__isnull=False).first()
+    assert sum(AudioChunk.objects.filter(stream=stream).values_list("length", flat=True)) == stream.length
+
+
+@pytest.mark.parametrize("wrong", [["0"], ["5", "--audio", "2"]])
+def test_seeding_refuses_what_makes_no_sense(wrong):
+    with pytest.raises(CommandError):
+        call_command("seed_calls", *wrong)
+
+
+@pytest.mark.parametrize(
+    ("index", "query"),
+    [
+        ("call_newest", lambda calls: calls),
+        ("call_live", lambda calls: calls.filter(ended_at__isnull=True)),
+        ("call_by_status", lambda calls: calls.filter(status="busy")),
+        ("call_by_handler", lambda calls: calls.filter(handler="rare")),
+        ("call_by_direction", lambda calls: calls.filter(direction="outbound-dial")),
+        ("call_with_warning", lambda calls: calls.filter(has_warning=True)),
+        ("call_interrupted", lambda calls: calls.filter(was_interrupted=True)),
+        pytest.param(
+            *("call_without_audio", lambda calls: calls.filter(audio_samples=0)),
+            marks=pytest.mark.postgres,  # SQLite takes call_by_length
+        ),
+        ("call_reviewed", lambda calls: calls.filter(reviewed=True)),
+        ("call_by_length", lambda calls: calls.order_by("-audio_samples", "-pk")),
+        ("call_by_from", lambda calls: calls.filter(from_number="+15550004999")),
+    ],
+)
+def test_the_database_names_the_index_of_each_filter(many_calls, index, query):
+    assert index in query(Call.objects.order_by("-created_at", "-pk"))[:51].explain()
+
+
+@pytest.fixture
+def many_calls():
+    start = timezone.now()
+    rare = {"status": "busy", "handler": "rare", "direction": "outbound-dial", "ended_at": None}
+    rare |= {"has_warning": True, "was_interrupted": True, "reviewed": True}
+    usual = {"status": "completed", "handler": "echo", "direction": "inbound", "ended_at": start}
+    Call.objects.bulk_create(
+        Call(
+            from_number=f"+1555{number:07}",
+            created_at=start - dt.timedelta(minutes=number),
+            audio_samples=8000 * (number % 2),
+            **facts,
+        )
+        for number in range(5000)
+        for facts in [rare if number % 250 == 249 else usual]
+    )
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE calls_call")
+
+
+def test_bulk_changes_are_in_each_calls_history(client, ops):
+    call = make_call()
+    act(client, "mark_reviewed", call)
+    entry = LogEntry.objects.get(object_id=str(call.pk))
+    assert (entry.user, entry.change_message) == (ops, "Marked as reviewed")

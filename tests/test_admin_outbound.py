@@ -1,0 +1,222 @@
+"""Placing, ending and transferring calls in the admin, and the page of numbers: against the simulator's REST API."""
+
+import pytest
+from django.contrib.messages import get_messages
+from django.urls import reverse
+
+from calls.models import Call
+from calls.simulator import ApiError, PhoneNumber, TwilioApi
+from calls.simulator.api import PlacedCall
+from tests.factories import make_call, make_live_call, make_staff
+
+
+ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
+TOKEN = "0123456789abcdef0123456789abcdef"
+OURS, THEIRS = "+14155550199", "+14155550100"
+PLACE, NUMBERS, LIST = "/admin/calls/call/place/", "/admin/calls/call/numbers/", "/admin/calls/call/"
+FORM = {"to": THEIRS, "from_": OURS, "handler": "echo", "parameters": ""}
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def api(settings):
+    with TwilioApi(ACCOUNT, TOKEN, [PhoneNumber(OURS, friendly_name="Main line")]).running() as api:
+        settings.TWILIO_API_URL = api.url
+        settings.DEFAULT_FROM_NUMBER = OURS
+        yield api
+
+
+@pytest.fixture
+def ops(client):
+    user = make_staff("view_call", "place_call", "see_numbers")
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def viewer(client):
+    client.force_login(make_staff("view_call", "see_numbers"))
+
+
+def live(api):
+    """A call in progress, known to us and to Twilio."""
+    call = make_live_call()
+    api.calls[call.sid] = PlacedCall(ACCOUNT, {}, sid=call.sid, status="in-progress")
+    return call
+
+
+def url(name, call):
+    return reverse(f"admin:calls_call_{name}", args=[call.pk])
+
+
+def said(response):
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def text(response):
+    return response.content.decode()
+
+
+# --- placing
+
+
+def test_a_call_is_placed_and_its_page_shown(client, ops, api):
+    response = client.post(PLACE, {**FORM, "parameters": "order=17\r\n\r\nnote = a=b", "machine_detection": "on"})
+    call = Call.objects.get()
+    assert response.headers["Location"] == url("change", call)
+    assert (call.to_number, call.handler, call.sid) == (THEIRS, "echo", next(iter(api.calls)))
+    event = call.events.get()
+    assert (event.source, event.user, event.data) == ("control", ops, {"parameters": {"order": "17", "note": "a=b"}})
+    assert api.requests[-1][2]["MachineDetection"] == ["Enable"]
+    assert said(response) == [f"Calling {THEIRS}."]
+
+
+def test_the_form_knows_the_handlers_and_where_calls_come_from(client, ops, api):
+    html = text(client.get(PLACE))
+    assert f'value="{OURS}"' in html
+    for name in ("echo", "monitor", "voicemail"):
+        assert f'<option value="{name}"' in html
+
+
+def test_what_twilio_refuses_is_said_above_the_form_and_what_was_typed_stays(client, ops, api):
+    response = client.post(PLACE, {**FORM, "to": "0415"})
+    assert "write it with + and its country code" in text(response)
+    assert 'value="0415"' in text(response)
+    assert Call.objects.get().status == "failed"
+
+
+def test_an_unknown_outcome_shows_the_row_that_waits(client, ops, api):
+    api.mishaps = ["break"]
+    response = client.post(PLACE, FORM)
+    assert response.headers["Location"] == url("change", Call.objects.get())
+    assert "look before trying again" in said(response)[0]
+
+
+def test_a_second_click_is_not_a_second_call(client, ops, api):
+    for _ in range(2):
+        response = client.post(PLACE, FORM)
+    assert (len(api.calls), Call.objects.count()) == (1, 1)
+    assert "You have placed this call just now." in said(response)
+
+
+def test_a_call_that_was_refused_can_be_tried_again_at_once(client, ops, api):
+    api.refusals = [ApiError(429, 20429, "Too Many Requests")]
+    for _ in range(2):
+        client.post(PLACE, FORM)
+    assert sorted(Call.objects.values_list("status", flat=True)) == ["failed", "queued"]
+
+
+def test_parameters_that_are_no_pairs_are_explained(client, ops, api):
+    assert "“order”: wanted is NAME=VALUE." in text(client.post(PLACE, {**FORM, "parameters": "order"}))
+    assert api.requests == []
+
+
+@pytest.mark.parametrize("lacking", ["to", "handler"])
+def test_a_form_that_is_not_filled_in_asks_nobody(client, ops, api, lacking):
+    assert client.post(PLACE, {**FORM, lacking: ""}).status_code == 200
+    assert api.requests == []
+
+
+# --- running calls
+
+
+def test_a_live_call_has_buttons_and_one_that_is_over_has_none(client, ops, api):
+    call = live(api)
+    assert [word for word, _ in client.get(url("change", call)).context["controls"]] == [
+        "Hang up",
+        "Say goodbye and hang up",
+        "Transfer",
+    ]
+    assert "controls" not in client.get(url("change", make_call())).context
+
+
+@pytest.mark.parametrize("name", ["hang-up", "goodbye", "transfer"])
+def test_nothing_is_done_before_it_is_confirmed(client, ops, api, name):
+    call = live(api)
+    assert "No, back" in text(client.get(url(name, call)))
+    assert api.requests == []
+
+
+def test_hanging_up_is_on_record_with_who_did_it(client, ops, api):
+    call = live(api)
+    response = client.post(url("hang-up", call))
+    assert (response.headers["Location"], said(response)) == (url("change", call), ["The call was hung up."])
+    event = call.events.get()
+    assert (event.source, event.kind, event.user) == ("control", "hang-up", ops)
+    assert Call.objects.get().status == "completed"
+
+
+def test_goodbye_is_said_with_these_words(client, ops, api):
+    call = live(api)
+    client.post(url("goodbye", call), {"text": "Until tomorrow."})
+    assert "<Say>Until tomorrow.</Say><Hangup />" in api.requests[-1][2]["Twiml"][0]
+    assert call.events.get().data == {"text": "Until tomorrow."}
+
+
+def test_a_call_is_transferred_to_a_number(client, ops, api):
+    call = live(api)
+    client.post(url("transfer", call), {"number": "+14155550122"})
+    assert "<Dial>+14155550122</Dial>" in api.requests[-1][2]["Twiml"][0]
+    assert Call.objects.get().dialing
+
+
+def test_a_call_that_is_over_is_said_to_be(client, ops, api):
+    call = live(api)
+    api.calls[call.sid].status = "completed"
+    assert said(client.post(url("hang-up", call))) == ["The call was over already."]
+
+
+def test_what_twilio_refuses_is_said_on_the_calls_page(client, ops, api):
+    call = live(api)
+    api.refusals = [ApiError(401, 20003, "Authenticate")]
+    response = client.post(url("hang-up", call), follow=True)
+    assert "Twilio does not accept our credentials" in text(response)
+    assert TOKEN not in text(response)
+    assert call.events.get().kind == "hang-up-failed"
+
+
+# --- numbers
+
+
+def test_the_numbers_are_shown_with_where_they_point(client, ops, api):
+    api.numbers[0].voice_url = "https://voice.example.org/incoming/echo"
+    api.numbers.append(PhoneNumber("+14155550177", voice_application_sid="AP1"))
+    html = text(client.get(NUMBERS))
+    assert "Main line" in html
+    assert html.index(">here<") < html.index(">elsewhere<") < html.index("TwiML application AP1 answers this number")
+
+
+def test_numbers_that_cannot_be_asked_for_are_explained(client, ops, api):
+    api.refusals = [ApiError(401, 20003, "Authenticate")]
+    html = text(client.get(NUMBERS))
+    assert "Twilio does not accept our credentials" in html
+    assert "No numbers to show." in html
+
+
+# --- who may
+
+
+@pytest.mark.parametrize("path", [PLACE, NUMBERS])
+def test_without_the_permission_there_is_no_such_page(client, viewer, api, path):
+    assert client.get(path).status_code == 403
+    assert api.requests == []
+
+
+@pytest.mark.parametrize("name", ["hang-up", "goodbye", "transfer"])
+def test_without_the_permission_nothing_can_be_done_to_a_call(client, viewer, api, name):
+    call = live(api)
+    assert client.post(url(name, call), {"text": "Bye.", "number": THEIRS}).status_code == 403
+    assert "controls" not in client.get(url("change", call)).context
+    assert api.requests == []
+
+
+def test_the_list_offers_to_call_only_to_those_who_may(client, ops, api):
+    assert PLACE in text(client.get(LIST))
+    client.force_login(make_staff("view_call"))
+    assert PLACE not in text(client.get(LIST))
+
+
+def test_every_page_runs_our_own_scripts_only(client, ops, api):
+    for path in (PLACE, NUMBERS, url("hang-up", live(api))):
+        assert "script-src 'self'" in client.get(path).headers["Content-Security-Policy"]

@@ -1,0 +1,464 @@
+"""The admin in a real browser: hearing, seeking, the keyboard, markers, a running call, small and dark screens.
+
+Every page that a test opens must end without a console error, a failed request, a dialog or a sideways scroll bar.
+"""
+
+import asyncio
+import datetime as dt
+import os
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+from channels.routing import ProtocolTypeRouter
+from django.core.asgi import get_asgi_application
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Error, sync_playwright
+
+from calls import audio
+from calls.live import hints
+from calls.models import Call, RecordingAccess, Tag
+from calls.routing import websocket
+from tests.conftest import HTTPS
+from tests.factories import (
+    make_call,
+    make_chunk,
+    make_digit,
+    make_event,
+    make_gap,
+    make_mark,
+    make_recording,
+    make_staff,
+    make_stream,
+)
+
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    # WhiteNoise's files: Django reads them whole under ASGI, which is what one wants of small files.
+    pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning"),
+]
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+LIST = "/admin/calls/call/"
+
+
+@pytest.fixture(scope="module")
+def chromium(django_db_setup):
+    if not Path(CHROMIUM).exists():
+        missing = f"there is no Chromium at {CHROMIUM}"
+        (pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip)(missing)
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright's synchronous API runs a loop in this thread; the tests' own queries are no danger to it.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def site(settings, chromium):
+    """The application under uvicorn, in a thread, since ASGI is how it is served."""
+    settings.SECURE_SSL_REDIRECT = settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
+    application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket})
+    config = uvicorn.Config(application, port=0, log_level="error", lifespan="off", ws="websockets-sansio")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=asyncio.run, args=[serve(server)])
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+async def serve(server):
+    """With the task that sends hints, which belongs to a process's lifespan."""
+    telling = asyncio.create_task(hints.run())
+    await server.serve()
+    telling.cancel()
+
+
+@pytest.fixture
+def visit(chromium, site):
+    """Opens a path as somebody, and sees to it that nothing went wrong behind the scenes."""
+    visits = []
+
+    def visit(path, user, width=1280, scheme="light"):
+        context = chromium.new_context(base_url=site, viewport={"width": width, "height": 900}, color_scheme=scheme)
+        client = Client(headers=HTTPS)
+        client.force_login(user)
+        context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
+        page, problems = context.new_page(), []
+        page.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
+        page.on("response", lambda got: problems.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+        page.requests, page.problems = [], problems
+        page.on("response", lambda got: page.requests.append(got))
+        visits.append((context, page, problems))
+        page.goto(path)
+        return page
+
+    yield visit
+    for context, page, problems in visits:
+        assert not problems
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "a sideways scroll bar"
+        context.close()
+
+
+@pytest.fixture
+def ops():
+    return make_staff(
+        *("view_call", "change_call", "listen_call", "download_call", "export_call", "see_numbers"),
+        *("view_tag", "add_tag"),
+    )
+
+
+def page_of(call, moment=""):
+    return f"{LIST}{call.pk}/change/{moment}"
+
+
+def at(page):
+    return page.evaluate("document.querySelector('audio').currentTime")
+
+
+def wait_until(page, condition):
+    """Playwright's own `wait_for_function` needs eval, which the pages' policy forbids."""
+    end = time.monotonic() + 8
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"never: {condition}"
+        page.wait_for_timeout(30)
+
+
+def wait_for_waveform(page):
+    wait_until(page, "document.querySelector('.call-lane path').getAttribute('d')")
+
+
+def eventful():
+    """20 seconds in which the caller speaks into the greeting, presses a key, and is lost for a moment."""
+    call = make_recording(seconds=20, was_interrupted=True)
+    stream = call.streams.get()
+    make_chunk(stream, audio.tone(300, 1500), start=16_000, track="outbound")
+    make_gap(stream, track="outbound", start=28_000, length=16_000, reason="cleared")
+    make_gap(stream, start=80_000, length=1_600, reason="sequence")
+    make_mark(stream, name="greeting", position=44_000, outcome="cleared")
+    make_mark(stream, name="thanks", position=120_000, outcome="played")
+    make_digit(stream, "7", timestamp_ms=8_000)
+    make_event(call, kind="answered")
+    return call
+
+
+def test_a_recording_plays_and_its_bytes_come_by_range(visit, ops):
+    call = eventful()
+    page = visit(page_of(call), ops)
+    wait_for_waveform(page)
+    assert not RecordingAccess.objects.exists(), "looking is not listening"
+    page.click(".call-toggle")
+    wait_until(page, "document.querySelector('audio').currentTime > 0.3")
+    assert page.get_attribute(".call-toggle", "aria-label") == "Pause"
+    assert {got.status for got in page.requests if "recording.wav" in got.url} == {206}
+    assert RecordingAccess.objects.filter(kind="listen", user=ops, call=call).count() == 1
+
+
+def test_a_click_into_the_waveform_moves_there(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    box = page.locator(".call-wave").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 20)
+    assert at(page) == pytest.approx(10, abs=0.1)
+    assert page.inner_text(".call-now") == "0:10.0"
+    page.click(".call-toggle")
+    wait_until(page, "document.querySelector('audio').currentTime > 10.2")
+
+
+def test_dragging_moves_along(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    box = page.locator(".call-wave").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 30, steps=4)
+    assert page.inner_text(".call-now") == "0:15.0"
+    page.mouse.up()
+    assert at(page) == pytest.approx(15, abs=0.1)
+
+
+def test_the_keyboard_does_it_all(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    for key, expected in [("ArrowRight", 5), ("ArrowRight", 10), ("ArrowLeft", 5), ("ArrowLeft", 0), ("ArrowLeft", 0)]:
+        page.keyboard.press(key)
+        assert at(page) == pytest.approx(expected, abs=0.01)
+    page.keyboard.press(" ")
+    wait_until(page, "!document.querySelector('audio').paused")
+    page.keyboard.press(">")
+    assert page.evaluate("document.querySelector('audio').playbackRate") == 1.25
+    page.keyboard.press(" ")
+    assert page.evaluate("document.querySelector('audio').paused")
+
+
+def test_typing_a_note_is_no_command(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    page.fill("#id_notes", "rang")
+    page.press("#id_notes", "End")
+    page.keyboard.type(" twice <1>")
+    assert page.evaluate("document.querySelector('audio').paused")
+    assert page.input_value("#id_notes") == "rang twice <1>"
+
+
+def test_the_position_is_a_slider_for_those_who_do_not_see_it(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    page.focus(".call-wave")
+    page.keyboard.press("End")
+    slider = page.locator(".call-wave")
+    assert (slider.get_attribute("aria-valuenow"), slider.get_attribute("aria-valuemax")) == ("20.0", "20.0")
+    assert slider.get_attribute("aria-valuetext") == "0:20.0 of 0:20.0"
+
+
+def test_markers_lie_where_things_happened(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    places = page.eval_on_selector_all(
+        ".call-marker", "found => Object.fromEntries(found.map(m => [m.dataset.kind + m.dataset.tone, m.style.left]))"
+    )
+    assert places == {
+        **{"eventquiet": "0%", "clearedcleared": "17.5%", "markcleared": "27.5%", "keykey": "40%"},
+        **{"gapwarn": "50%", "markplayed": "75%"},
+    }
+    region = page.locator(".call-region.call-cleared")
+    assert (region.evaluate("r => r.style.left"), region.evaluate("r => r.style.width")) == ("17.5%", "10%")
+
+
+def test_a_marker_leads_to_its_moment(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    page.click('.call-marker[data-kind="key"]')
+    wait_until(page, "document.querySelector('audio').currentTime === 8")
+    assert page.url.endswith("#t=8.00")
+
+
+def test_a_line_of_the_timeline_leads_there_again_and_again(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    link = page.locator('.call-timeline a[href="#t=3.50"]')
+    link.click()
+    wait_until(page, "document.querySelector('audio').currentTime === 3.5")
+    page.keyboard.press("ArrowRight")
+    link.click()
+    wait_until(page, "document.querySelector('audio').currentTime === 3.5")
+
+
+def test_a_link_opens_at_its_moment(visit, ops):
+    page = visit(page_of(eventful(), "#t=13.5"), ops)
+    wait_until(page, "document.querySelector('.call-now').textContent === '0:13.5'")
+    page.click(".call-toggle")
+    wait_until(page, "document.querySelector('audio').currentTime > 13.6")
+
+
+def test_a_moment_can_be_shared(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.keyboard.press("ArrowRight")
+    page.click(".call-share")
+    page.wait_for_selector("text=Link copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+    assert page.url.endswith("#t=5.0")
+
+
+def test_a_lane_is_muted_and_the_other_goes_on(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    page.click(".call-toggle")
+    page.click('[data-lane="inbound"]')
+    assert page.get_attribute('[data-lane="inbound"]', "aria-pressed") == "false"
+    assert page.locator(".call-lane.call-muted").count() == 1
+    before = at(page)
+    wait_until(page, f"document.querySelector('audio').currentTime > {before} + 0.3")
+    page.keyboard.press("1")
+    assert page.get_attribute('[data-lane="inbound"]', "aria-pressed") == "true"
+
+
+def test_the_waveform_shows_who_spoke_when(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    paths = page.eval_on_selector_all(".call-lane path", "found => found.map(path => path.getBBox().height)")
+    loud, quiet = page.evaluate(
+        """() => [100, 500].map(x => {
+            const path = document.querySelector('.call-lane.call-outbound path');
+            const point = path.ownerSVGElement.createSVGPoint();
+            [point.x, point.y] = [x + 10.5, 25];
+            return path.isPointInFill(point);
+        })"""
+    )
+    assert all(height > 20 for height in paths)
+    assert (loud, quiet) == (True, False)
+
+
+def test_a_viewer_who_may_not_listen_sees_and_hears_nothing_of_it(visit):
+    page = visit(page_of(eventful()), make_staff("view_call"))
+    assert page.locator("audio, .call-wave, .call-toggle").count() == 0
+    assert "not listen" in page.inner_text(".call-player")
+    assert page.locator(".call-timeline tbody tr").count() == 6
+    assert not [got for got in page.requests if "peaks" in got.url or "recording" in got.url]
+
+
+def test_a_call_without_audio_says_so(visit, ops):
+    page = visit(page_of(make_call()), ops)
+    assert page.inner_text(".call-player") == "Nothing was recorded."
+    page.keyboard.press(" ")
+
+
+def test_a_running_call_is_followed(visit, ops):
+    call = make_recording(seconds=2, status="in-progress", ended_at=None)
+    stream = call.streams.get()
+    page = visit(page_of(call), ops)
+    wait_until(page, "document.querySelector('.call-total').textContent === '0:02.0'")
+    make_chunk(stream, audio.tone(440, 4000), start=16_000)
+    make_digit(stream, "5", timestamp_ms=3_000)
+    wait_until(page, "document.querySelector('.call-total').textContent === '0:06.0'")
+    assert page.locator('.call-marker[data-kind="key"]').count() == 1
+    page.click('.call-timeline a[href="#t=3.00"]')
+    page.click(".call-toggle")
+    wait_until(page, "document.querySelector('audio').currentTime > 3.1")
+    Call.objects.filter(pk=call.pk).update(status="completed", ended_at=timezone.now())
+    page.wait_for_selector("#call-head >> text=Completed")
+
+
+def test_a_hint_makes_the_page_look_at_once(visit, ops):
+    call = make_recording(seconds=2, status="in-progress", ended_at=None)
+    page = visit(page_of(call), ops)
+    page.wait_for_timeout(2500)  # the first look is over, and the next one by itself far away
+    looks = len([got for got in page.requests if "follow.json" in got.url])
+    make_digit(call.streams.get(), "5", timestamp_ms=1_000)
+    hints.add(call.sid)
+    page.wait_for_selector(".call-timeline >> text=Key 5", timeout=2000)
+    assert len([got for got in page.requests if "follow.json" in got.url]) == looks + 1
+
+
+def test_a_running_calls_first_audio_appears_by_itself(visit, ops):
+    call = make_call(status="in-progress", ended_at=None)
+    page = visit(page_of(call), ops)
+    assert page.inner_text(".call-player") == "Nothing was recorded yet."
+    make_chunk(make_stream(call), audio.tone(440, 3000))
+    page.wait_for_selector(".call-stage:not([hidden])")
+    page.click(".call-toggle")
+    wait_until(page, "document.querySelector('audio').currentTime > 0.2")
+
+
+def test_what_is_being_typed_survives_the_calls_news(visit, ops):
+    call = make_recording(seconds=2, status="in-progress", ended_at=None)
+    page = visit(page_of(call), ops)
+    page.fill("#id_notes", "half a sen")
+    make_digit(call.streams.get(), "5", timestamp_ms=1_000)
+    page.wait_for_selector(".call-timeline >> text=Key 5")
+    assert page.input_value("#id_notes") == "half a sen"
+
+
+def test_notes_and_tags_are_saved(visit, ops):
+    call = make_recording(seconds=2)
+    Tag.objects.create(name="billing")
+    page = visit(page_of(call), ops)
+    page.fill("#id_notes", "Call back on Monday")
+    page.click(".field-tags .select2-selection")
+    page.click(".select2-results >> text=billing")
+    page.check("#id_reviewed")
+    page.click("input[name=_continue]")
+    page.wait_for_selector("text=changed successfully")
+    call.refresh_from_db()
+    assert (call.notes, call.reviewed, call.reviewed_by) == ("Call back on Monday", True, ops)
+    assert call.tags.get().name == "billing"
+
+
+def test_the_list_plays_in_place_one_at_a_time(visit, ops):
+    make_recording(seconds=5)
+    make_recording(seconds=5)
+    page = visit(LIST, ops)
+    first, second = page.locator(".call-play").all()
+    first.click()
+    page.wait_for_selector('.call-play[aria-pressed="true"]')
+    second.click()
+    wait_until(page, "document.querySelectorAll('.call-play')[1].getAttribute('aria-pressed') === 'true'")
+    assert first.get_attribute("aria-pressed") == "false"
+    second.click()
+    wait_until(page, "document.querySelectorAll('.call-play[aria-pressed=true]').length === 0")
+    assert RecordingAccess.objects.count() == 2
+
+
+def test_somebody_new_finds_yesterdays_call_and_where_the_caller_interrupted(visit, ops):
+    call = eventful()
+    yesterday = timezone.localtime() - dt.timedelta(days=1)
+    Call.objects.filter(pk=call.pk).update(created_at=yesterday.replace(hour=15), from_number="+15557001234")
+    make_recording(seconds=2, from_number="+15557001234")
+    page = visit("/admin/", ops)
+    page.click("text=Last 7 days")
+    page.click("#changelist-filter >> text=Yesterday")
+    page.fill("#searchbar", "555 700 12 34")
+    page.keyboard.press("Enter")
+    page.click("text=+15557001234")
+    page.click(".call-timeline tr:has-text('Cleared') a")
+    page.click(".call-toggle")
+    wait_until(page, "document.querySelector('audio').currentTime > 3.6")
+
+
+def test_typed_times_narrow_the_list(visit, ops):
+    make_recording(seconds=1)
+    make_recording(seconds=1, created_at="2026-01-01T00:00Z")
+    page = visit(LIST, ops)
+    page.fill("input[name=since]", "2026-03-14T12:00")
+    page.click(".call-when button")
+    page.wait_for_url("**since=2026*")
+    page.wait_for_selector("#result_list tbody tr")
+    assert page.locator("#result_list tbody tr").count() == 1
+    assert page.input_value("input[name=since]") == "2026-03-14T12:00"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_its_screen(visit, ops, width, scheme):
+    call = eventful()
+    make_call(from_number="sip:" + "a" * 250, handler="h" * 100, notes="n", has_warning=True)
+    for path in ("/admin/", LIST, page_of(call)):
+        page = visit(path, ops, width=width, scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+def test_dark_is_dark_and_both_lanes_stay_apart(visit, ops):
+    call = eventful()
+    colours = {}
+    for scheme in ("light", "dark"):
+        page = visit(page_of(call), ops, scheme=scheme)
+        read = "name => getComputedStyle(document.querySelector(name[0]))[name[1]]"
+        wanted = {"page": ("body", "backgroundColor"), "caller": (".call-lane.call-inbound", "fill")}
+        wanted["us"] = (".call-lane.call-outbound", "fill")
+        colours[scheme] = {name: page.evaluate(read, list(what)) for name, what in wanted.items()}
+    assert colours["light"]["page"] == "rgb(255, 255, 255)"
+    assert max(map(int, re.findall(r"\d+", colours["dark"]["page"]))) < 40
+    assert len({str(colour) for scheme in colours.values() for colour in scheme.values()}) == 6
+
+
+def test_nothing_a_caller_wrote_runs(visit, ops):
+    text = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
+    call = make_recording(seconds=1, from_number=text, caller_name=text, handler=text, parameters={text: text})
+    stream = call.streams.get()
+    make_mark(stream, name=text)
+    make_event(call, kind=text, data={text: text})
+    page = visit(page_of(call), ops)
+    wait_for_waveform(page)
+    page.hover(".call-marker")
+    visit(LIST, ops)
+
+
+def test_an_injected_script_would_not_run(visit, ops):
+    page = visit(page_of(make_recording(seconds=1)), ops)
+    with pytest.raises(Error, match="Content Security Policy"):
+        page.add_script_tag(content="window.ran = true")
+    assert page.evaluate("window.ran") is None
+    page.problems.clear()  # the refusal is what this is about
