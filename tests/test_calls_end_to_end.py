@@ -1,0 +1,120 @@
+"""Calls over real HTTP and real WebSockets, to daphne and to uvicorn, and what is recorded of them."""
+
+import http.client
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from calls.audio import SILENCE, WAV_HEADER_SIZE, mulaw_to_pcm16
+from calls.models import Call, Stream
+from tests.servers import SPEECH, Calls, Server, lane, place, verify
+
+
+pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
+
+SECOND = 8000
+QUIET = SILENCE * SECOND
+
+
+@pytest.fixture(scope="module")
+def servers(django_db_setup, tmp_path_factory):
+    """Both servers, on one database. No test ends them."""
+    folder = tmp_path_factory.mktemp("servers")
+    with Server("runserver", folder) as daphne, Server("uvicorn", folder) as uvicorn:
+        yield [daphne, uvicorn]
+
+
+def on_both(servers, *scenarios):
+    """One call of each scenario to each server, all at once; the reports server by server."""
+    calls = [[Calls(server, **scenario) for scenario in scenarios] for server in servers]
+    reports = [[call.result()[0] for call in of_one] for of_one in calls]
+    assert [report.errors for of_one in reports for report in of_one if report.errors] == []
+    verify()
+    return reports
+
+
+def fetch(server, report, **headers):
+    """(status, headers, body) of the call's recording over HTTP, for a member of staff who is logged in."""
+    browser = Client()
+    browser.force_login(User.objects.get_or_create(username="ada", is_staff=True, is_superuser=True)[0])
+    cookie = f"sessionid={browser.cookies['sessionid'].value}"
+    key = Call.objects.get(sid=report.call_sid).pk
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request("GET", f"/admin/calls/call/{key}/recording.wav", headers={"Cookie": cookie, **headers})
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, answer.headers, body
+
+
+def channels(wav):
+    """The left and the right samples of a stereo PCM16 file, as PCM16."""
+    body = wav[WAV_HEADER_SIZE:]
+    return [b"".join(body[at : at + 2] for at in range(first, len(body), 4)) for first in (0, 2)]
+
+
+def said(audio, samples):
+    """What the caller said, as long as the recording is."""
+    return mulaw_to_pcm16(audio + SILENCE * (samples - len(audio)))
+
+
+def test_the_left_channel_is_what_the_caller_said_sample_for_sample(servers):
+    speech = {"handler": "echo", "audio": SPEECH[: 6 * SECOND], "linger": 0.5}
+    for server, (report,) in zip(servers, on_both(servers, speech), strict=True):
+        status, headers, wav = fetch(server, report)
+        assert (status, headers["Content-Length"]) == (200, str(len(wav)))
+        left, _ = channels(wav)
+        assert len(report.sent) >= 6 * SECOND
+        assert left == said(report.sent, len(left) // 2)
+
+
+def test_the_right_channel_of_an_echo_is_what_the_caller_heard(servers):
+    for _, (report,) in zip(
+        servers, on_both(servers, {"handler": "echo", "audio": SPEECH[:12000], "linger": 0.5}), strict=True
+    ):
+        stream = Stream.objects.get(sid=report.stream_sids[0])
+        stored = b"".join(bytes(chunk.payload) for chunk in stream.chunks.filter(track="outbound"))
+        heard = b"".join(audio for _, audio in report.heard)
+        # The last frames were on their way when the caller hung up: two clocks may differ about them.
+        assert abs(len(stored) - len(heard)) <= 800
+        assert stored.startswith(heard) or heard.startswith(stored)
+
+
+def test_the_recording_is_played_by_ranges_while_the_call_runs(servers):
+    for server in servers:
+        calls = Calls(server, handler="echo", audio=SPEECH, hang_up_after=20.0).talk(1.5)
+        (call,) = calls.calls
+        status, headers, body = fetch(server, call.report, Range=f"bytes={WAV_HEADER_SIZE}-{WAV_HEADER_SIZE + 3999}")
+        assert (status, len(body), headers["Content-Length"]) == (206, 4000, "4000")
+        assert headers["Content-Range"].startswith("bytes 44-4043/")
+        assert body[0::4] == mulaw_to_pcm16(SPEECH[:1000])[0::2]
+        assert fetch(server, call.report, Range="bytes=99999999-")[0] == 416
+        calls.hang_up()
+        assert calls.result()[0].errors == []
+    verify()
+
+
+def test_ten_calls_at_once_keep_their_audio_apart(servers):
+    reports = place(servers[0], 10, handler="echo", audio=SPEECH[:12000], linger=0.5)
+    for report in reports:
+        stream = Stream.objects.get(call__sid=report.call_sid)
+        assert lane(stream, "inbound") == report.sent
+    verify()
+
+
+def test_a_key_or_a_word_cuts_voicemails_greeting_and_hash_ends_the_message(servers):
+    key = {"handler": "voicemail", "audio": b"", "dtmf": ((0.6, "5"), (2.4, "#"))}
+    word = {"handler": "voicemail", "audio": QUIET[:4800] + SPEECH[:SECOND], "dtmf": ((2.4, "#"),)}
+    for reports in on_both(servers, key, word):
+        for report, by, digits in zip(reports, ("key", "speech"), (["5", "#"], ["#"]), strict=True):
+            stream = Stream.objects.get(call__sid=report.call_sid)
+            assert report.clears == 1
+            assert report.ended.startswith("the server hung up")
+            assert [event.data["by"] for event in stream.events.filter(kind="barge-in")] == [by]
+            assert [key.digit for key in stream.dtmf.all()] == digits
+            # The greeting's mark, cleared; those of the beep and the thanks, heard.
+            assert [mark.outcome for mark in stream.marks.all()] == ["cleared", "played", "played"]
+            assert [outcome for _, outcome in report.marks] == ["cleared", "played", "played"]
+            assert stream.handler_finished_at
+            assert (stream.end_reason, stream.call.status) == ("handler", "completed")

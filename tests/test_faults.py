@@ -1,0 +1,236 @@
+"""What goes wrong around a call, one fault a test: the caller notices nothing, and the recording says all there is.
+
+The numbers are the rows of the fault catalogue; `make faults` runs the heavy ones with 30 streams.
+"""
+
+import resource
+import signal
+import threading
+
+import pytest
+from django.db import transaction
+
+from calls.models import Call, QuarantinedRow, Stream
+from tests.servers import (
+    SPEECH,
+    Calls,
+    Loss,
+    echo_delay,
+    gaps,
+    loss,
+    place,
+    until,
+    verify,
+)
+from tests.surroundings import Surroundings
+
+
+pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
+
+# What the echo may be late by: far more than it should be, far less than the fault lasts.
+UNNOTICED = 700
+
+
+@pytest.fixture(scope="module")
+def around(django_db_setup, tmp_path_factory):
+    with Surroundings(tmp_path_factory.mktemp("around")) as around:
+        yield around
+
+
+def stored_to_the_end(reports):
+    ended = Stream.objects.filter(
+        sid__in=[sid for report in reports for sid in report.stream_sids], ended_at__isnull=False
+    )
+    until(lambda: ended.count() == sum(len(report.streams) for report in reports), "every stream to be stored")
+
+
+def unnoticed(reports):
+    """Nobody lost a sample, and nobody heard that something was wrong."""
+    assert [error for report in reports for error in report.errors] == []
+    stored_to_the_end(reports)
+    assert loss(reports) == Loss()
+    assert max(echo_delay(report) for report in reports) <= UNNOTICED
+    verify()
+
+
+# --- the database -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["cut", pytest.param("freeze", marks=pytest.mark.postgres)])
+def test_4_5_35_a_database_that_goes_away_in_mid_call_loses_nothing(around, how):
+    notices = around.notices()
+    calls = Calls(around.server, 2, handler="echo", audio=SPEECH * 2, hang_up_after=30.0).talk(0.5)
+    with around.without_database(how):
+        # A server that hangs without a word holds the writer up, and nothing else.
+        calls.talk(4.0) if how == "freeze" else notices()
+    unnoticed(calls.hang_up().result())
+
+
+@pytest.mark.postgres
+def test_6_a_slow_database_delays_nobody(around):
+    around.database.delay = 0.2
+    around.database.mode = "delay"
+    try:
+        calls = Calls(around.server, 2, handler="echo", audio=SPEECH, hang_up_after=2.0)
+        reports = calls.result()
+    finally:
+        around.database.mode = "pass"
+    unnoticed(reports)
+
+
+def test_7_a_call_that_comes_while_the_database_is_away_is_answered_and_written_later(around):
+    notices = around.notices()
+    with around.without_database():
+        calls = Calls(around.server, 1, handler="echo", audio=SPEECH[:8000], linger=0.5)
+        notices()
+        reports = calls.result()
+        assert not Stream.objects.exists()
+    until(Stream.objects.exists, "the call to be written behind")
+    unnoticed(reports)
+    until(lambda: Call.objects.get().status == "completed", "the last callback to be written behind")
+
+
+def test_8_a_lock_that_somebody_holds_is_waited_for(around):
+    calls = Calls(around.server, 2, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)
+    until(lambda: Stream.objects.count() == 2, "both streams to be stored")
+    notices = around.notices()
+    with transaction.atomic():
+        list(Stream.objects.select_for_update())
+        # SQLite knows no row locks: this one is the whole database's.
+        Stream.objects.update(name="held")
+        notices()
+    calls.hang_up()
+    unnoticed(calls.result())
+
+
+def test_9_a_poison_row_is_set_aside_and_holds_nothing_else_back(around):
+    calls = Calls(around.server, 2, handler="echo", audio=SPEECH[:12000], linger=0.5)
+    poisoned = place(around.server, handler="poisons", audio=SPEECH[:12000], linger=0.5)
+    unnoticed(calls.result() + poisoned)
+    assert [row.kind for row in QuarantinedRow.objects.all()] == ["GapRow"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_32_what_a_process_left_in_its_spool_is_written_by_the_next_one(tmp_path, django_db_setup, number):
+    with Surroundings(tmp_path) as around:
+        calls = Calls(around.server, 2, handler="fills", audio=SPEECH, hang_up_after=30.0).talk(0.5)
+        until(lambda: Stream.objects.count() == 2, "both streams to be stored")
+        with around.without_database():
+            until(lambda: "spooling" in around.server.log.partition("db_down")[2], "the spool to be used")
+            around.server.send(number)
+            around.server.wait()
+            reports = calls.result()
+        with around.another() as second:
+            until(lambda: "spool_replayed" in second.log, f"the spool to be replayed:\n{around.server.log}")
+            assert loss(reports).holes == 0
+            # Between two attempts at the database, what was recorded waits in memory, and kill -9 takes it.
+            assert loss(reports).tail <= (300 if number == signal.SIGTERM else 3500)
+
+
+def test_10_with_no_room_left_anywhere_the_loss_is_a_gap_of_its_true_length(tmp_path, django_db_setup):
+    with Surroundings(tmp_path) as around:
+        calls = Calls(around.server, 2, handler="overflows", audio=SPEECH, hang_up_after=30.0).talk(0.5)
+        with around.without_database():
+            until(lambda: "storage_full" in around.server.log, "audio to be dropped")
+            assert around.server.get("/healthz/ready") == 503
+        until(lambda: "db_up" in around.server.log, "the database to be back")
+        reports = calls.hang_up().result()
+        stored_to_the_end(reports)
+    assert [error for report in reports for error in report.errors] == []
+    assert {(track, reason) for track, reason, _ in gaps(track="inbound")} == {("inbound", "over_cap")}
+    for report in reports:
+        stream = Stream.objects.get(call__sid=report.call_sid)
+        dropped = sum(stream.gaps.filter(track="inbound").values_list("length", flat=True))
+        assert sum(stream.chunks.filter(track="inbound").values_list("length", flat=True)) + dropped == len(report.sent)
+    verify()
+
+
+# --- Redis ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("how", ["cut", "freeze"])
+def test_11_without_redis_calls_go_on_and_new_ones_are_taken(around, how):
+    calls = Calls(around.server, 2, handler="echo", audio=SPEECH, hang_up_after=2.5).talk(0.5)
+    around.redis.mode = how
+    try:
+        later = place(around.server, handler="echo", audio=SPEECH[:8000], linger=0.5)
+        reports = calls.result()
+    finally:
+        around.redis.mode = "pass"
+    unnoticed(reports + later)
+
+
+# --- what comes over the socket ---------------------------------------------------------------------------------------
+
+
+def test_23_a_connection_that_is_cut_loses_nothing_of_what_had_arrived(around):
+    reports = place(around.server, 2, handler="echo", audio=SPEECH, cut_after=1.0, hang_up_after=2.0)
+    assert [len(report.streams) for report in reports] == [2, 2]
+    assert loss(reports).holes == 0
+    assert loss(reports).tail <= 100
+    assert {stream.end_reason for stream in Stream.objects.all()} == {"disconnect", "stop"}
+    verify()
+
+
+def test_20_lost_packets_are_silence_with_a_reason(around):
+    (report,) = place(around.server, handler="echo", audio=SPEECH[:16000], drop=0.1, jitter=0.02, linger=0.5)
+    stream = Stream.objects.get()
+    assert report.streams[0].frames_dropped > 0
+    assert loss([report]).holes == 0
+    assert {reason for _, reason, _ in gaps(stream=stream)} == {"timestamp"}
+    verify()
+
+
+# --- our own side -----------------------------------------------------------------------------------------------------
+
+
+def test_28_a_handler_that_fails_ends_its_own_call_as_the_setting_says(around):
+    others = Calls(around.server, 2, handler="echo", audio=SPEECH[:16000], linger=0.5)
+    (failed,) = place(around.server, handler="raises", audio=SPEECH, silence_timeout=0)
+    assert "<Hangup" in failed.twiml[-1]
+    assert len(failed.streams) == 1
+    assert loss([failed]).holes == 0
+    unnoticed(others.result())
+    stream = Stream.objects.get(call__sid=failed.call_sid)
+    assert (stream.handler_failed, stream.end_reason) == (True, "error")
+
+
+def test_28_a_handler_that_hangs_is_recorded_all_the_same(around):
+    others = Calls(around.server, 2, handler="echo", audio=SPEECH[:8000], linger=0.5)
+    reports = place(around.server, handler="hangs", audio=SPEECH, hang_up_after=1.0, silence_timeout=0)
+    unnoticed(others.result() + reports)
+
+
+def test_29_an_event_loop_that_stands_still_loses_nothing(around):
+    others = Calls(around.server, 2, handler="echo", audio=SPEECH, hang_up_after=2.5)
+    reports = place(around.server, handler="blocks", audio=SPEECH, hang_up_after=2.5, silence_timeout=0)
+    reports += others.result()
+    stored_to_the_end(reports)
+    assert loss(reports) == Loss()
+    verify()
+
+
+@pytest.mark.parametrize("kind", ["uvicorn", "runserver"])
+def test_a_slow_query_in_a_view_delays_nobodys_audio(around, kind):
+    with around.another(kind) as server:
+        calls = Calls(server, 2, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)
+        statuses = []
+        views = [threading.Thread(target=lambda: statuses.append(server.get("/slow?seconds=1.5"))) for _ in range(3)]
+        for view in views:
+            view.start()
+        for view in views:
+            view.join()
+        assert statuses == [200] * 3
+        unnoticed(calls.hang_up().result())
+
+
+def test_31_without_file_descriptors_running_calls_go_on(around):
+    with around.another() as server:
+        calls = Calls(server, 2, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)
+        _, most = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (1, most))
+        assert server.shake_hands() == 0
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        until(lambda: server.get("/healthz/ready") == 200, "the server to take connections again")
+        unnoticed(calls.hang_up().result())

@@ -1,0 +1,207 @@
+"""The project as a newcomer and a packager find it: settings that are explained, pins, sounds, `make run`."""
+
+import ast
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from packaging.requirements import Requirement
+
+from calls import audio
+from calls.management.commands import rundemo
+from config.dotenv import write_dotenv
+
+
+ROOT = Path(__file__).resolve().parent.parent
+SOUNDS = ROOT / "calls" / "sounds"
+
+
+def names_in_settings() -> set[str]:
+    """Of the calls `env.str("NAME", …)` and `read(env.str, "NAME", …)`."""
+    calls = [node for node in ast.walk(ast.parse((ROOT / "config" / "settings.py").read_text())) if is_read(node)]
+    constants = [argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)]
+    return {value for value in constants if isinstance(value, str) and re.fullmatch(r"[A-Z_]{4,}", value)}
+
+
+def is_read(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[0] in ("env", "read")
+
+
+def names_in_example(*, for_compose: bool) -> set[str]:
+    settings, _, compose = (ROOT / ".env.example").read_text().partition("# --- compose.yaml only")
+    return set(re.findall(r"^#?([A-Z_]+)=", compose if for_compose else settings, re.MULTILINE))
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith(("#", "-r ")))
+
+
+def test_every_setting_is_explained_and_every_explained_one_is_read():
+    assert names_in_settings() == names_in_example(for_compose=False)
+
+
+def test_what_compose_alone_reads_is_explained_too():
+    compose = (ROOT / "compose.yaml").read_text()
+    read = set(re.findall(r"\$\{([A-Z_]+)", compose)) | set(re.findall(r"^ +([A-Z_]+):$", compose, re.MULTILINE))
+    # What Compose sets itself, and what it shares with settings.py.
+    elsewhere = {"COMPOSE_PROJECT_NAME"} | names_in_settings()
+    assert names_in_example(for_compose=True) == read - elsewhere
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing():
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.parametrize(("file", "group"), [("requirements.txt", "runtime"), ("requirements-dev.txt", "dev")])
+def test_pins_are_plain_and_lie_within_the_ranges(file, group):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    ranges = project["project"]["dependencies"] if group == "runtime" else project["dependency-groups"]["dev"]
+    pinned = pins(file)
+    assert all(re.fullmatch(r"[a-z0-9.-]+", name) for name in pinned)
+    for requirement in map(Requirement, ranges):
+        # What production needs too is pinned there.
+        version = {**pins("requirements.txt"), **pinned}[requirement.name.lower()]
+        assert requirement.specifier.contains(version)
+
+
+def test_a_new_dotenv_has_secrets_of_its_own_that_only_its_owner_reads(tmp_path):
+    assert write_dotenv(tmp_path / "one") is True
+    assert write_dotenv(tmp_path / "two") is True
+    one, two = (tmp_path / "one").read_text(), (tmp_path / "two").read_text()
+    assert stat.S_IMODE((tmp_path / "one").stat().st_mode) == 0o600
+    for name in ("SECRET_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"):
+        found = [re.search(rf"^{name}=(.{{32,}})$", text, re.MULTILINE) for text in (one, two)]
+        assert all(found)
+        assert found[0][1] != found[1][1]
+
+
+def test_a_dotenv_that_is_there_is_left_alone(tmp_path):
+    (tmp_path / ".env").write_text("SECRET_KEY=mine\n")
+    assert write_dotenv(tmp_path / ".env") is False
+    assert (tmp_path / ".env").read_text() == "SECRET_KEY=mine\n"
+
+
+@pytest.mark.parametrize("name", ["greeting", "beep", "thanks", "apology", "caller"])
+def test_a_sound_is_loud_enough_not_clipped_and_has_no_long_silence_at_its_ends(name):
+    samples = audio.read_wav((SOUNDS / f"{name}.wav").read_bytes())
+    loud = audio.peaks(samples)
+    assert 30 < max(loud) < 124  # of 127
+    speaks = [at for at, peak in enumerate(loud) if peak > 4]
+    assert speaks[0] < 25
+    assert len(loud) - speaks[-1] < 25
+
+
+def test_the_greeting_takes_three_to_six_seconds():
+    assert 3 <= len(audio.read_wav((SOUNDS / "greeting.wav").read_bytes())) / audio.SAMPLE_RATE <= 6
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_alone_says_what_there_is_to_make():
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in said.splitlines()} >= {"install", "run", "test", "check", "requirements"}
+
+
+def test_a_taken_port_is_named_with_another_one():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match=rf"^Port {port} is taken\. .*make run PORT={port + 1}$"):
+            rundemo.refuse_taken(port)
+
+
+@pytest.mark.django_db
+def test_the_development_admin_is_made_once(settings):
+    settings.PUBLIC_URL = "http://127.0.0.1:8000"
+    assert rundemo.development_admin() is True
+    assert rundemo.development_admin() is True
+    assert get_user_model().objects.get(username="admin").is_superuser
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_address_that_others_reach_is_refused_while_the_password_is_admin(settings, exists):
+    settings.PUBLIC_URL = "https://voice.example.org"
+    if exists:
+        get_user_model().objects.create_superuser("admin", "", "admin")
+    with pytest.raises(CommandError, match=r"voice\.example\.org.*admin's password is 'admin'"):
+        rundemo.development_admin()
+    assert get_user_model().objects.exists() is exists
+
+
+@pytest.mark.django_db
+def test_an_admin_with_a_password_of_its_own_may_serve_any_address(settings):
+    settings.PUBLIC_URL = "https://voice.example.org"
+    get_user_model().objects.create_superuser("admin", "", "a password of its own")
+    assert rundemo.development_admin() is False
+
+
+def test_links_and_signatures_follow_the_port_on_loopback_only(settings, monkeypatch):
+    monkeypatch.setenv("PUBLIC_URL", "http://localhost:8000")
+    settings.PUBLIC_URL = "http://localhost:8000"
+    assert rundemo.environment(8001)["PUBLIC_URL"] == rundemo.origin(8001) == "http://127.0.0.1:8001"
+    settings.PUBLIC_URL = "https://voice.example.org"
+    assert rundemo.origin(8001) == "https://voice.example.org"
+    assert rundemo.environment(8001)["PUBLIC_URL"] == "http://localhost:8000"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.process
+def test_make_run_serves_a_call_that_can_be_listened_to_until_ctrl_c(tmp_path):
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "SECRET_KEY": "for this test only, and therefore as long as a real one has to be",
+        "PUBLIC_URL": "http://127.0.0.1:8000",
+        "TWILIO_ACCOUNT_SID": "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978",
+        "TWILIO_AUTH_TOKEN": "0123456789abcdef0123456789abcdef",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/demo.sqlite3",
+        "REDIS_URL": "",
+        "SPOOL_DIR": str(tmp_path / "spool"),
+    }
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        command = [sys.executable, "manage.py", "rundemo", "--port", str(port)]
+        demo = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        wait_for(lambda: "Stop with:" in log.read_text() or demo.poll() is not None, seconds=60)
+        address = re.search(rf"http://127\.0\.0\.1:{port}/admin/calls/call/\d+/change/", log.read_text())
+        assert address, log.read_text()
+        # As a terminal does: to the whole group.
+        os.killpg(demo.pid, signal.SIGINT)
+        assert demo.wait(timeout=5) == 0
+    finally:
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.wait()
+    assert log.read_text().rstrip().endswith("Stopped.")
+    assert "Traceback" not in log.read_text()
+
+
+def wait_for(condition, seconds):
+    for _ in range(seconds * 10):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s")
