@@ -1,0 +1,41 @@
+FROM python:3.11-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /venv
+COPY requirements.txt .
+RUN /venv/bin/pip install -r requirements.txt
+
+
+FROM python:3.11-slim-bookworm
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    SPOOL_DIR=/var/lib/callstream/spool
+# The numbers are fixed, so that a volume's files keep their owner when the image is built again.
+RUN groupadd --gid 10001 callstream && useradd --uid 10001 --gid 10001 --no-create-home callstream \
+    && mkdir -p /app/var "$SPOOL_DIR" && chown -R callstream:callstream /app/var "$SPOOL_DIR"
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY manage.py pyproject.toml ./
+COPY config config
+COPY templates templates
+COPY calls calls
+# The root file system is read-only when it runs: what Python compiles and what the admin's pages load is made here.
+RUN python -m compileall -q config calls \
+    && SECRET_KEY=build PUBLIC_URL=https://build.invalid python manage.py collectstatic --noinput -v 0
+USER callstream
+EXPOSE 8000
+# Alive, not ready: a worker that drains its calls is not to be restarted.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+# One process a core; `--scale web=N` for more. Each flag has its reason:
+#   deflate off            a compressed 500 kB may unpack to 500 MB, and speech in base64 hardly shrinks
+#   ws-max-size            1 MiB; Twilio's largest message is far below it
+#   forwarded-allow-ips    only the proxy reaches this port, and it overwrites X-Forwarded-*
+#   no-access-log          the proxy writes one
+#   graceful shutdown      longer than DRAIN_SECONDS (20), shorter than compose.yaml's stop_grace_period
+CMD ["uvicorn", "config.asgi:application", \
+     "--host", "0.0.0.0", "--port", "8000", \
+     "--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio", \
+     "--ws-max-size", "1048576", "--ws-per-message-deflate", "false", \
+     "--forwarded-allow-ips", "*", "--no-server-header", "--no-access-log", \
+     "--timeout-graceful-shutdown", "30"]
