@@ -134,10 +134,10 @@ def is_speech(mulaw: bytes, threshold: int = 4) -> bool:
     return bool(mulaw) and sum(mulaw.translate(_LOUDNESS)) >= threshold * len(mulaw)
 
 
-def peaks(mulaw: bytes, samples: int = FRAME_SAMPLES) -> bytes:
-    """The loudest sample of every `samples` (the last run may be shorter), as 0-127."""
+def peaks(mulaw: bytes, samples: int = FRAME_SAMPLES, *, step: int = 1) -> bytes:
+    """The loudest sample of every `samples` (the last run may be shorter), as 0-127; `step` looks at each nth only."""
     loud = mulaw.translate(_LOUDNESS)
-    return bytes([max(loud[at : at + samples]) for at in range(0, len(loud), samples)])
+    return bytes([max(loud[at : at + samples : step]) for at in range(0, len(loud), samples)])
 
 
 def tone(hertz: float, milliseconds: int, level: float = 0.3) -> bytes:

@@ -342,7 +342,8 @@ class Stream(models.Model):
 class AudioChunk(models.Model):
     """A run of one lane without a hole: raw µ-law, 8000 bytes a second."""
 
-    stream = models.ForeignKey(Stream, models.CASCADE, related_name="chunks")
+    # No index of its own: both of the others begin with it.
+    stream = models.ForeignKey(Stream, models.CASCADE, related_name="chunks", db_index=False)
     track = models.CharField(max_length=8, choices=Track)
     index = models.PositiveIntegerField(help_text="The recorder's counter.")
     start = models.PositiveBigIntegerField(help_text="In samples on the stream's own clock.")
@@ -353,14 +354,15 @@ class AudioChunk(models.Model):
     class Meta:
         ordering = ["stream", "track", "index"]
         constraints = [
-            # A retried write inserts nothing twice.
-            models.UniqueConstraint(name="chunk_once", fields=["stream", "track", "index"]),
+            # A retried write inserts nothing twice. The track comes last here and below: both lanes of a stream are
+            # written together, and so into one page of an index and not into two.
+            models.UniqueConstraint(name="chunk_once", fields=["stream", "index", "track"]),
             models.CheckConstraint(name="chunk_track", condition=Q(track__in=["inbound", "outbound"])),
             models.CheckConstraint(name="chunk_length", condition=Q(length__gt=0)),
         ]
         indexes = [
             # Reading a range of the recording back.
-            models.Index(name="chunk_by_start", fields=["stream", "track", "start"]),
+            models.Index(name="chunk_by_start", fields=["stream", "start", "track"]),
         ]
 
     def __str__(self) -> str:
