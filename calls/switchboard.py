@@ -1,6 +1,7 @@
 """The streams of this process: how many there are, their common beat, and their common end."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import OrderedDict
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds between updates of a stream's counters while it runs.
 COUNTERS_EVERY = 2.0
+# The streams are handed over in so many parts, so that neither the loop nor the writer holds the others' audio up.
+PARTS = 8
 
 
 class LiveStream(Protocol):
@@ -43,6 +46,8 @@ class Switchboard:
 
     def __init__(self) -> None:
         self.live: dict[str, LiveStream] = {}
+        #: The same, in parts of one size that are handed over one after the other.
+        self._parts: list[dict[str, LiveStream]] = [{} for _ in range(PARTS)]
         #: How long each socket may still take to its `start`.
         self.starting: set[asyncio.Timeout] = set()
         self.draining = False
@@ -57,6 +62,7 @@ class Switchboard:
 
     def add(self, stream: LiveStream) -> None:
         self.live[stream.protocol.stream_sid] = stream
+        min(self._parts, key=len)[stream.protocol.stream_sid] = stream
         # How a stream before this one ended says nothing of how this one will.
         self.finished.pop(stream.tape.call_sid, None)
         recorder.on_refused = self._refuse
@@ -65,6 +71,8 @@ class Switchboard:
 
     def remove(self, stream: LiveStream) -> None:
         self.live.pop(stream.protocol.stream_sid, None)
+        for part in self._parts:
+            part.pop(stream.protocol.stream_sid, None)
 
     def note_finished(self, call_sid: str, how: str) -> None:
         self.finished[call_sid] = how
@@ -77,22 +85,25 @@ class Switchboard:
             stream.loop.call_soon_threadsafe(stream.is_over, "refused")
 
     async def _beat(self) -> None:
-        """Hands what was recorded to the writer, all streams together, every RECORDER_FLUSH_SECONDS."""
-        counted = time.monotonic()
-        while self.live:
-            await asyncio.sleep(settings.RECORDER_FLUSH_SECONDS)
-            at = time.monotonic()
-            if with_counters := at - counted >= COUNTERS_EVERY:
-                counted = at
+        """Hands every stream's rows to the writer once in RECORDER_FLUSH_SECONDS, a part of the streams at a time."""
+        at = time.monotonic()
+        every = max(1, round(COUNTERS_EVERY / settings.RECORDER_FLUSH_SECONDS))
+        for turn in itertools.count():
+            if not self.live:
+                return
+            at = max(at + settings.RECORDER_FLUSH_SECONDS / PARTS, time.monotonic() - settings.RECORDER_FLUSH_SECONDS)
+            await asyncio.sleep(at - time.monotonic())
+            round_, part = divmod(turn, PARTS)
             try:
-                self._hand_over(at, with_counters=with_counters)
+                self._hand_over(self._parts[part], with_counters=(round_ + part) % every == 0)
             except Exception:
                 # A defect of ours in one stream must not keep the others in memory.
                 logger.exception("beat_failed; going on")
 
-    def _hand_over(self, at: float, *, with_counters: bool) -> None:
+    def _hand_over(self, part: dict[str, LiveStream], *, with_counters: bool) -> None:
+        at = time.monotonic()
         # One that has ended waits for its commit, and its tape is the recorder's.
-        running = {sid: stream for sid, stream in self.live.items() if not stream.finished}
+        running = {sid: stream for sid, stream in part.items() if not stream.finished}
         for stream in running.values():
             stream.beat(at, with_counters=with_counters)
         hints.add(*(stream.tape.call_sid for stream in running.values()))
