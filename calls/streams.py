@@ -95,6 +95,8 @@ class MediaStream:
         self._readers = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._ended = False
+        # Asking for the running loop is a system call (getpid), and a stream waits 50 times a second.
+        self._loop = asyncio.get_running_loop()
         self._plays: dict[int, asyncio.Future[Outcome]] = {}
         self._sent_marks: dict[int, dt.datetime] = {}
         self._interrupted: asyncio.Future[None] | None = None
@@ -122,10 +124,14 @@ class MediaStream:
         several tasks iterate.
         """
         self._readers += 1
+        events = self._events
         try:
             while True:
-                while self._events:
-                    yield self._take(0)
+                while events:
+                    event = events.popleft()
+                    if type(event) is Media:
+                        self._media_queued -= 1
+                    yield event
                 if self._ended:
                     return
                 await self._wait()
@@ -139,9 +145,21 @@ class MediaStream:
 
     async def media(self) -> AsyncIterator[Media]:
         """The caller's audio alone; keys and marks are passed over."""
-        async for event in self:
-            if type(event) is Media:
-                yield event
+        # Not `async for event in self`: one generator less to wake for every frame.
+        self._readers += 1
+        events = self._events
+        try:
+            while True:
+                while events:
+                    event = events.popleft()
+                    if type(event) is Media:
+                        self._media_queued -= 1
+                        yield event
+                if self._ended:
+                    return
+                await self._wait()
+        finally:
+            self._readers -= 1
 
     async def play(self, audio: bytes, *, barge_in: bool = False, wait: bool = True) -> Outcome:
         """Plays raw µ-law and returns once the caller has heard it, or "cleared" if it was cut short.
@@ -153,11 +171,13 @@ class MediaStream:
         if barge_in and not wait:
             raise ValueError("barge_in needs a play that waits: with wait=False nobody would clear it")
         self._check_open()
-        interrupted = self._watch_for_caller() if barge_in else None
+        if not barge_in:
+            return await self._play(audio, None, wait=wait)
+        interrupted = self._watch_for_caller()
         try:
             return await self._play(audio, interrupted, wait=wait)
         finally:
-            if interrupted is not None and self._interrupted is interrupted:
+            if self._interrupted is interrupted:
                 self._interrupted = None
 
     async def clear(self) -> None:
@@ -302,16 +322,17 @@ class MediaStream:
             future.set_result(outcome)
 
     async def _play(self, audio: bytes, interrupted: asyncio.Future[None] | None, *, wait: bool) -> Outcome:
-        before = self._playback.cleared
+        playback = self._playback
+        before = playback.cleared
         for piece in _pieces(audio):
-            if not await self._make_room(len(piece), interrupted):
+            if playback.pending + len(piece) > LOOK_AHEAD and not await self._make_room(len(piece), interrupted):
                 break
-            if self._ended or self._playback.cleared != before:
+            if self._ended or playback.cleared != before:
                 return "cleared"
             text = self._protocol.media(piece)
-            self._playback.play(self._now(), piece)
+            playback.play(self._now(), piece)
             await self._send(text)
-        if self._ended or self._playback.cleared != before:
+        if self._ended or playback.cleared != before:
             return "cleared"
         return await self._heard(interrupted) if wait else "played"
 
@@ -322,7 +343,7 @@ class MediaStream:
         name = f"{OWN_MARK}{self._playback.marks_sent}"
         text = self._protocol.mark(name)
         mark = self._note_mark(name)
-        future = self._plays[mark.index] = asyncio.get_running_loop().create_future()
+        future = self._plays[mark.index] = self._loop.create_future()
         await self._send(text)
         patience = (mark.position - self._now()) / SAMPLE_RATE + MARK_PATIENCE
         waiting: set[asyncio.Future[Any]] = {future} if interrupted is None else {future, interrupted}
@@ -347,7 +368,7 @@ class MediaStream:
 
     def _watch_for_caller(self) -> asyncio.Future[None]:
         self._speech = 0
-        self._interrupted = asyncio.get_running_loop().create_future()
+        self._interrupted = self._loop.create_future()
         return self._interrupted
 
     def _listen_for_speech(self, media: Media) -> None:
@@ -396,7 +417,7 @@ class MediaStream:
 
     async def _wait(self) -> None:
         """Until something happens. A handler may wait in several tasks: for audio in one, for keys in another."""
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = self._loop.create_future()
         self._waiters.append(waiter)
         await waiter
 
@@ -409,6 +430,8 @@ class MediaStream:
 
 def _pieces(audio: bytes) -> list[bytes]:
     """Audio as messages: a second each, the last one padded with silence to a multiple of 160 bytes."""
+    if len(audio) == FRAME_SAMPLES:
+        return [audio]
     padded = audio + SILENCE * (-len(audio) % FRAME_SAMPLES)
     if len(padded) <= MESSAGE_SAMPLES:
         return [padded] if padded else []

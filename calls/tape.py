@@ -216,6 +216,11 @@ class Tape:
             position = 0
         self.frames_received += 1
         lane = self.inbound if track == "inbound" else self.outbound
+        if position == lane.end and not lane.paused:
+            # What `put` does with a frame that comes in its turn, without the call.
+            lane.run += audio
+            lane.end = end = position + len(audio)
+            return end
         lane.put(position, audio, "sequence" if lost else "timestamp")
         return position + len(audio)
 
