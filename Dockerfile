@@ -35,7 +35,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s -
 #   graceful shutdown      longer than DRAIN_SECONDS (20), shorter than compose.yaml's stop_grace_period
 CMD ["uvicorn", "config.asgi:application", \
      "--host", "0.0.0.0", "--port", "8000", \
-     "--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio", \
+     "--loop", "uvloop", "--http", "httptools", "--ws", "calls.sockets.uvicorn:MediaWebSocket", \
      "--ws-max-size", "1048576", "--ws-per-message-deflate", "false", \
      "--forwarded-allow-ips", "*", "--no-server-header", "--no-access-log", \
      "--timeout-graceful-shutdown", "30"]

@@ -19,22 +19,22 @@ from calls.live import hints
 from calls.models import Stream
 from calls.playback import StreamClock
 from calls.protocol import (
-    AnyMessage,
     Connected,
     Dtmf,
     Mark,
     Media,
+    MediaBody,
     ProtocolError,
     Start,
     StartBody,
     State,
     Stop,
     StreamProtocol,
-    Unknown,
 )
 from calls.recorder import recorder
 from calls.rows import StreamRow
 from calls.security import StreamToken, is_signed_handshake
+from calls.sockets.frames import EXTENSION
 from calls.streams import MediaStream, StreamEnded
 from calls.switchboard import switchboard
 from calls.tape import Tape
@@ -139,8 +139,12 @@ class MediaStreamConsumer(AsyncConsumer):
             frame = await self.receive()
             if frame["type"] != "websocket.receive":
                 return None
+            text = frame.get("text")
+            if text is None:
+                self._refuse_binary(frame)
+                continue
             try:
-                message = self._decode(frame)
+                message = self.protocol.receive(text)
             except ProtocolError as error:
                 self._log_rejected(error)
                 continue
@@ -174,6 +178,8 @@ class MediaStreamConsumer(AsyncConsumer):
         self._open(token, start)
         assert self.stream is not None
         switchboard.add(self)
+        if listen := self.scope.get("extensions", {}).get(EXTENSION):
+            listen(self._take)
         reader = asyncio.create_task(self._read())
         talker = asyncio.create_task(self._talk(token.handler))
         try:
@@ -236,41 +242,46 @@ class MediaStreamConsumer(AsyncConsumer):
                 self.is_closed = True
                 self.is_over("disconnect")
                 return
-            try:
-                message = self._decode(frame)
-                if type(message) is Media:
-                    self._media(message)
-                else:
-                    self._other(message)
-            except ProtocolError as error:
-                self._log_rejected(error)
+            text = frame.get("text")
+            if text is None:
+                self._refuse_binary(frame)
+            else:
+                self._take(text)
             handled += 1
             if handled % FAIR_SHARE == 0:
                 # daphne's queue never makes us wait, and a flood would keep the loop for itself.
                 await asyncio.sleep(0)
 
-    def _decode(self, frame: dict[str, Any]) -> AnyMessage | Unknown:
-        """The message of a frame. Twilio sends no binary ones (its own answer to one is error 31950)."""
-        text = frame.get("text")
-        if text is None:
-            error = ProtocolError("binary", f"a binary frame of {len(frame.get('bytes') or b'')} bytes")
-            self.protocol.reject(error)
-            raise error
-        return self.protocol.receive(text)
+    def _take(self, text: str) -> None:
+        """A text of the socket, from the receive loop or straight from the server. Never waits, never raises."""
+        try:
+            message = self.protocol.receive(text)
+            if type(message) is Media:
+                self._media(message.media)
+            else:
+                self._other(message)
+        except ProtocolError as error:
+            self._log_rejected(error)
 
-    def _media(self, message: Media) -> None:
-        media = message.media
+    def _refuse_binary(self, frame: dict[str, Any]) -> None:
+        """Twilio sends no binary frames (its own answer to one is error 31950)."""
+        error = ProtocolError("binary", f"a binary frame of {len(frame.get('bytes') or b'')} bytes")
+        self.protocol.reject(error)
+        self._log_rejected(error)
+
+    def _media(self, media: MediaBody) -> None:
         at = time.monotonic()
+        clock = self.clock
         lost = self.protocol.sequence_gaps != self.lost
         try:
-            end = self.tape.media(media.track, media.timestamp, media.payload, self.elapsed(at), lost=lost)
+            end = self.tape.media(media.track, media.timestamp, media.payload, clock.elapsed(at), lost=lost)
         except ProtocolError as error:
             self.protocol.reject(error)
             raise
         if lost:
             self.lost = self.protocol.sequence_gaps
         if media.track == "inbound":
-            self.clock.arrived(end, at)
+            clock.arrived(end, at)
         self.stream.push_media(media)  # type: ignore[union-attr]
 
     def _other(self, message: object) -> None:

@@ -23,6 +23,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from calls.live import hints
 from calls.recorder import recorder
+from calls.sockets import daphne
 from calls.switchboard import switchboard
 
 
@@ -42,6 +43,7 @@ def prepare() -> None:
     errors = [message for message in checks.run_checks() if message.is_serious()]
     if errors:
         raise ImproperlyConfigured("\n".join(str(error) for error in errors))
+    daphne.install()
     recorder.start()
     # The last resort, whatever ends the process in an orderly way.
     atexit.register(recorder.close)

@@ -46,7 +46,9 @@ BIN = Path(sys.executable).parent
 DEADLINE = 30.0
 
 UVICORN = "uvicorn config.asgi:application --host 127.0.0.1 --port {port} --loop uvloop --http httptools"
-UVICORN += " --ws websockets-sansio --ws-max-size 1048576 --ws-per-message-deflate false --no-access-log"
+UVICORN += (
+    " --ws calls.sockets.uvicorn:MediaWebSocket --ws-max-size 1048576 --ws-per-message-deflate false --no-access-log"
+)
 UVICORN += " --timeout-graceful-shutdown 30"
 COMMANDS = {
     "uvicorn": UVICORN,

@@ -23,6 +23,7 @@ from calls import audio
 from calls.live import hints
 from calls.models import Call, RecordingAccess, Tag
 from calls.routing import websocket
+from calls.sockets.uvicorn import MediaWebSocket
 from tests.conftest import HTTPS
 from tests.factories import (
     make_call,
@@ -69,7 +70,7 @@ def site(settings, chromium):
     """The application under uvicorn, in a thread, since ASGI is how it is served."""
     settings.SECURE_SSL_REDIRECT = settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
     application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket})
-    config = uvicorn.Config(application, port=0, log_level="error", lifespan="off", ws="websockets-sansio")
+    config = uvicorn.Config(application, port=0, log_level="error", lifespan="off", ws=MediaWebSocket)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=asyncio.run, args=[serve(server)])
     thread.start()

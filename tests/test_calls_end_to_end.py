@@ -1,18 +1,30 @@
 """Calls over real HTTP and real WebSockets, to daphne and to uvicorn, and what is recorded of them."""
 
+import asyncio
+import base64
 import http.client
+import random
+import socket
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from calls.audio import SILENCE, WAV_HEADER_SIZE, mulaw_to_pcm16
+from calls.benchmark.callers import opening
 from calls.models import Call, Stream
-from tests.servers import SPEECH, Calls, Server, lane, place, verify
+from calls.simulator.webhooks import Web
+from tests.servers import SPEECH, Calls, Server, lane, place, until, verify
+from tests.test_sockets import masked
 
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
+MEDIA = (
+    '{{"event":"media","sequenceNumber":"{}","media":{{"track":"inbound","chunk":"{}","timestamp":"{}",'
+    '"payload":"{}"}},"streamSid":"{}"}}'
+)
+STOP = '{{"event":"stop","sequenceNumber":"102","streamSid":"{}","stop":{{"accountSid":"{}","callSid":"{}"}}}}'
 SECOND = 8000
 QUIET = SILENCE * SECOND
 
@@ -118,3 +130,48 @@ def test_a_key_or_a_word_cuts_voicemails_greeting_and_hash_ends_the_message(serv
             assert [outcome for _, outcome in report.marks] == ["cleared", "played", "played"]
             assert stream.handler_finished_at
             assert (stream.end_reason, stream.call.status) == ("handler", "completed")
+
+
+async def opening_of(scenario):
+    async with Web(scenario.server, scenario.auth_token) as web:
+        return await opening(web, scenario)
+
+
+def frames(call):
+    """100 frames of a caller, one in seven of them in fragments around a ping, `stop` and a close, all as one."""
+    yield masked(call.start)
+    for number in range(100):
+        audio = base64.b64encode(bytes([number + 1]) * 160).decode()
+        text = MEDIA.format(number + 2, number + 1, 120 + 20 * number, audio, call.stream_sid).encode()
+        if number % 7:
+            yield masked(text)
+        else:
+            yield masked(text[:150], 0x01) + masked(b"are you there", 0x89) + masked(text[150:], 0x80)
+    yield masked(STOP.format(call.stream_sid, call.account_sid, call.call_sid).encode()) + masked(b"", 0x88)
+
+
+def speak_in_pieces(server, chance):
+    """A stream whose frames arrive in pieces of any size; its StreamSid."""
+    call = asyncio.run(opening_of(server.scenario(handler="echo")))
+    octets = b"".join(frames(call))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.sendall(call.handshake)
+        assert line.recv(4096).startswith(b"HTTP/1.1 101")
+        while octets:
+            size = chance.choice([1, 2, 3, 9, 200, 391, 392, 2000])
+            line.sendall(octets[:size])
+            octets = octets[size:]
+        while line.recv(65536):
+            pass
+    return call.stream_sid
+
+
+def test_frames_that_arrive_in_pieces_of_any_size_are_all_recorded(servers):
+    spoken = b"".join(bytes([number + 1]) * 160 for number in range(100))
+    for server in servers:
+        sid = speak_in_pieces(server, random.Random(7))
+        stream = until(lambda sid=sid: Stream.objects.filter(sid=sid, ended_at__isnull=False).first(), "its end")
+        assert lane(stream, "inbound") == spoken
+        assert (stream.end_reason, stream.frames_rejected, stream.sequence_gaps) == ("stop", 0, 0)
+    verify()
