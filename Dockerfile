@@ -28,6 +28,7 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 # One process a core; `--scale web=N` for more. Each flag has its reason:
+#   ws                     the short way for media, docs/performance.md
 #   deflate off            a compressed 500 kB may unpack to 500 MB, and speech in base64 hardly shrinks
 #   ws-max-size            1 MiB; Twilio's largest message is far below it
 #   forwarded-allow-ips    only the proxy reaches this port, and it overwrites X-Forwarded-*

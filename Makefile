@@ -39,6 +39,11 @@ test: $(INSTALLED) ## Run the tests on SQLite, and on PostgreSQL and Redis where
 faults: $(INSTALLED) ## End and starve servers with 30 streams, again and again, and print what was lost (15 minutes)
 	$(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: bench
+bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (20 minutes; ARGS=gate: 1 minute)
+	$(BIN)/python config/dotenv.py
+	$(BIN)/python manage.py bench_streams $(ARGS)
+
 .PHONY: check
 check: $(INSTALLED) ## Check style, types, layers, migrations and the production settings
 	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/check

@@ -1,0 +1,31 @@
+"""A few threads that many requests share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
+
+
+class SharedThreads:
+    """Threads for the synchronous part of requests, where Django would start one for each.
+
+    Every busy thread keeps the interpreter for a while before the event loop has its turn again: ten people who browse
+    at once delayed every call's audio by 340 ms, and by 12 with two threads for all of them (docs/performance.md).
+    """
+
+    def __init__(self, count: int) -> None:
+        #: How many requests each of them has to answer.
+        self._requests = {ThreadSensitiveContext(): 0 for _ in range(count)}
+
+    @contextmanager
+    def thread(self) -> Iterator[None]:
+        """What the current task runs with `sync_to_async`, views and middleware too, runs in the least busy one."""
+        context = min(self._requests, key=self._requests.__getitem__)
+        self._requests[context] += 1
+        # The context that Django enters for a request gives way to one that is there already.
+        token = SyncToAsync.thread_sensitive_context.set(context)
+        try:
+            yield
+        finally:
+            SyncToAsync.thread_sensitive_context.reset(token)
+            self._requests[context] -= 1

@@ -1,0 +1,57 @@
+"""Requests of staff share a few threads; webhooks do not wait for them."""
+
+import asyncio
+import threading
+
+import pytest
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+
+from calls.lifespan import STAFF_THREADS, Lifespan
+from calls.threads import SharedThreads
+
+
+async def ten_requests(path):
+    """The threads in which ten requests at once do their synchronous part, as Django's handler has it done."""
+    used, together = set(), threading.Barrier(10)
+
+    async def application(scope, receive, send):
+        async with ThreadSensitiveContext():
+            used.add(await sync_to_async(threading.get_ident)())
+            if not path.startswith("/admin/"):
+                await sync_to_async(together.wait)(10)
+
+    lifespan = Lifespan(application)
+    await asyncio.gather(*(lifespan({"type": "http", "path": path}, None, None) for _ in range(10)))
+    return used
+
+
+async def test_ten_members_of_staff_share_two_threads():
+    assert len(await ten_requests("/admin/calls/call/")) == STAFF_THREADS == 2
+
+
+async def test_ten_webhooks_have_a_thread_each():
+    assert len(await ten_requests("/incoming")) == 10
+
+
+async def test_a_request_goes_to_the_thread_that_has_least_to_do():
+    threads, asked = SharedThreads(2), []
+
+    async def ask():
+        asked.append(await sync_to_async(threading.get_ident)())
+
+    with threads.thread():
+        await ask()
+        with threads.thread():
+            await ask()
+        with threads.thread():
+            await ask()
+    assert asked[0] != asked[1] == asked[2]
+
+
+async def test_a_request_that_fails_leaves_its_thread_to_others():
+    threads = SharedThreads(1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="defect"), threads.thread():
+            raise ValueError("defect")
+    with threads.thread():
+        assert await sync_to_async(threading.get_ident)() != threading.get_ident()
