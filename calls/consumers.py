@@ -34,7 +34,7 @@ from calls.protocol import (
 from calls.recorder import recorder
 from calls.rows import StreamRow
 from calls.security import StreamToken, is_signed_handshake
-from calls.sockets.frames import EXTENSION
+from calls.sockets.frames import EXTENSION, ShortWay
 from calls.streams import MediaStream, StreamEnded
 from calls.switchboard import switchboard
 from calls.tape import Tape
@@ -84,6 +84,7 @@ class MediaStreamConsumer(AsyncConsumer):
         self.gone = asyncio.Event()
         self.is_closed = False
         self.close_code: int | None = None
+        self.short_way: ShortWay | None = scope.get("extensions", {}).get(EXTENSION)
         self.stream: MediaStream | None = None
         message = await receive()
         if message["type"] != "websocket.connect":
@@ -178,8 +179,8 @@ class MediaStreamConsumer(AsyncConsumer):
         self._open(token, start)
         assert self.stream is not None
         switchboard.add(self)
-        if listen := self.scope.get("extensions", {}).get(EXTENSION):
-            listen(self._take)
+        if self.short_way is not None:
+            self.short_way.listen(self._take)
         reader = asyncio.create_task(self._read())
         talker = asyncio.create_task(self._talk(token.handler))
         try:
@@ -199,7 +200,7 @@ class MediaStreamConsumer(AsyncConsumer):
         self.tape = Tape(self.protocol.stream_sid, token.call_sid, start.tracks, bidirectional=token.bidirectional)
         if not getattr(handlers.find(token.handler), "records", True):
             self.tape.pause()
-        self.stream = MediaStream(token, start, self.protocol, self.tape, self._send_text, self.clock)
+        self.stream = MediaStream(token, start, self.protocol, self.tape, self._send_text, self.clock, self._send_now)
         self.lost = 0
         self.unknown_marks = 0
         self.finished = False
@@ -305,6 +306,10 @@ class MediaStreamConsumer(AsyncConsumer):
         if self.protocol.rejected[error.kind] == 1:
             where = self.protocol.stream_sid or "a socket before start"
             logger.warning("frame_rejected %s on %s: %s", error, where, error.excerpt)
+
+    def _send_now(self, text: str) -> bool:
+        """Sends a text without waiting, where the server can; False if it has to go by `_send_text`."""
+        return self.short_way is not None and not self.is_closed and self.short_way.write(text)
 
     async def _send_text(self, text: str) -> None:
         if self.is_closed:

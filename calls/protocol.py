@@ -331,7 +331,8 @@ class StreamProtocol:
 
     def media(self, payload: bytes) -> str:
         """The text that plays raw µ-law, a multiple of 160 bytes (odd sizes click, openai-agents-python#1906)."""
-        self._check_sending("media")
+        if self.state is not State.STREAMING or not self.bidirectional:
+            self._check_sending("media")
         if not payload or len(payload) % 160:
             raise ValueError(f"audio comes in multiples of 160 bytes, not {len(payload)}")
         # One join and one base64 a message: this runs 50 times a second for every call.

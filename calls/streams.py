@@ -70,6 +70,7 @@ class MediaStream:
         tape: Tape,
         send: Callable[[str], Awaitable[None]],
         clock: StreamClock,
+        send_now: Callable[[str], bool] = lambda text: False,
     ) -> None:
         self.call_sid = token.call_sid
         self.stream_sid = protocol.stream_sid
@@ -88,6 +89,7 @@ class MediaStream:
         self._protocol = protocol
         self._tape = tape
         self._send = send
+        self._send_now = send_now
         self._clock = clock
         self._playback = Playback()
         self._events: deque[Event] = deque()
@@ -331,7 +333,8 @@ class MediaStream:
                 return "cleared"
             text = self._protocol.media(piece)
             playback.play(self._now(), piece)
-            await self._send(text)
+            if not self._send_now(text):
+                await self._send(text)
         if self._ended or playback.cleared != before:
             return "cleared"
         return await self._heard(interrupted) if wait else "played"

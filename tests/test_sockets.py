@@ -135,7 +135,7 @@ class Peer:
         await send({"type": "websocket.accept"})
         self.send = send
         if self.listens and EXTENSION in scope.get("extensions", {}):
-            scope["extensions"][EXTENSION](self.texts.append)
+            scope["extensions"][EXTENSION].listen(self.texts.append)
         await self.is_reading.wait()
         while (event := await receive())["type"] == "websocket.receive":
             if event.get("text") is not None:

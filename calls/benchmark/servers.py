@@ -94,6 +94,7 @@ class Server:
             return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{PEERS}:{settings.BASE_DIR}"}
         return {
             **os.environ,
+            "DJANGO_SETTINGS_MODULE": "config.settings",
             "SECRET_KEY": settings.SECRET_KEY,
             "TWILIO_AUTH_TOKEN": settings.TWILIO_AUTH_TOKENS[0],
             "DATABASE_URL": self.database_url,
@@ -195,7 +196,12 @@ def cursor(url: str) -> Iterator[Any]:
 def manage(*arguments: str, database_url: str, **environment: str) -> str:
     """What `manage.py …` on that database prints; BenchmarkError if it fails."""
     command = [sys.executable, "manage.py", *arguments]
-    environment = {**os.environ, "DATABASE_URL": database_url, **environment}
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DATABASE_URL": database_url,
+        **environment,
+    }
     done = subprocess.run(command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise BenchmarkError(f"manage.py {arguments[0]}: {(done.stdout + done.stderr).strip()[-2000:]}")

@@ -1,16 +1,29 @@
 """The frames of RFC 6455 that take the short way: final texts with their length in two bytes. No server, no asyncio."""
 
+from collections.abc import Callable
+from typing import Protocol
+
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C, where that is built
 
 
-# In scope["extensions"]: a function that takes the consumer's own function for texts, which must not raise.
-EXTENSION = "callstream.listen"
+# In scope["extensions"]: a ShortWay.
+EXTENSION = "callstream.short_way"
 # How a frame begins: a final text, masked as a client's has to be and a server's must not, and the length's size.
 FINAL_TEXT, MASKED, SIZE = 0x81, 0x80, 0x7F
 IN_TWO_BYTES = 126
 # Two bytes, two of length, four of mask.
 HEAD = 8
 LONGEST = 0xFFFF
+
+
+class ShortWay(Protocol):
+    """What a server's protocol offers to a consumer."""
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """From now on texts go to this function, which must not raise, rather than to `receive`."""
+
+    def write(self, text: str) -> bool:
+        """Sends a text at once; False, and nothing is sent, if it has to go by `send`."""
 
 
 def frame_size(data: bytes, at: int = 0) -> int:

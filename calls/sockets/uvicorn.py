@@ -35,7 +35,7 @@ class MediaWebSocket(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if not self.handshake_complete:
             extensions: dict[Any, Any] = self.scope["extensions"]
-            extensions[EXTENSION] = self.listen
+            extensions[EXTENSION] = self
 
     def listen(self, listener: Listener) -> None:
         """From now on texts go to this function rather than to `receive`, those that wait there first of all."""
@@ -105,11 +105,17 @@ class MediaWebSocket(WebSocketsSansIOProtocol):
                 return
         super().send_receive_event_to_app()
 
+    def write(self, text: str) -> bool:
+        """Sends a text at once; False, and nothing is sent, if it has to go by `send`."""
+        if self.conn.state is not OPEN or self.disconnected or not self.writable.is_set():
+            return False
+        frame = framed(text)
+        if frame is None:
+            return False
+        self.transport.write(frame)
+        return True
+
     async def send(self, message: Any) -> None:
         text = message.get("text")
-        if text and self.conn.state is OPEN and not self.disconnected and self.writable.is_set():
-            frame = framed(text)
-            if frame is not None:
-                self.transport.write(frame)
-                return
-        await super().send(message)
+        if not text or not self.write(text):
+            await super().send(message)
