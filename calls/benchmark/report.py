@@ -12,9 +12,8 @@ from calls.benchmark.servers import CANDIDATES
 Servers = dict[str, dict[str, Any]]
 
 STYLE = """<style>text{font:12px system-ui,sans-serif;fill:#57606a}.name{fill:#24292f}.axis{stroke:#d0d7de}
-.bar{fill:#8c959f}.ours{fill:#1a7f5a}.line{fill:none;stroke:#8c959f;stroke-width:2}.line.ours{stroke:#1a7f5a}
-@media(prefers-color-scheme:dark){text{fill:#8d96a0}.name{fill:#e6edf3}.axis{stroke:#3d444d}
-.ours{fill:#3fb68b}.line{fill:none}.line.ours{stroke:#3fb68b}}</style>"""
+.bar{fill:#8c959f}.ours{fill:#1a7f5a}
+@media(prefers-color-scheme:dark){text{fill:#8d96a0}.name{fill:#e6edf3}.axis{stroke:#3d444d}.ours{fill:#3fb68b}}</style>"""
 COLOURS = ["#1a7f5a", "#57a98a", "#9a6700", "#0969da", "#8250df", "#cf222e", "#57606a"]
 
 
