@@ -4,34 +4,34 @@ There is no Docker engine where this runs. Docker Compose itself reads compose.y
 is Dockerfile's own command, twice, on PostgreSQL and Redis, behind Caddy with the Caddyfile, and calls over real wss.
 """
 
-import json
 import os
 import re
 import shutil
 import signal
-import ssl
 import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from uuid import uuid4
 
 import psycopg
 import pytest
 import redis
-import yaml
 from psycopg import sql
 
-from tests.test_project import free_port, names_in_settings, wait_for
-
-
-ROOT = Path(__file__).resolve().parent.parent
-DATABASE_URL = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/test")
-REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
-Process = subprocess.Popen[bytes]
+from tests.production import (
+    DATABASE_URL,
+    REDIS_URL,
+    ROOT,
+    Production,
+    compose,
+    dockerfile,
+    flag,
+    proxy_environment,
+    service,
+)
+from tests.test_project import names_in_settings, wait_for
 
 
 def missing(what: str) -> NoReturn:
@@ -42,29 +42,6 @@ def missing(what: str) -> NoReturn:
 def needs(program: str) -> None:
     if not shutil.which(program):
         missing(f"{program} is not installed")
-
-
-def dockerfile() -> str:
-    return re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
-
-
-def web_command() -> list[str]:
-    """The last stage's CMD, as Docker runs it."""
-    [command] = re.findall(r"^CMD (\[.*\])$", dockerfile(), re.MULTILINE)
-    return json.loads(command)
-
-
-def flag(name: str) -> str:
-    command = web_command()
-    return command[command.index(name) + 1]
-
-
-def compose() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "compose.yaml").read_text())
-
-
-def service(name: str) -> dict[str, Any]:
-    return compose()["services"][name]
 
 
 def seconds(duration: str) -> int:
@@ -129,26 +106,11 @@ def test_nothing_secret_stands_in_the_files():
 def test_caddy_accepts_its_file(tls, tmp_path):
     needs("caddy")
     command = ["caddy", "validate", "--config", "Caddyfile", "--adapter", "caddyfile"]
-    environment = proxy_environment(tmp_path, 443, ["web-1:8000", "web-2:8000"]) | {"CADDY_TLS": tls}
+    environment = proxy_environment(tmp_path, "https://voice.example.org", ["web-1:8000", "web-2:8000"]) | {
+        "CADDY_TLS": tls
+    }
     checked = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
-
-
-def proxy_environment(folder: Path, port: int, upstreams: list[str]) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "XDG_DATA_HOME": str(folder),
-        "XDG_CONFIG_HOME": str(folder),
-        "PUBLIC_URL": f"https://localhost:{port}",
-        "CADDY_TLS": "tls internal",
-        "HTTP_PORT": str(free_port()),
-        "HTTPS_PORT": str(port),
-        "WEB_UPSTREAMS": " ".join(upstreams),
-    }
-
-
-# --- The services of compose.yaml as processes of this machine
 
 
 @pytest.fixture
@@ -167,101 +129,11 @@ def database() -> Iterator[str]:
     server.close()
 
 
-class Production:
-    """What compose.yaml starts: `migrate`, two `web` and `proxy`, each with its log in a file."""
-
-    def __init__(self, folder: Path, database: str) -> None:
-        self.folder = folder
-        self.processes: list[Process] = []
-        self.port, self.web_ports = free_port(), [free_port(), free_port()]
-        self.environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "SECRET_KEY": "for this test only, and therefore as long as a real one has to be",
-            "PUBLIC_URL": f"https://localhost:{self.port}",
-            "TWILIO_ACCOUNT_SID": "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978",
-            "TWILIO_AUTH_TOKEN": "0123456789abcdef0123456789abcdef",
-            "DATABASE_URL": database,
-            "REDIS_URL": REDIS_URL,
-            "SPOOL_DIR": str(folder / "spool"),
-            "ALLOWED_HOSTS": "localhost",
-            "CSRF_TRUSTED_ORIGINS": f"https://localhost:{self.port}",
-            "DEBUG": "false",
-            "DRAIN_SECONDS": "2",
-        }
-
-    def start(self) -> None:
-        migrated = self.run(*service("migrate")["command"])
-        assert migrated.returncode == 0, migrated.stderr
-        self.web = [self.spawn(f"web-{port}", self.web_on(port), self.environment) for port in self.web_ports]
-        upstreams = [f"127.0.0.1:{port}" for port in self.web_ports]
-        caddy = ["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
-        self.spawn("proxy", caddy, proxy_environment(self.folder, self.port, upstreams))
-        wait_for(self.certificate.exists, seconds=15)
-        for port in self.web_ports:
-            wait_for(lambda port=port: self.healthy(port), seconds=30)
-
-    def web_on(self, port: int) -> list[str]:
-        """The image's command, on this machine's loopback."""
-        replaced = {flag("--host"): "127.0.0.1", flag("--port"): str(port)}
-        return [replaced.get(word, word) for word in web_command()]
-
-    def healthy(self, port: int) -> bool:
-        """The image's own HEALTHCHECK."""
-        [command] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", dockerfile(), re.MULTILINE)
-        program, *arguments = [word.replace(":8000", f":{port}") for word in json.loads(command)]
-        return subprocess.run([program, *arguments], env=self.environment, capture_output=True).returncode == 0
-
-    @property
-    def certificate(self) -> Path:
-        """Of the authority that Caddy made for itself."""
-        return self.folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
-
-    def spawn(self, name: str, command: list[str], environment: dict[str, str]) -> Process:
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        self.processes.append(process)
-        return process
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        environment = {**self.environment, "SSL_CERT_FILE": str(self.certificate)}
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-
-    def call(self, sound: str) -> dict[str, Any]:
-        """One simulated call to `echo` through the proxy; the simulator's report."""
-        audio = str(ROOT / "calls" / "sounds" / sound)
-        server = ["--server", f"https://localhost:{self.port}", "--handler", "echo", "--audio", audio]
-        placed = self.run("python", "manage.py", "simulate_call", *server, "--json")
-        assert placed.returncode == 0, placed.stderr + self.logs()
-        return json.loads(placed.stdout)[0]
-
-    def sockets(self) -> list[int]:
-        """How many each worker has accepted."""
-        return [(self.folder / f"web-{port}.log").read_text().count("[accepted]") for port in self.web_ports]
-
-    def logs(self) -> str:
-        return "".join(f"\n--- {path.name}\n{path.read_text()[-4000:]}" for path in self.folder.glob("*.log"))
-
-    def get(self, path: str) -> tuple[int, str]:
-        context = ssl.create_default_context(cafile=self.certificate)
-        with urllib.request.urlopen(f"https://localhost:{self.port}{path}", context=context, timeout=10) as answer:
-            return answer.status, answer.headers.get("Strict-Transport-Security", "")
-
-    def stop(self) -> None:
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(timeout=20)
-
-
 @pytest.fixture
 def production(tmp_path: Path, database: str) -> Iterator[Production]:
     needs("caddy")
-    production = Production(tmp_path, database)
-    try:
-        production.start()
+    with Production(tmp_path, database) as production:
         yield production
-    finally:
-        production.stop()
 
 
 def lanes(database: str, call_sid: str) -> dict[str, int]:

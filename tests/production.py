@@ -1,0 +1,169 @@
+"""The services of compose.yaml as processes of this machine: Dockerfile's own command, and Caddy with the Caddyfile.
+
+with Production(tmp_path, database_url) as production:
+    production.call("thanks.wav")
+"""
+
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from tests.servers import free_port, until
+
+
+ROOT = Path(__file__).resolve().parent.parent
+DATABASE_URL = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/test")
+REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
+Process = subprocess.Popen[bytes]
+
+
+def dockerfile() -> str:
+    return re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
+
+
+def web_command() -> list[str]:
+    """The last stage's CMD, as Docker runs it."""
+    [command] = re.findall(r"^CMD (\[.*\])$", dockerfile(), re.MULTILINE)
+    return json.loads(command)
+
+
+def flag(name: str) -> str:
+    command = web_command()
+    return command[command.index(name) + 1]
+
+
+def compose() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def service(name: str) -> dict[str, Any]:
+    return compose()["services"][name]
+
+
+def proxy_environment(folder: Path, public_url: str, upstreams: list[str]) -> dict[str, str]:
+    """What compose.yaml tells Caddy: on https with a certificate of its own, on http without any."""
+    scheme, _, address = public_url.partition("://")
+    ports = {scheme: address.partition(":")[2] or "443"}
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "XDG_DATA_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "PUBLIC_URL": public_url,
+        "CADDY_TLS": "tls internal" if scheme == "https" else "",
+        "HTTP_PORT": ports.get("http") or str(free_port()),
+        "HTTPS_PORT": ports.get("https") or str(free_port()),
+        "WEB_UPSTREAMS": " ".join(upstreams),
+    }
+
+
+class Production:
+    """What compose.yaml starts: `migrate`, two `web` and `proxy`, each with its log in a file."""
+
+    def __init__(self, folder: Path, database: str, scheme: str = "https", **environment: str) -> None:
+        self.folder = folder
+        self.processes: list[Process] = []
+        self.port, self.web_ports = free_port(), [free_port(), free_port()]
+        self.url = f"https://localhost:{self.port}" if scheme == "https" else f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SECRET_KEY": "for this test only, and therefore as long as a real one has to be",
+            "PUBLIC_URL": self.url,
+            "TWILIO_ACCOUNT_SID": "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978",
+            "TWILIO_AUTH_TOKEN": "0123456789abcdef0123456789abcdef",
+            "DATABASE_URL": database,
+            "REDIS_URL": REDIS_URL,
+            "SPOOL_DIR": str(folder / "spool"),
+            "ALLOWED_HOSTS": "localhost,127.0.0.1",
+            "CSRF_TRUSTED_ORIGINS": self.url,
+            "DEBUG": "false",
+            "DRAIN_SECONDS": "2",
+            **environment,
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        migrated = self.run(*service("migrate")["command"])
+        assert migrated.returncode == 0, migrated.stderr
+        self.web = [self.spawn(f"web-{port}", self.web_on(port), self.environment) for port in self.web_ports]
+        self.proxy = self.start_proxy()
+        for port in self.web_ports:
+            until(lambda port=port: self.healthy(port), f"port {port} to be healthy")
+
+    def start_proxy(self) -> Process:
+        upstreams = [f"127.0.0.1:{port}" for port in self.web_ports]
+        caddy = ["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
+        proxy = self.spawn("proxy", caddy, proxy_environment(self.folder, self.url, upstreams))
+        if self.url.startswith("https"):
+            until(self.certificate.exists, "Caddy to make a certificate")
+        return proxy
+
+    def web_on(self, port: int) -> list[str]:
+        """The image's command, on this machine's loopback."""
+        replaced = {flag("--host"): "127.0.0.1", flag("--port"): str(port)}
+        return [replaced.get(word, word) for word in web_command()]
+
+    def healthy(self, port: int) -> bool:
+        """The image's own HEALTHCHECK."""
+        [command] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", dockerfile(), re.MULTILINE)
+        program, *arguments = [word.replace(":8000", f":{port}") for word in json.loads(command)]
+        return subprocess.run([program, *arguments], env=self.environment, capture_output=True).returncode == 0
+
+    @property
+    def certificate(self) -> Path:
+        """Of the authority that Caddy made for itself."""
+        return self.folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+
+    def spawn(self, name: str, command: list[str], environment: dict[str, str]) -> Process:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        self.processes.append(process)
+        return process
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, "SSL_CERT_FILE": str(self.certificate)}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    def call(self, sound: str) -> dict[str, Any]:
+        """One simulated call to `echo` through the proxy; the simulator's report."""
+        audio = str(ROOT / "calls" / "sounds" / sound)
+        server = ["--server", self.url, "--handler", "echo", "--audio", audio]
+        placed = self.run("python", "manage.py", "simulate_call", *server, "--json")
+        assert placed.returncode == 0, placed.stderr + self.logs()
+        return json.loads(placed.stdout)[0]
+
+    def sockets(self) -> list[int]:
+        """How many each worker has accepted."""
+        return [(self.folder / f"web-{port}.log").read_text().count("[accepted]") for port in self.web_ports]
+
+    def logs(self) -> str:
+        return "".join(f"\n--- {path.name}\n{path.read_text()[-4000:]}" for path in self.folder.glob("*.log"))
+
+    def get(self, path: str) -> tuple[int, str]:
+        context = ssl.create_default_context(cafile=self.certificate)
+        with urllib.request.urlopen(self.url + path, context=context, timeout=10) as answer:
+            return answer.status, answer.headers.get("Strict-Transport-Security", "")
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(timeout=20)
