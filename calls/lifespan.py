@@ -70,7 +70,8 @@ class Lifespan:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if self._drain is None:
-            self._drain = Drain(asyncio.get_running_loop())
+            # uvicorn speaks of its own lifespan before anything else, and ends no request that is being answered.
+            self._drain = Drain(asyncio.get_running_loop(), has_lifespan=scope["type"] == "lifespan")
             self._hints = asyncio.create_task(hints.run())
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
@@ -84,6 +85,9 @@ class Lifespan:
     async def _lifespan(self, receive: Any, send: Any) -> None:
         while True:
             message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                # What the last requests of all have left, which the server let end before this.
+                await asyncio.get_running_loop().run_in_executor(None, recorder.close)
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return
@@ -92,8 +96,10 @@ class Lifespan:
 class Drain:
     """Stands between the process's signals and the server's own handlers of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, has_lifespan: bool = False) -> None:
         self._loop = loop
+        #: Whether the server lets requests end by itself: then none is refused, for Twilio would not ask again.
+        self._has_lifespan = has_lifespan
         self._skip = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         #: Requests that are being answered, those that took too long, and whether it is too late for more.
@@ -138,7 +144,7 @@ class Drain:
 
     async def _finish_requests(self) -> None:
         """Lets requests end, and ends those that do not."""
-        self._is_over = True
+        self._is_over = not self._has_lifespan
         for patience in (REQUEST_PATIENCE, 1.0):
             if not self._requests:
                 return

@@ -36,10 +36,12 @@ class StreamNoun:
     resumed: int = 0
     #: Further <Parameter>s for the handler: what a call that we placed was given.
     custom: dict[str, str] = field(default_factory=dict)
+    #: Seconds of silence before the stream.
+    pause: int = 0
 
     def connect(self, response: VoiceResponse | None = None) -> VoiceResponse:
         """Adds <Connect><Stream>: both directions. The document goes on at `action` when the socket is closed."""
-        response = response if response is not None else VoiceResponse()
+        response = self._begin(response)
         # Twilio never connects again by itself: it asks here what to do when the socket is closed.
         where = {"handler": self.name, "resumed": self.resumed}
         if ref := self.parameters.get("ref"):
@@ -51,10 +53,16 @@ class StreamNoun:
 
     def start(self, response: VoiceResponse | None = None, *, track: str = "both_tracks") -> VoiceResponse:
         """Adds <Start><Stream>: we only listen, and the next verb runs at once."""
-        response = response if response is not None else VoiceResponse()
+        response = self._begin(response)
         start = Start()
         self._add(start, bidirectional=False, track=track)
         response.append(start)
+        return response
+
+    def _begin(self, response: VoiceResponse | None) -> VoiceResponse:
+        response = response if response is not None else VoiceResponse()
+        if self.pause:
+            response.pause(length=self.pause)
         return response
 
     def _add(self, verb: Any, *, bidirectional: bool, **attributes: Any) -> None:

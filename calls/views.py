@@ -45,6 +45,9 @@ DATABASE_PATIENCE = 2.0
 # How often in a row a broken stream is connected again, and below how many seconds a stream counts as broken at once.
 RECONNECTS = 5
 SHORT_STREAM = 10
+# Seconds for which a call waits that a draining worker was asked about: by then the proxy's check of our readiness,
+# once a second, has failed, and sends the stream to another one.
+DRAINING_PAUSE = 1
 # Never stored: long opaque tokens, and what has a column of its own.
 SECRET_PARAMETERS = {"CallToken", "StirPassportToken", "ref"}
 COLUMNS = {
@@ -200,9 +203,8 @@ def _twiml(document: str) -> HttpResponse:
 @signed
 async def incoming(signed: Signed, handler: str = "") -> HttpResponse:
     """The voice webhook: notes the call, and answers with the document that connects it to its handler."""
-    if switchboard.draining:
-        return HttpResponse("draining\n", status=503, content_type="text/plain")
-    if switchboard.is_full:
+    # Of a process that drains it does not matter: another one takes the stream.
+    if switchboard.is_full and not switchboard.draining:
         logger.error("call_rejected reason=full call=%s streams=%d", signed.call_sid, len(switchboard.live))
         return _twiml(twiml.busy())
     name = handler or settings.DEFAULT_STREAM_HANDLER
@@ -248,7 +250,15 @@ def _noun(signed: Signed, name: str, resumed: int) -> twiml.StreamNoun:
             resumed=resumed,
         ).sign()
 
-    return twiml.StreamNoun(sign=sign, name=name, parameters=parameters, resumed=resumed, custom=signed.custom)
+    return twiml.StreamNoun(
+        sign=sign,
+        name=name,
+        parameters=parameters,
+        resumed=resumed,
+        custom=signed.custom,
+        # Twilio asks nobody again that has answered 503, and any other worker can take the stream: its token says all.
+        pause=DRAINING_PAUSE if switchboard.draining else 0,
+    )
 
 
 @signed
@@ -324,8 +334,6 @@ async def stream_ended(signed: Signed) -> HttpResponse:
         return _twiml(twiml.hang_up())
     if how == "failed":
         return _twiml(twiml.failed_handler())
-    if switchboard.draining:
-        return HttpResponse("draining\n", status=503, content_type="text/plain")
     if broken > RECONNECTS:
         logger.error("reconnect_given_up call=%s after %d streams in a row", signed.call_sid, broken)
         return _twiml(twiml.apologise())

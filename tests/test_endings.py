@@ -1,11 +1,13 @@
 """How a server process ends: by a signal, by a second one, and by kill -9. What had arrived is in the recording."""
 
+import contextlib
 import signal
 
 import pytest
 
-from calls.models import Stream
-from tests.servers import Balancer, Calls, Server, gaps, loss, until, verify, worst_silence
+from calls.models import Call, Stream
+from tests.factories import sid
+from tests.servers import Balancer, Calls, Server, gaps, loss, place, until, verify, worst_silence
 
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
@@ -51,7 +53,7 @@ def test_a_draining_server_lets_calls_finish_and_takes_no_new_ones(tmp_path, kin
         until(lambda: server.get("/healthz/ready") == 503, "readiness to be withdrawn")
         assert server.get("/healthz") == 200
         assert server.shake_hands() in (403, 503)
-        assert server.post("/incoming", CallSid="CA" + "0" * 32) == 503
+        assert server.post("/incoming", CallSid="CA" + "0" * 32) == 200
         (report,) = calls.result()
         assert server.wait() == code
     assert report.errors == []
@@ -90,6 +92,39 @@ def test_a_server_that_nobody_has_called_ends_at_once(tmp_path):
             server.send(signal.SIGTERM)
             assert server.wait() == code
             assert server.errors == []
+
+
+def test_no_webhook_is_refused_until_the_server_listens_no_more(tmp_path):
+    with Server("uvicorn", tmp_path) as server:
+        calls = Calls(server, 1, handler="echo").talk(0.5)
+        server.send(signal.SIGTERM)
+        answers = []
+        with contextlib.suppress(OSError):
+            while True:
+                answers.append(server.post("/incoming/echo", CallSid=sid("CA")))
+        calls.result()
+        assert server.wait() == -signal.SIGTERM
+        assert server.errors == []
+    assert set(answers) == {200}
+    assert Call.objects.count() == len(answers) + 1
+
+
+def test_a_call_that_a_draining_worker_answers_begins_on_another(tmp_path):
+    with (
+        Balancer() as front,
+        Server("uvicorn", tmp_path, public_url=front.url, DRAIN_SECONDS="60") as first,
+        Server("uvicorn", tmp_path, public_url=front.url) as second,
+    ):
+        front.targets = [first.port]
+        busy = Calls(first, 1, handler="echo", hang_up_after=60.0).talk(0.5)
+        first.send(signal.SIGTERM)
+        until(lambda: first.get("/healthz/ready") == 503, "the drain to begin")
+        front.targets, front.unaware = [second.port], [first.port]
+        (report,) = place(second, handler="echo", hang_up_after=1.0)
+        busy.hang_up().result()
+    assert ["<Pause" in document for document in report.twiml] == [True]
+    assert len(report.streams) == 1
+    kept([report], tail=0)
 
 
 def test_both_workers_of_one_uvicorn_drain(tmp_path):

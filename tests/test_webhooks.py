@@ -356,7 +356,22 @@ def test_a_hostile_handler_name_is_one_line_of_the_log(client, caplog, name):
 @pytest.mark.django_db
 def test_a_draining_process_leaves_the_call_to_another(client):
     switchboard.draining = True
-    assert post(client, "/incoming", INCOMING).status_code == 503
+    response = post(client, "/incoming/echo", INCOMING)
+    # The pause is for the proxy, which finds out within a second that this process is not ready.
+    assert verbs(response) == ["Pause", "Connect"]
+    assert StreamToken.read(token(response)).handler == "echo"
+
+
+@pytest.mark.django_db
+def test_a_draining_process_that_is_full_leaves_the_call_to_another_too(client, settings):
+    switchboard.draining, settings.MAX_STREAMS = True, 0
+    assert verbs(post(client, "/incoming", INCOMING)) == ["Pause", "Connect"]
+
+
+@pytest.mark.django_db
+def test_a_draining_process_has_the_recording_of_a_dialled_call_begin_elsewhere_too(client, settings):
+    switchboard.draining, settings.MONITOR_DIAL = True, "+14155550123"
+    assert verbs(post(client, "/incoming/monitor", INCOMING)) == ["Pause", "Start", "Dial"]
 
 
 @pytest.mark.django_db
