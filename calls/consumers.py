@@ -38,6 +38,7 @@ from calls.sockets.frames import EXTENSION, ShortWay
 from calls.streams import MediaStream, StreamEnded
 from calls.switchboard import switchboard
 from calls.tape import Tape
+from calls.watchdog import Stall
 
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ HANDLER_GRACE = 5
 COMMIT_PATIENCE = 2
 # Seconds for which we wait for the other side to close too.
 CLOSE_PATIENCE = 1
+# Seconds that the loop has to stand still for a call to say so whose own handler did not do it.
+NOTICED = 0.5
 # Messages of one socket that are handled before the others get their turn.
 FAIR_SHARE = 64
 
@@ -203,6 +206,7 @@ class MediaStreamConsumer(AsyncConsumer):
         self.stream = MediaStream(token, start, self.protocol, self.tape, self._send_text, self.clock, self._send_now)
         self.lost = 0
         self.unknown_marks = 0
+        self.worst_stall = 0.0
         self.finished = False
         facts = {
             "account_sid": start.account_sid or token.account_sid,
@@ -427,6 +431,15 @@ class MediaStreamConsumer(AsyncConsumer):
         self.stream.flush_playback(at)
         if with_counters:
             self.tape.change(**self._counters())
+
+    def note_stall(self, stall: Stall) -> None:
+        """The loop stood still, and this call's audio waited. Few events tell of many stalls: each is twice as long."""
+        is_own = stall.call_sid == self.tape.call_sid
+        if stall.seconds <= 2 * self.worst_stall or (stall.seconds < NOTICED and not is_own):
+            return
+        self.worst_stall = stall.seconds
+        by = "this call's handler" if is_own else "the handler of another call" if stall.call_sid else ""
+        self.tape.event("loop-blocked", timezone.now(), seconds=round(stall.seconds, 2), line=stall.place, by=by)
 
     def _counters(self) -> dict[str, Any]:
         assert self.stream is not None

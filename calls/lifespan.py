@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import gc
 import logging
+import os
 import signal
 import sys
 import threading
@@ -28,6 +29,7 @@ from calls.recorder import recorder
 from calls.sockets import daphne
 from calls.switchboard import switchboard
 from calls.threads import SharedThreads
+from calls.watchdog import HOPELESS, Watchdog
 
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ LAST_WORDS = 0.5
 REQUEST_PATIENCE = 3.0
 # Threads for all requests of the admin's: one more, so that a slow query leaves the others something.
 STAFF_THREADS = 2
+# The exit code of a process that gives itself up (EX_SOFTWARE).
+GIVEN_UP = 70
 # Seconds that a thread keeps the interpreter when the event loop wants it, which is for every frame; Python has 5 ms.
 SWITCH_INTERVAL = 0.001
 
@@ -73,6 +77,8 @@ class Lifespan:
             # uvicorn speaks of its own lifespan before anything else, and ends no request that is being answered.
             self._drain = Drain(asyncio.get_running_loop(), has_lifespan=scope["type"] == "lifespan")
             self._hints = asyncio.create_task(hints.run())
+            self._watchdog = Watchdog(switchboard.note_stall, give_up)
+            self._watchdog.start()
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
@@ -167,6 +173,16 @@ class Drain:
             for each, handler in self._previous.items():
                 signal.signal(each, handler)
             signal.raise_signal(number)
+
+
+def give_up() -> None:
+    """The loop will not move again: makes safe what the recorder holds, and exits, so that another process is started.
+
+    Twilio then finds its sockets closed and asks /stream-ended, which connects the callers to a process that works.
+    """
+    logger.critical("loop_hung for %.0f s; this process gives up, so that another one takes its calls", HOPELESS)
+    recorder.close()
+    os._exit(GIVEN_UP)
 
 
 async def _refuse(send: Any) -> None:

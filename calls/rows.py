@@ -399,6 +399,7 @@ def summarise(call_id: int, *, using: str) -> None:
             for s in streams
         )
         or Gap.objects.using(using).filter(stream__in=streams, reason__in=["over_cap", "rejected"]).exists()
+        or CallEvent.objects.using(using).filter(call=call_id, kind="loop-blocked").exists()
     )
     # Not every cleared gap is one: what had not been heard when the caller hung up interrupted nobody.
     interrupted = CallEvent.objects.using(using).filter(call=call_id, kind="cleared").exists()

@@ -14,6 +14,7 @@ from calls.protocol import StreamProtocol
 from calls.recorder import recorder
 from calls.security import UsedNonces
 from calls.tape import Tape
+from calls.watchdog import Stall
 
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class LiveStream(Protocol):
     def beat(self, at: float, *, with_counters: bool) -> None: ...
 
     def elapsed(self, at: float) -> int: ...
+
+    def note_stall(self, stall: Stall) -> None: ...
 
 
 class Switchboard:
@@ -78,6 +81,11 @@ class Switchboard:
         self.finished[call_sid] = how
         while len(self.finished) > 10_000:
             self.finished.popitem(last=False)
+
+    def note_stall(self, stall: Stall) -> None:
+        """The event loop stood still, and with it every call of this process."""
+        for stream in self.live.values():
+            stream.note_stall(stall)
 
     def _refuse(self, stream_sid: str) -> None:
         """Called from the writer thread: another process has used this stream's token before."""

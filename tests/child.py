@@ -9,7 +9,7 @@ from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
 
-from calls import recorder
+from calls import recorder, watchdog
 from calls.handlers import echo
 from calls.rows import GapRow
 from config.urls import urlpatterns as real
@@ -18,6 +18,8 @@ from config.urls import urlpatterns as real
 if seconds := os.environ.get("LEASE"):
     # Orphans are closed sooner than in production: a test does not wait 20 s.
     recorder.LEASE, recorder.HEARTBEAT = int(seconds), 1
+if seconds := os.environ.get("HOPELESS"):
+    watchdog.HOPELESS = float(seconds)
 
 
 def slow(request):
@@ -57,6 +59,14 @@ async def blocks(stream):
         pass
 
 
+async def never_returns(stream):
+    """Keeps the whole event loop for good."""
+    async for media in stream.media():
+        if media.timestamp > 1000:
+            break
+    time.sleep(3600)  # noqa: ASYNC251
+
+
 async def poisons(stream):
     """Echoes, and has a row written that no database takes."""
     async for media in stream.media():
@@ -77,5 +87,5 @@ async def overflows(stream):
     await fills(stream)
 
 
-NAMES = ("raises", "hangs", "blocks", "poisons", "fills", "overflows")
+NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows")
 HANDLERS = ",".join(f"{name}=tests.child.{name}" for name in NAMES)

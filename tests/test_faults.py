@@ -3,6 +3,7 @@
 The numbers are the rows of the fault catalogue; `make faults` runs the heavy ones with 30 streams.
 """
 
+import re
 import resource
 import signal
 import threading
@@ -10,7 +11,8 @@ import threading
 import pytest
 from django.db import transaction
 
-from calls.models import Call, QuarantinedRow, Stream
+from calls.models import Call, CallEvent, QuarantinedRow, Stream
+from tests.child import blocks
 from tests.servers import (
     SPEECH,
     Calls,
@@ -29,6 +31,8 @@ pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
 # What the echo may be late by: far more than it should be, far less than the fault lasts.
 UNNOTICED = 700
+# Where tests/child.py has its `time.sleep`.
+BLOCKING_LINE = f"tests/child.py:{blocks.__code__.co_firstlineno + 5} in blocks"
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +213,38 @@ def test_29_an_event_loop_that_stands_still_loses_nothing(around):
     reports += others.result()
     stored_to_the_end(reports)
     assert loss(reports) == Loss()
+    verify()
+    # Each call says that it suffered and who did it, and the log names the line.
+    events = CallEvent.objects.filter(kind="loop-blocked").values_list("call__handler", "data__by", "data__line")
+    assert set(events) == {
+        ("blocks", "this call's handler", BLOCKING_LINE),
+        ("echo", "the handler of another call", BLOCKING_LINE),
+    }
+    assert re.search(rf"loop_blocked for [0-9.]+ s at {BLOCKING_LINE} in the handler of call CA", around.server.log)
+    until(lambda: not Call.objects.filter(has_warning=False).exists(), "all of them to be marked")
+
+
+def test_a_process_that_was_stopped_as_a_whole_says_so_on_its_calls(around):
+    calls = Calls(around.server, 1, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)
+    around.server.send(signal.SIGSTOP)
+    calls.talk(calls.calls[0].seconds + 1)
+    around.server.send(signal.SIGCONT)
+    until(lambda: "the whole process was stopped" in around.server.log, "the stall to be logged")
+    stored_to_the_end(calls.hang_up().result())
+    assert CallEvent.objects.get(kind="loop-blocked").data["line"] == ""
+
+
+def test_a_loop_that_never_moves_again_costs_its_process_and_not_what_was_recorded(tmp_path, django_db_setup):
+    with Surroundings(tmp_path, HOPELESS="2", LEASE="2") as around:
+        calls = Calls(around.server, 1, handler="never_returns", audio=SPEECH, hang_up_after=30.0, silence_timeout=0)
+        assert around.server.wait() == 70
+        reports = calls.hang_up().result()
+        with around.another():
+            stored_to_the_end(reports)
+    (stream,) = Stream.objects.all()
+    assert stream.end_reason == "interrupted"
+    assert loss(reports).holes == 0
+    assert sum(stream.chunks.filter(track="inbound").values_list("length", flat=True)) > 6000
     verify()
 
 

@@ -17,7 +17,7 @@ from .cells import moment, precise
 # A page shows so many of each kind: a call that has more is one that a machine has to look at.
 MOST = 500
 _OUTCOMES = {"played": "was heard", "cleared": "was cleared before it was heard", "pending": "has not come back"}
-_BAD_KINDS = ("fail", "error", "crash", "interrupt", "lost")
+_BAD_KINDS = ("fail", "error", "crash", "interrupt", "lost", "block")
 
 
 @dataclass(frozen=True)
