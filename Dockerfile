@@ -24,9 +24,9 @@ RUN python -m compileall -q config calls \
     && SECRET_KEY=build PUBLIC_URL=https://build.invalid python manage.py collectstatic --noinput -v 0
 USER callstream
 EXPOSE 8000
-# Alive, not ready: a worker that drains its calls is not to be restarted.
+# Alive, not ready: a worker that drains its calls is not to be restarted. One that hangs is killed, and so restarted.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+    CMD ["python", "config/alive.py", "8000"]
 # One process a core; `--scale web=N` for more. Each flag has its reason:
 #   ws                     the short way for media, docs/performance.md
 #   deflate off            a compressed 500 kB may unpack to 500 MB, and speech in base64 hardly shrinks
