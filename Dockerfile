@@ -2,7 +2,8 @@ FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
 COPY requirements.txt .
-RUN /venv/bin/pip install -r requirements.txt
+COPY handlers/requirements.txt handlers/
+RUN /venv/bin/pip install -r requirements.txt -r handlers/requirements.txt
 
 
 FROM python:3.11-slim-bookworm
@@ -19,8 +20,9 @@ COPY manage.py pyproject.toml ./
 COPY config config
 COPY templates templates
 COPY calls calls
+COPY handlers handlers
 # The root file system is read-only when it runs: what Python compiles and what the admin's pages load is made here.
-RUN python -m compileall -q config calls \
+RUN python -m compileall -q config calls handlers \
     && SECRET_KEY=build PUBLIC_URL=https://build.invalid python manage.py collectstatic --noinput -v 0
 USER callstream
 EXPOSE 8000

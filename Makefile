@@ -4,7 +4,7 @@ PORT ?= 8000
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PINS := requirements.txt requirements-dev.txt
+PINS := requirements.txt requirements-dev.txt handlers/requirements.txt
 
 # Some command lines are long; make shows what they print, not them.
 .SILENT:
@@ -23,7 +23,7 @@ $(INSTALLED): $(PINS)
 	    echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	echo "Setting up .venv (once, about a minute)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r handlers/requirements.txt
 	touch $@
 
 .PHONY: run

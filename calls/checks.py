@@ -78,7 +78,7 @@ def check_handlers() -> Iterator[CheckMessage]:
         except Exception as error:  # whatever a module raises while it is imported
             yield Error(
                 f"STREAM_HANDLERS: {name!r} cannot be imported: {type(error).__name__}: {error}",
-                hint="Write name=package.module.coroutine, several separated by commas.",
+                hint="Write name=handlers.module.coroutine for a module of the folder handlers/, several by commas.",
                 id="calls.E005",
             )
             continue

@@ -94,8 +94,11 @@ def database_url(host: str = "", port: int = 0) -> str:
 class Server:
     """A server process on the tests' database. Its log is a file; leaving the block ends it, whatever it is doing."""
 
-    def __init__(self, kind: str, folder: Path, *, public_url: str = "", port: int = 0, **environment: str) -> None:
+    def __init__(
+        self, kind: str, folder: Path, *, public_url: str = "", port: int = 0, root: Path = ROOT, **environment: str
+    ) -> None:
         self.kind = kind
+        self.root = root
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.public_url = public_url or self.url
@@ -119,7 +122,12 @@ class Server:
         with self.log_path.open("ab") as log:
             # A group of its own: workers and all can be killed together.
             self.process = subprocess.Popen(
-                [BIN / program, *arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=log, process_group=0
+                [BIN / program, *arguments],
+                cwd=self.root,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                process_group=0,
             )
         try:
             until(self._is_up, f"{self.kind} to answer")

@@ -12,12 +12,13 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import psycopg
 import pytest
 import redis
+import yaml
 from psycopg import sql
 
 from tests.production import (
@@ -31,6 +32,7 @@ from tests.production import (
     proxy_environment,
     service,
 )
+from tests.servers import SPEECH, Server, place
 from tests.test_project import names_in_settings, wait_for
 
 
@@ -48,12 +50,54 @@ def seconds(duration: str) -> int:
     return int(re.fullmatch(r"(\d+)s", duration)[1])
 
 
-def test_docker_compose_accepts_the_file():
+@pytest.fixture
+def configured(tmp_path) -> dict[str, Any]:
+    """compose.yaml as Docker Compose understands it, beside a .env as README has it filled in."""
     needs("docker-compose")
-    environment = {**os.environ, "PUBLIC_URL": "https://voice.example.org", "POSTGRES_PASSWORD": "secret"}
-    command = ["docker-compose", "--file", "compose.yaml", "config", "--quiet"]
-    checked = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
+    shutil.copy(ROOT / "compose.yaml", tmp_path)
+    filled = {"PUBLIC_URL": "https://voice.example.org", "POSTGRES_PASSWORD": "secret", "SPEECH_URL": "wss://speech"}
+    dotenv = (ROOT / ".env.example").read_text() + "".join(f"\n{name}={value}" for name, value in filled.items())
+    (tmp_path / ".env").write_text(dotenv)
+    read = subprocess.run(["docker-compose", "config"], cwd=tmp_path, capture_output=True, text=True)
+    assert read.returncode == 0, read.stderr
+    return yaml.safe_load(read.stdout)
+
+
+def test_docker_compose_accepts_the_file(configured):
+    assert {"db", "redis", "migrate", "web", "proxy"} <= set(configured["services"])
+
+
+def test_what_only_a_handler_reads_reaches_the_workers_too(configured):
+    assert configured["services"]["web"]["environment"]["SPEECH_URL"] == "wss://speech"
+    assert "SPEECH_URL" not in configured["services"]["db"]["environment"]
+
+
+def image(folder: Path, source: Path) -> Path:
+    """The files that the image holds, by the Dockerfile's COPY lines, of those that .dockerignore lets through."""
+    last_stage = dockerfile().split("\nFROM ")[-1]
+    let_through = {line[1:] for line in (source / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    for line in re.findall(r"^COPY (?!--from)(.*)$", last_stage, re.MULTILINE):
+        *names, target = line.split()
+        for name in set(names) & let_through:
+            if (source / name).is_dir():
+                shutil.copytree(source / name, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source / name, folder / target)
+    return folder
+
+
+@pytest.mark.process
+@pytest.mark.django_db(transaction=True)
+def test_a_handler_of_ones_own_answers_calls_in_what_the_image_holds(tmp_path):
+    (tmp_path / "image").mkdir()
+    source = shutil.copytree(ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "var", "docs", "tests"))
+    shutil.copy(ROOT / ".dockerignore", source)
+    (source / "handlers" / "mine.py").write_text("from calls.handlers import echo\n\nmine = echo\n")
+    app = image(tmp_path / "image", source)
+    with Server("uvicorn", tmp_path, root=app, STREAM_HANDLERS="mine=handlers.mine.mine") as server:
+        (report,) = place(server, handler="mine", audio=SPEECH[:8000])
+    assert len(report.heard_audio) > 4000
+    assert not (app / "tests").exists()
 
 
 def test_only_the_proxy_is_reached_from_outside():

@@ -47,6 +47,10 @@ def speech():
         server.shutdown()
 
 
+def test_the_first_example_is_there_to_start_from():
+    assert (ROOT / "handlers" / "pizza.py").read_text() == BLOCKS[0]
+
+
 def answered(project, handler, audio=SPEECH, speech="", **facts):
     """One call to a handler of the README, under uvicorn."""
     environment = {"STREAM_HANDLERS": f"{handler}=readme.{handler}.{handler}", "SPEECH_URL": speech}
