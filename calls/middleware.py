@@ -31,7 +31,7 @@ def _reasons() -> dict[str, bool]:
     return {
         "draining": switchboard.draining,
         "full": switchboard.is_full,
-        "storage full": bool(recorder.dropped_bytes and recorder.away_since is not None),
+        "storage full": recorder.has_no_room,
     }
 
 

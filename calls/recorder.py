@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg
 from django.conf import settings
@@ -28,7 +29,7 @@ from django.utils import timezone
 from calls import rows as written
 from calls.models import Call, CallEvent, QuarantinedRow, Stream, storable
 from calls.rows import DATABASE, AnyRow, ChunkRow, GapRow, StreamRow, Writer
-from calls.spool import Spool, SpoolFull, fingerprint, leftovers
+from calls.spool import Spool, SpoolDamaged, SpoolError, fingerprint, leftovers
 from calls.tape import Tape
 
 
@@ -91,7 +92,10 @@ class Recorder:
         #: Since when the database has been away (monotonic seconds); None while it is there.
         self.away_since: float | None = None
         self.queued_bytes = 0
+        #: Of audio, since all that waited was last written.
         self.dropped_bytes = 0
+        #: Neither memory nor the spool take any more, and the database has taken nothing since.
+        self.has_no_room = False
         self.written_rows = 0
         self._writer = Writer()
         self._queue: deque[Batch] = deque()
@@ -100,6 +104,8 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._spool: Spool | None = None
+        #: Files of SPOOL_DIR of which the log has spoken.
+        self._told: set[Path] = set()
         #: What had to be dropped, by lane: start -> end.
         self._gaps: dict[tuple[str, str], dict[int, int]] = {}
         #: Since when the writer has been at one thing, and over which connection.
@@ -271,6 +277,7 @@ class Recorder:
         self._busy_since = self._clock()
         refused = writer.write(rows)
         self.written_rows += len(rows)
+        self.has_no_room = False
         if writer is self._writer:
             self._report(refused)
 
@@ -326,13 +333,17 @@ class Recorder:
             self.away_since = None
         if self._gaps:
             self.submit(self._shed_gaps())
+        elif self.dropped_bytes:
+            logger.warning("storage_full is over; gaps explain the %d bytes that were dropped", self.dropped_bytes)
+            self.dropped_bytes = 0
 
     @property
     def _is_full(self) -> bool:
         return self.queued_bytes > int(settings.RECORDER_MAX_BUFFER_MB * 2**20)
 
     def _make_room(self) -> None:
-        if self._is_full:
+        # A disk that was full is tried again, also when nothing comes any more.
+        if self._is_full or (self.has_no_room and self._queue):
             self._spill()
 
     def _spill(self) -> None:
@@ -341,16 +352,18 @@ class Recorder:
             batch = self._queue[0]
             try:
                 self._open_spool().append(written.encode(batch.rows))
-            except (SpoolFull, sqlite3.Error, OSError) as error:
+            except SpoolError as error:
                 self._drop(error)
                 return
             self._queue.popleft()
             with self._wake:
                 self.queued_bytes -= batch.size
+        self.has_no_room = False
         logger.warning("spooling: %d batches wait in %s", self._open_spool().count, settings.SPOOL_DIR)
 
     def _drop(self, error: Exception) -> None:
         """Lets go of the newest audio until the rest fits in memory. Rows without audio stay."""
+        self.has_no_room = True
         with self._wake:
             batches = [*self._queue]
         for batch in reversed(batches):
@@ -398,7 +411,7 @@ class Recorder:
             return
         try:
             self._open_spool().append(written.encode(rows), urgent=True)
-        except (SpoolFull, sqlite3.Error, OSError) as error:
+        except SpoolError as error:
             logger.critical("storage_full: %s; %d rows are lost", error, len(rows))
             return
         self._queue.clear()
@@ -413,7 +426,7 @@ class Recorder:
             for batch in left:
                 spool.append(written.encode(batch.rows))
             spool.close()
-        except (SpoolFull, sqlite3.Error, OSError) as error:
+        except SpoolError as error:
             logger.critical("storage_full: %s; what was recorded last is lost", error)
             return False
         return True
@@ -436,10 +449,8 @@ class Recorder:
                 self._write(rows, writer)
                 spool.remove(key, len(batch))
                 yield rows
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            logger.error("spool_unreadable %s: %s; the rest is set aside as .damaged", spool.path, error)
+        except SpoolDamaged as error:
+            logger.error("spool_unreadable %s; the rest is set aside as .damaged", error)
             spool.set_aside()
             return
         spool.close()
@@ -473,7 +484,7 @@ class Recorder:
     def _housekeep(self) -> None:
         """Every 5 s: take over the spools of dead processes, close what they left, end abandoned calls."""
         self._next_housekeeping = self._clock() + HEARTBEAT
-        for spool in leftovers(settings.SPOOL_DIR, fingerprint(settings.DATABASES["default"]), 2**62):
+        for spool in leftovers(settings.SPOOL_DIR, fingerprint(settings.DATABASES["default"]), 2**62, self._told):
             self._take_over(spool)
         # After an outage every lease is old: the others get the time to renew theirs first.
         if self._beating_since is not None and self._clock() - self._beating_since >= LEASE:

@@ -2,6 +2,8 @@
 
 A file names the database that it belongs to, and is locked by the process that fills it. When that process is gone,
 the lock is gone, and the next process on the same SPOOL_DIR takes the file over.
+
+Nothing but a SpoolError comes out of here: SQLite's own errors would be taken for those of the database.
 """
 
 import fcntl
@@ -10,16 +12,45 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 
 logger = logging.getLogger(__name__)
 
+# What is kept free for the gaps of a full disk, in bytes: rows without audio of some hundred streams.
+RESERVE = 2**19
 
-class SpoolFull(Exception):
+
+class SpoolError(Exception):
+    """Something is wrong with the spool or its disk."""
+
+
+class SpoolFull(SpoolError):
     """The spool has reached its cap, or its disk is full."""
+
+
+class SpoolHeld(SpoolError):
+    """Another process holds this file."""
+
+
+class SpoolUnavailable(SpoolError):
+    """The file cannot be opened now: too many are open, there is no room, it is not ours to read."""
+
+
+class SpoolDamaged(SpoolError):
+    """The file cannot be read, or no further."""
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:
+        raise SpoolUnavailable(f"{error} ({path})") from error
+    except sqlite3.Error as error:
+        raise SpoolDamaged(f"{error} ({path})") from error
 
 
 def fingerprint(database: dict[str, Any]) -> str:
@@ -32,33 +63,54 @@ class Spool:
     """Batches as bytes, oldest first. Not for several threads at once."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        """Opens or makes the file. BlockingIOError if another process holds it, OSError if it cannot be made."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Opens or makes the file. SpoolHeld, SpoolUnavailable or SpoolDamaged if that cannot be."""
         self.path = path
         self.max_bytes = max_bytes
-        self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._check_lock()
-            self._db = self._open()
-            self.size, self.count = self._measure()
-        except BaseException:
-            os.close(self._lock)
-            raise
+        #: The key of the newest batch, and of the newest one that was removed.
+        self._last = self._removed = 0
+        self._reserve: Path | None = None
+        with _opening(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not path.exists()
+            self._lock = self._take_lock()
+            try:
+                # A dead process's: it has to be room for us now.
+                path.with_suffix(".reserve").unlink(missing_ok=True)
+                self._db = self._open()
+                self.size, self.count = self._measure()
+            except BaseException:
+                if is_new:
+                    _delete(path)
+                os.close(self._lock)
+                raise
 
-    def _check_lock(self) -> None:
+    def _take_lock(self) -> int:
+        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_lock(lock)
+        except BaseException as error:
+            os.close(lock)
+            if isinstance(error, BlockingIOError):
+                raise SpoolHeld(f"{self.path} is in use") from error
+            raise
+        return lock
+
+    def _check_lock(self, lock: int) -> None:
         """The one before us deletes an empty spool with its lock: a lock on a deleted file keeps nobody out."""
         try:
-            held = os.stat(self.path.with_suffix(".lock")).st_ino == os.fstat(self._lock).st_ino
+            held = os.stat(self.path.with_suffix(".lock")).st_ino == os.fstat(lock).st_ino
         except FileNotFoundError:
             held = False
         if not held:
-            raise BlockingIOError(f"{self.path} was let go of just now")
+            raise SpoolHeld(f"{self.path} was let go of just now")
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             os.chmod(self.path, 0o600)
+            # We are alone: without a -shm file, one can be opened on a disk that is full too.
+            db.execute("PRAGMA locking_mode=EXCLUSIVE")
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute("PRAGMA secure_delete=ON")
@@ -69,8 +121,9 @@ class Spool:
         return db
 
     def _measure(self) -> tuple[int, int]:
+        what = "coalesce(sum(length(batch)), 0), count(*), coalesce(max(id), 0)"
         try:
-            size, count = self._db.execute("SELECT coalesce(sum(length(batch)), 0), count(*) FROM spool").fetchone()
+            size, count, self._last = self._db.execute(f"SELECT {what} FROM spool").fetchone()
         except sqlite3.DatabaseError as error:
             # Torn somewhere: what is whole before that can still be read.
             logger.error("spool_damaged %s: %s", self.path, error)
@@ -80,42 +133,90 @@ class Spool:
     def append(self, batch: bytes, *, urgent: bool = False) -> None:
         """Keeps a batch. SpoolFull if there is no room for it; an urgent one is small, and may exceed the cap."""
         if not urgent and self.size + len(batch) > self.max_bytes:
-            raise SpoolFull(f"{self.path} holds {self.size} bytes, at most {self.max_bytes} are allowed")
+            raise SpoolFull(f"{self.size} bytes wait on {self.path.parent}, at most {self.max_bytes} are allowed")
         try:
-            self._db.execute("INSERT INTO spool (batch) VALUES (?)", (batch,))
+            self._insert(batch)
         except sqlite3.Error as error:
-            raise SpoolFull(f"{self.path}: {error}") from error
+            if not urgent:
+                raise self._full(error) from error
+            self._release()
+            try:
+                self._insert(batch)
+            except sqlite3.Error as again:
+                raise self._full(again) from again
+
+    def _insert(self, batch: bytes) -> None:
+        if self._reserve is None:
+            self._keep_room()
+        # A key is never given twice: what is below `_removed` is done.
+        self._db.execute("INSERT INTO spool (id, batch) VALUES (?, ?)", (self._last + 1, batch))
+        self._last += 1
         self.size += len(batch)
         self.count += 1
 
+    def _full(self, error: sqlite3.Error) -> SpoolFull:
+        what = "the disk is full" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else str(error)
+        return SpoolFull(f"{what} on {self.path.parent}")
+
+    def _keep_room(self) -> None:
+        """A disk that fills up must still take the gaps. One that is full already has none to keep."""
+        self._reserve = self.path.with_suffix(".reserve")
+        with suppress(OSError):
+            file = os.open(self._reserve, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                os.posix_fallocate(file, 0, RESERVE)
+            finally:
+                os.close(file)
+
+    def _release(self) -> None:
+        if self._reserve is not None:
+            self._reserve.unlink(missing_ok=True)
+
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """(key, batch) oldest first; `remove` each one once it is safe."""
-        while row := self._db.execute("SELECT id, batch FROM spool ORDER BY id LIMIT 1").fetchone():
+        """(key, batch) oldest first; `remove` each one once it is safe. SpoolDamaged where it cannot be read."""
+        while row := self._oldest():
             yield row
 
+    def _oldest(self) -> tuple[int, bytes] | None:
+        query = "SELECT id, batch FROM spool WHERE id > ? ORDER BY id LIMIT 1"
+        try:
+            row: tuple[int, bytes] | None = self._db.execute(query, (self._removed,)).fetchone()
+        except sqlite3.Error as error:
+            raise SpoolDamaged(f"{error} ({self.path})") from error
+        return row
+
     def remove(self, key: int, size: int) -> None:
-        self._db.execute("DELETE FROM spool WHERE id = ?", (key,))
+        """Takes the oldest batch out. That needs no room: what a full disk does not delete goes with the file."""
+        self._removed = key
         self.size -= size
         self.count -= 1
+        with suppress(sqlite3.Error):
+            self._db.execute("DELETE FROM spool WHERE id = ?", (key,))
 
     def close(self) -> None:
         """Lets go of the file; an empty one is deleted."""
         self._db.close()
-        if not self.count:
-            for path in _files(self.path):
-                path.unlink(missing_ok=True)
-            self.path.with_suffix(".lock").unlink(missing_ok=True)
+        self._release()
+        if self.count <= 0:
+            _delete(self.path)
         os.close(self._lock)
 
     def set_aside(self) -> None:
         """Lets go of a file that cannot be read any further, under a name that nobody replays."""
         self._db.close()
+        self._release()
         _set_aside(self.path)
         os.close(self._lock)
 
 
 def _files(path: Path) -> list[Path]:
     return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
+
+
+def _delete(path: Path) -> None:
+    for file in [*_files(path), path.with_suffix(".lock")]:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def _set_aside(path: Path) -> None:
@@ -125,20 +226,26 @@ def _set_aside(path: Path) -> None:
     path.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def leftovers(folder: Path, database: str, max_bytes: int) -> Iterator[Spool]:
-    """The spools of this database whose processes are gone, each locked by us now. A file that is none is set aside."""
+def leftovers(folder: Path, database: str, max_bytes: int, told: set[Path] | None = None) -> Iterator[Spool]:
+    """The spools of this database whose processes are gone, each locked by us now. A file that is none is set aside.
+
+    `told` are those of which the log says already that they cannot be opened.
+    """
+    told = set() if told is None else told
     # By stem: a process's second file comes after its first one.
     for path in sorted(folder.glob(f"{database}-*.spool"), key=lambda path: path.stem):
         try:
             spool = Spool(path, max_bytes)
-        except BlockingIOError:
+        except SpoolHeld:
             continue
-        except (sqlite3.OperationalError, OSError) as error:
-            # Too many files, no room, not ours to read: perhaps the next time.
-            logger.error("spool_unavailable %s: %s", path, error)
+        except SpoolUnavailable as error:
+            # Perhaps the next time.
+            if path not in told:
+                told.add(path)
+                logger.error("spool_unavailable %s", error)
             continue
-        except sqlite3.DatabaseError as error:
-            logger.error("spool_unreadable %s: %s; set aside as .damaged", path, error)
+        except SpoolDamaged as error:
+            logger.error("spool_unreadable %s; set aside as .damaged", error)
             _set_aside(path)
             continue
         yield spool

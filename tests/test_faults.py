@@ -13,6 +13,7 @@ from django.db import transaction
 
 from calls.models import Call, CallEvent, QuarantinedRow, Stream
 from tests.child import blocks
+from tests.disks import small_disk
 from tests.servers import (
     SPEECH,
     Calls,
@@ -147,6 +148,26 @@ def test_10_with_no_room_left_anywhere_the_loss_is_a_gap_of_its_true_length(tmp_
         stream = Stream.objects.get(call__sid=report.call_sid)
         dropped = sum(stream.gaps.filter(track="inbound").values_list("length", flat=True))
         assert sum(stream.chunks.filter(track="inbound").values_list("length", flat=True)) + dropped == len(report.sent)
+    verify()
+
+
+@pytest.mark.parametrize("how", ["cut", pytest.param("freeze", marks=pytest.mark.postgres)])
+def test_a_spool_disk_that_is_full_costs_what_it_has_no_room_for_and_nothing_afterwards(tmp_path, django_db_setup, how):
+    with (
+        small_disk(tmp_path / "small", megabytes=1) as disk,
+        # Where nobody may mount a disk, the cap has to do.
+        Surroundings(tmp_path, SPOOL_DIR=str(disk), SPOOL_MAX_MB="1024" if disk.is_mount() else "1") as around,
+    ):
+        calls = Calls(around.server, 4, handler="fills", audio=SPEECH * 9, hang_up_after=90.0).talk(0.5)
+        with around.without_database(how):
+            until(lambda: around.server.get("/healthz/ready") == 503, "the disk to be full", 60)
+        until(lambda: "storage_full is over" in around.server.log, "all that waited to be written")
+        assert around.server.get("/healthz/ready") == 200
+        reports = calls.hang_up().result() + place(around.server, handler="echo", audio=SPEECH[:8000], linger=0.5)
+        stored_to_the_end(reports)
+    assert around.server.log.count("storage_full: ") == 1
+    assert f"on {disk}" in around.server.log
+    assert {reason for _, reason, _ in gaps(track="inbound")} == {"over_cap"}
     verify()
 
 

@@ -52,12 +52,12 @@ def test_a_process_whose_database_is_away_takes_calls(away):
     assert ready()[0] == 200
 
 
-def test_a_process_that_has_to_drop_audio_takes_no_more_calls(away, monkeypatch):
-    monkeypatch.setattr(recorder, "dropped_bytes", 160)
+def test_a_process_that_has_no_room_takes_no_more_calls(away, monkeypatch):
+    monkeypatch.setattr(recorder, "has_no_room", True)
     assert ready() == (503, {"ready": False, "reasons": ["storage full"], "streams": 0})
 
 
-def test_a_process_that_dropped_audio_once_takes_calls_again(monkeypatch):
+def test_a_process_that_dropped_audio_and_has_room_again_takes_calls(away, monkeypatch):
     monkeypatch.setattr(recorder, "dropped_bytes", 160)
     assert ready()[0] == 200
 

@@ -5,6 +5,7 @@ cut.
 """
 
 import datetime as dt
+import re
 import sqlite3
 import threading
 
@@ -18,6 +19,7 @@ from calls.rows import CallRow, StreamChange, Writer, encode, unexplained
 from calls.spool import Spool, fingerprint
 from calls.tape import Tape
 from tests.batches import SECOND, START, chunk, ended, event, gap, mark, stream_row
+from tests.disks import small_disk
 from tests.factories import make_call, make_chunk, make_live_call, make_stream
 from tests.proxy import Proxy
 
@@ -510,6 +512,7 @@ def full_spool(recorder, database, settings, *, seconds):
 
 def test_when_the_spool_is_full_the_newest_audio_becomes_a_gap(recorder, database, settings, caplog):
     full_spool(recorder, database, settings, seconds=8)
+    dropped = recorder.dropped_bytes
     database.back()
     recorder.step()
     recorder.step()
@@ -518,8 +521,30 @@ def test_when_the_spool_is_full_the_newest_audio_becomes_a_gap(recorder, databas
     assert pieces[-1][0] == "over_cap"
     assert [piece[0] for piece in pieces].count("over_cap") == 1
     assert sum(length for _, _, length in pieces) == 8 * 8000
-    assert recorder.dropped_bytes == sum(length for what, _, length in pieces if what == "over_cap")
-    assert caplog.text.count("storage_full") == 1
+    assert dropped == sum(length for what, _, length in pieces if what == "over_cap")
+    assert caplog.text.count("storage_full: ") == 1
+
+
+def test_what_was_dropped_is_forgotten_once_its_gaps_are_stored(recorder, database, settings):
+    full_spool(recorder, database, settings, seconds=8)
+    assert recorder.has_no_room
+    database.back()
+    recorder.step()
+    assert (recorder.has_no_room, recorder.dropped_bytes > 0) == (False, True)
+    recorder.step()
+    assert recorder.dropped_bytes == 0
+    database.away()
+    recorder.submit([chunk(8, SECOND)])
+    recorder.step()
+    assert not recorder.has_no_room
+
+
+def test_a_disk_that_gets_room_is_tried_again_before_the_database_is_back(recorder, database, settings):
+    full_spool(recorder, database, settings, seconds=8)
+    settings.SPOOL_MAX_MB = 1
+    recorder._spool.max_bytes = 2**20
+    recorder.step()
+    assert not recorder.has_no_room
 
 
 def test_when_the_spool_is_full_everything_but_audio_is_kept(recorder, database, settings):
@@ -527,6 +552,29 @@ def test_when_the_spool_is_full_everything_but_audio_is_kept(recorder, database,
     database.back()
     recorder.step()
     assert CallEvent.objects.filter(kind__startswith="second").count() == 8
+
+
+def test_a_full_disk_holds_the_recorder_up_no_longer_than_the_database_is_away(
+    recorder, database, settings, tmp_path, caplog
+):
+    settings.RECORDER_MAX_BUFFER_MB = 0.5
+    with small_disk(tmp_path / "small", megabytes=2) as settings.SPOOL_DIR:
+        settings.SPOOL_MAX_MB = 1024 if settings.SPOOL_DIR.is_mount() else 1
+        recorder.submit([stream_row()])
+        recorder.step()
+        database.away()
+        for index in range(300):
+            recorder.submit([chunk(index, SECOND), event(f"second {index}")])
+            recorder.step()
+        database.back()
+        assert recorder.step()
+        recorder.step()
+        assert list(settings.SPOOL_DIR.iterdir()) == []
+    pieces = lane()
+    assert sum(length for _, _, length in pieces) == 300 * 8000
+    assert [what for what, _, _ in pieces].count("over_cap") == 1
+    assert CallEvent.objects.filter(kind__startswith="second").count() == 300
+    assert len(re.findall(r"storage_full: .* on \S+/small", caplog.text)) == 1
 
 
 def test_at_the_end_a_full_spool_still_takes_the_gaps(recorder, recorders, database, settings):

@@ -1,11 +1,11 @@
 """A spool keeps batches on disk, in order, for one process at a time."""
 
 import fcntl
-import sqlite3
 
 import pytest
 
-from calls.spool import Spool, SpoolFull, fingerprint, leftovers
+from calls.spool import Spool, SpoolDamaged, SpoolFull, SpoolHeld, SpoolUnavailable, fingerprint, leftovers
+from tests.disks import no_file_grows
 
 
 MEGABYTE = 2**20
@@ -99,6 +99,49 @@ def test_a_full_disk_is_a_full_spool(spool):
         spool.append(b"x" * 100_000)
 
 
+def test_a_full_disk_is_named(path, spool):
+    with no_file_grows(), pytest.raises(SpoolFull, match=str(path.parent)):
+        spool.append(b"x")
+
+
+def test_removing_needs_no_room(spool):
+    spool.append(b"one")
+    spool.append(b"two")
+    with no_file_grows():
+        assert batches(spool) == [b"one", b"two"]
+    assert (spool.size, spool.count) == (0, 0)
+
+
+def test_what_a_full_disk_did_not_delete_does_not_come_again(spool):
+    spool.append(b"one")
+    with no_file_grows():
+        batches(spool)
+    spool.append(b"two")
+    assert batches(spool) == [b"two"]
+
+
+def test_a_batch_that_follows_an_empty_spool_is_read(spool):
+    for batch in (b"one", b"two", b"three"):
+        spool.append(batch)
+        assert batches(spool) == [batch]
+
+
+def test_a_spool_that_a_full_disk_does_not_take_leaves_no_file(path):
+    path.parent.mkdir()
+    with no_file_grows(), pytest.raises(SpoolUnavailable):
+        Spool(path, MEGABYTE)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_room_is_kept_for_what_is_urgent(path, spool):
+    spool.append(b"x")
+    reserve = path.with_suffix(".reserve")
+    assert reserve.stat().st_blocks * 512 >= 2**19
+    with no_file_grows(), pytest.raises(SpoolFull):
+        spool.append(b"a gap says so", urgent=True)
+    assert not reserve.exists()
+
+
 def test_an_empty_spool_leaves_no_file(path):
     Spool(path, MEGABYTE).close()
     assert list(path.parent.iterdir()) == []
@@ -109,7 +152,7 @@ def test_only_its_owner_can_read_the_file(path, spool):
 
 
 def test_a_spool_that_is_held_cannot_be_opened(path, spool):
-    with pytest.raises(BlockingIOError):
+    with pytest.raises(SpoolHeld):
         Spool(path, MEGABYTE)
 
 
@@ -121,7 +164,7 @@ def test_a_lock_that_was_deleted_meanwhile_holds_nothing(path, monkeypatch):
         real(fd, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with pytest.raises(BlockingIOError):
+    with pytest.raises(SpoolHeld):
         Spool(path, MEGABYTE)
 
 
@@ -157,10 +200,13 @@ def test_a_file_that_is_no_spool_is_set_aside(path, caplog):
     assert "spool_unreadable" in caplog.text
 
 
-def test_a_file_that_cannot_be_opened_now_stays(path):
+def test_a_file_that_cannot_be_opened_now_stays_and_is_named_once(path, caplog):
     path.mkdir(parents=True)
-    assert list(leftovers(path.parent, "db", MEGABYTE)) == []
+    told = set()
+    for _ in range(3):
+        assert list(leftovers(path.parent, "db", MEGABYTE, told)) == []
     assert path.exists()
+    assert caplog.text.count("spool_unavailable") == 1
 
 
 def test_a_torn_file_gives_what_is_whole_and_then_an_error(path):
@@ -169,7 +215,7 @@ def test_a_torn_file_gives_what_is_whole_and_then_an_error(path):
     data = path.read_bytes()
     path.write_bytes(data[:-40960] + b"\xee" * 40960)
     spool, taken = Spool(path, MEGABYTE), []
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(SpoolDamaged):
         batches(spool, taken)
     spool.set_aside()
     assert taken == whole[: len(taken)]
