@@ -13,6 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from calls.admin.exports import batches, harmless
+from calls.admin.lists import by_number
 from calls.groups import GROUPS, make_groups
 from calls.models import AudioChunk, Call, RecordingAccess, Stream, Tag
 from tests.factories import make_call, make_live_call, make_recording, make_staff, make_stream
@@ -105,6 +106,49 @@ def test_a_number_is_found_as_people_type_it(client, ops, typed):
     assert found(client, q=typed) == {caller.pk, called.pk}
 
 
+@pytest.mark.parametrize(
+    "typed", ["(030) 901820", "030 901820", "030/90 18 20", "+49 (0)30 901820", "0049 30 901820", "49-30-901820"]
+)
+def test_a_number_from_abroad_is_found_as_its_own_people_write_it(client, ops, typed):
+    call = make_call(from_number="+4930901820")
+    make_call()
+    assert found(client, q=typed) == {call.pk}
+
+
+def test_the_end_of_a_number_may_begin_with_a_zero(client, ops):
+    call = make_call(from_number="+15557000199")
+    make_call(from_number="+15557199555")
+    assert found(client, q="0199") == {call.pk}
+
+
+def test_digits_are_found_in_notes_tags_and_parameters_too(client, ops):
+    tagged, said, called = make_call(), make_call(), make_call()
+    noted = make_call(notes="Asked for order 92774 again")
+    tagged.tags.add(Tag.objects.create(name="campaign 92774"))
+    make_stream(said, custom_parameters={"order": "92774"})
+    Call.objects.filter(pk=called.pk).update(to_number="+15559277400")
+    assert found(client, q="92774") == {noted.pk, tagged.pk, said.pk, called.pk}
+
+
+@pytest.mark.parametrize("typed", ["Lovelace", "ada love", "Łukasz", "大文"])
+def test_a_caller_is_found_by_name(client, ops, typed):
+    calls = {name: make_call(caller_name=name).pk for name in ("Ada Lovelace", "Łukasz Nowak", "陳大文", "Zoë Müller")}
+    assert found(client, q=typed) == {pk for name, pk in calls.items() if typed.lower() in name.lower()}
+
+
+@pytest.mark.parametrize("typed", ["CA5eed00", "5eed00", "5EED0012", "mzbeef01", "beef01"])
+def test_the_beginning_of_a_sid_is_enough(client, ops, typed):
+    call = make_call(sid="CA5eed0012" + "0" * 24)
+    make_stream(call, sid="MZbeef0134" + "0" * 24)
+    make_stream()
+    assert found(client, q=typed) == {call.pk}
+
+
+def test_a_caller_has_a_name_in_the_list(client, ops):
+    make_call(caller_name="Ada Lovelace")
+    assert "Ada Lovelace</bdi>" in client.get(LIST).content.decode()
+
+
 def test_a_call_is_found_by_its_sid_in_any_case(client, ops):
     call = make_call(sid="CA" + "0a" * 16)
     make_call()
@@ -148,7 +192,26 @@ def test_whoever_may_not_see_numbers_cannot_find_them_out_digit_by_digit(client)
     client.force_login(make_staff("view_call"))
     call = make_call(from_number="+15557001234")
     assert found(client, q="555700") == set()
-    assert found(client, q="+15557001234") == {call.pk}
+    assert found(client, q="+1 (555) 700-1234") == {call.pk}
+    assert "Only whole numbers are found" in client.get(LIST).content.decode()
+
+
+def test_whoever_sees_whole_numbers_reads_nothing_of_that(client, ops):
+    assert "Only whole numbers are found" not in client.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize("typed", ["5557", "15", "name 555", "Lovelace"])
+def test_nothing_is_found_by_what_is_hidden_from_who_searches(client, typed):
+    client.force_login(make_staff("view_call"))
+    call = make_call(caller_name="Ada Lovelace", from_number="+15557001234")
+    make_stream(call, custom_parameters={"number": "+15557001234", "name": "name 5557001"})
+    assert found(client, q=typed) == set()
+
+
+def test_what_is_not_hidden_is_found_in_parameters_also_by_who_sees_no_numbers(client):
+    client.force_login(make_staff("view_call"))
+    call = make_stream(custom_parameters={"order": "4711"}).call
+    assert found(client, q="4711") == {call.pk}
 
 
 def test_calls_are_sorted_by_time_and_by_length(client, ops):
@@ -341,6 +404,24 @@ def test_seeding_refuses_what_makes_no_sense(wrong):
 )
 def test_the_database_names_the_index_of_each_filter(many_calls, index, query):
     assert index in query(Call.objects.order_by("-created_at", "-pk"))[:51].explain()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("index", "query"),
+    [
+        ("call_search_number", lambda calls: calls.filter(by_number("(030) 901820", part=True))),
+        ("call_search_name", lambda calls: calls.filter(caller_name__gt="", caller_name__icontains="lovelace")),
+        ("call_search_notes", lambda calls: calls.filter(notes__gt="", notes__icontains="92774")),
+        ("call_by_from", lambda calls: calls.filter(by_number("+15550004999", part=False))),
+        ("calls_call_sid", lambda calls: calls.filter(sid__gte="CA5eed0012", sid__lt="CA5eed0012g")),
+    ],
+)
+def test_the_database_names_the_index_of_each_search(many_calls, index, query):
+    Call.objects.filter(handler="rare").update(caller_name="Ada Lovelace", notes="order 92774")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # five thousand calls are read sooner than looked up
+    assert index in query(Call.objects.order_by()).explain()
 
 
 @pytest.fixture

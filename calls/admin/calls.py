@@ -223,12 +223,12 @@ def _call(pk: int) -> Call:
 def _parties(call: Call, *, whole: bool) -> SafeString:
     """Each number in a <bdi>: whatever direction a caller's text claims, it turns nothing around outside of itself."""
     names = [shown(number, whole) or "unknown" for number in (call.from_number, call.to_number)]
-    caller = call.caller_name if whole else ""
+    caller = format_html('<bdi class="call-name">{}</bdi>', call.caller_name) if whole and call.caller_name else ""
     return format_html(
         '<span class="call-parties"><bdi title="{}">{}</bdi> <span class="call-arrow">→</span> '
-        '<bdi title="{}">{}</bdi></span><span class="call-more">{} {} {}</span>',
-        *(f"{names[0]} {caller}".strip(), names[0], names[1], names[1]),
-        *(cells.direction_tag(call), _handler(call), _chips(call)),
+        '<bdi title="{}">{}</bdi></span><span class="call-more">{} {} {} {}</span>',
+        *(names[0], names[0], names[1], names[1]),
+        *(caller, cells.direction_tag(call), _handler(call), _chips(call)),
     )
 
 

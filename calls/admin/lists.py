@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from calls.models import Call, Stream, Tag
 
-from .numbers import may_see
+from .numbers import mask_all, may_see
 from .pages import Pages
 
 
@@ -25,11 +25,15 @@ else:
 
 # Words are looked for until so many calls are found that hold them, newest first: "order" may be in every one.
 MOST_FOUND = 1000
+# With fewer digits than these, a number without its first 0 is in too many others.
+NATIONAL_DIGITS = 6
 # All that a line of the list tells about a call's streams.
 _HEALTH = ("call", "end_reason", "frames_missing", "frames_rejected", "handler_failed", "handler_overruns")
 FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
 _SID = re.compile(r"(CA|MZ)[0-9a-f]{32}", re.IGNORECASE)
-_NUMBER = re.compile(r"\+?[\d\s()./-]*\d[\d\s()./-]*")
+# Staff copy the beginning of a SID, with its two letters or without.
+_SID_BEGINS = re.compile(r"(CA|MZ)?([0-9a-f]{4,32})", re.IGNORECASE)
+_NUMBER = re.compile(r"[+\d\s()./-]+")
 
 
 class CallPages(Pages):
@@ -39,9 +43,13 @@ class CallPages(Pages):
         streams = Prefetch("streams", Stream.objects.only(*_HEALTH))
         return super().rows().defer("parameters").prefetch_related(streams, "tags")
 
+    def get_results(self, request: HttpRequest) -> None:
+        self.sees_numbers = may_see(request)
+        super().get_results(request)
+
 
 class Search(Base):
-    """A SID is looked up, digits are looked for in numbers, words in notes, tags and custom parameters."""
+    """A SID is looked up; anything else is looked for in numbers, names, notes, tags and custom parameters."""
 
     # Makes Django show the field; `get_search_results` decides what it means.
     search_fields = ("sid",)
@@ -49,44 +57,82 @@ class Search(Base):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Call], search_term: str
     ) -> tuple[QuerySet[Call], bool]:
-        term = search_term.strip().replace("\0", "")
+        term, whole = search_term.strip().replace("\0", ""), may_see(request)
         if not term:
             return queryset, False
         if _SID.fullmatch(term):
-            return queryset.filter(by_sid(term[:2].upper() + term[2:].lower())), False
+            return queryset.filter(pk__in=set(by_sid(queryset, term))), False
+        wanted = Q(pk__in={*by_sid(queryset, term), *with_words(queryset, term, whole=whole)})
         if _NUMBER.fullmatch(term) and sum(map(str.isdigit, term)) > 2:
-            return queryset.filter(by_number(re.sub(r"\D", "", term), whole=not may_see(request))), False
-        return queryset.filter(pk__in=set(with_words(queryset, term))), False
+            wanted |= by_number(term, part=whole)
+        return queryset.filter(wanted), False
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Our filters and nothing else: Django would take any lookup on any field, `from_number__startswith` too."""
         return lookup in FILTERS
 
 
-def by_sid(sid: str) -> Q:
-    return Q(sid=sid) if sid.startswith("CA") else Q(pk__in=Stream.objects.filter(sid=sid).values("call"))
+def by_sid(queryset: QuerySet[Call], term: str) -> Iterator[int]:
+    """The newest calls whose SID, or a stream's, begins like this; none if the term is no beginning of one."""
+    begins = _SID_BEGINS.fullmatch(term)
+    kind, digits = begins.groups() if begins else ("", "")
+    newest = queryset.order_by("-pk").values_list("pk", flat=True)
+    if digits and (kind or "CA").upper() == "CA":
+        yield from newest.filter(_begins("CA" + digits.lower()))[:MOST_FOUND]
+    if digits and (kind or "MZ").upper() == "MZ":
+        yield from newest.filter(streams__in=Stream.objects.filter(_begins("MZ" + digits.lower())))[:MOST_FOUND]
 
 
-def by_number(digits: str, *, whole: bool) -> Q:
+def _begins(start: str) -> Q:
+    """As a range, which both databases look up in the unique index: no digit of a SID comes after f."""
+    return Q(sid__gte=start, sid__lt=f"{start}g")
+
+
+def by_number(term: str, *, part: bool) -> Q:
     """Any part of a number; only a whole one for those who may not see it, lest they find it out digit by digit."""
-    fields = ("from_number", "to_number")
-    if whole:
-        return Q(*((f"{field}__in", [digits, f"+{digits}"]) for field in fields), _connector=Q.OR)
-    return Q(*((f"{field}__contains", digits) for field in fields), _connector=Q.OR)
+    fields, forms = ("from_number", "to_number"), number_forms(term)
+    if part:
+        forms = [form for form in forms if not any(other in form for other in forms if other != form)]
+        return Q(*((f"{field}__contains", form) for field in fields for form in forms), _connector=Q.OR)
+    known = [prefix + form for form in forms for prefix in ("", "+")]
+    return Q(*((f"{field}__in", known) for field in fields), _connector=Q.OR)
 
 
-def with_words(queryset: QuerySet[Call], term: str) -> Iterator[int]:
-    """The newest calls of a list with these words in notes, tags or custom parameters.
+def number_forms(term: str) -> list[str]:
+    """What was typed as it may stand in E.164: also without "(0)", the 00 for abroad, or the first 0 at home."""
+    digits = re.sub(r"\D", "", term)
+    forms = {digits, re.sub(r"\D", "", term.replace("(0)", ""))}
+    bare = digits.lstrip("0")
+    if len(bare) >= NATIONAL_DIGITS:
+        forms.add(bare)
+    return sorted(form for form in forms if form)
 
-    Three small queries, each on its own index: as one with OR, PostgreSQL would walk the whole table.
+
+def with_words(queryset: QuerySet[Call], term: str, *, whole: bool) -> Iterator[int]:
+    """The newest calls of a list with these words in notes, tags, the caller's name or custom parameters.
+
+    Small queries, each on its own index: as one with OR, PostgreSQL would walk the whole table. Nobody finds what is
+    hidden from them on the call's page (`whole` numbers and names).
     """
     newest = queryset.order_by("-pk").values_list("pk", flat=True)
     yield from newest.filter(notes__gt="", notes__icontains=term)[:MOST_FOUND]
     yield from newest.filter(tags__in=list(Tag.objects.filter(name__icontains=term)[:50]))[:MOST_FOUND]
     said = Stream.objects.alias(said=Upper(Cast("custom_parameters", TextField())))
-    yield from newest.filter(streams__in=said.filter(said__contains=_as_json(term).upper()))[:MOST_FOUND]
+    said = said.filter(said__contains=_as_json(term, ascii_only=connection.vendor == "sqlite"))
+    if whole:
+        yield from newest.filter(caller_name__gt="", caller_name__icontains=term)[:MOST_FOUND]
+        yield from newest.filter(streams__in=said)[:MOST_FOUND]
+    else:
+        yield from _openly(said.filter(call__in=queryset), term)
 
 
-def _as_json(term: str) -> str:
-    """As it stands inside of stored JSON, which SQLite keeps as Python wrote it."""
-    return json.dumps(term, ensure_ascii=connection.vendor == "sqlite")[1:-1]
+def _openly(streams: QuerySet[Stream], term: str) -> Iterator[int]:
+    """Those of them that still say so when their numbers are masked."""
+    for stream in streams.select_related("call").order_by("-pk")[:MOST_FOUND]:
+        if _as_json(term) in _as_json(mask_all(stream.custom_parameters, stream.call)):
+            yield stream.call_id
+
+
+def _as_json(value: Any, *, ascii_only: bool = False) -> str:
+    """A value or a part of one as it stands inside of stored JSON (SQLite: as Python wrote it), in capitals."""
+    return json.dumps(value, ensure_ascii=ascii_only)[1:-1].upper()
