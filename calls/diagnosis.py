@@ -327,16 +327,27 @@ def check_numbers() -> Iterator[Finding]:
 
 
 def _check_number(number: Number) -> Iterator[Finding]:
-    path = number.voice_url.removeprefix(settings.PUBLIC_URL).partition("?")[0]
+    fallback = number.voice_fallback_url
     fix = f"Run `manage.py configure_number {number.number}`."
     if number.warnings:
         yield Finding("FAIL", f"{number.number} does not ask us.", " ".join(number.warnings))
-    elif path.endswith("/") or not (path == WEBHOOK or path.startswith(f"{WEBHOOK}/")):
+    elif not _is_answered(number.voice_url):
         yield Finding("FAIL", f"{number.number} leads to {number.voice_url}, where nobody answers calls.", fix)
+    elif fallback.startswith(settings.PUBLIC_URL + "/") and not _is_answered(fallback):
+        yield Finding("FAIL", f"{number.number} falls back to {fallback}, where nobody answers calls.", fix)
     elif not number.status_callback:
         yield Finding("warn", f"{number.number} leads to us, but its StatusCallback is not set.", fix)
+    elif not fallback:
+        lacking = "its VoiceFallbackUrl is not set: one failed answer ends a call"
+        yield Finding("warn", f"{number.number} leads to us, but {lacking}.", fix)
     else:
         yield Finding("ok", f"{number.number} leads to {number.voice_url}.")
+
+
+def _is_answered(url: str) -> bool:
+    """Whether an address of ours is one of the voice webhook's."""
+    path = url.removeprefix(settings.PUBLIC_URL).partition("?")[0]
+    return not path.endswith("/") and (path == WEBHOOK or path.startswith(f"{WEBHOOK}/"))
 
 
 def _elsewhere(found: list[Number]) -> Iterator[Finding]:

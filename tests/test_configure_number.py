@@ -37,6 +37,17 @@ def test_it_points_a_number_here_and_says_what_it_was_before(api, capsys):
     assert "Its calls come here now." in out
 
 
+def test_a_request_that_fails_is_asked_again_at_the_same_address(api, capsys):
+    call_command("configure_number", MAIN, handler="echo")
+    assert main(api).voice_fallback_url == "https://voice.example.org/incoming/echo"
+    assert "VoiceFallbackUrl: (empty) -> https://voice.example.org/incoming/echo" in capsys.readouterr().out
+
+
+def test_the_fallback_may_be_somewhere_else(api):
+    call_command("configure_number", MAIN, fallback="https://handler.twilio.com/twiml/sorry")
+    assert main(api).voice_fallback_url == "https://handler.twilio.com/twiml/sorry"
+
+
 def test_it_takes_the_number_exactly_although_twilio_finds_parts_too(api):
     call_command("configure_number", MAIN)
     assert api.numbers[0].voice_url == ""

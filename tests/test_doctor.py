@@ -270,7 +270,8 @@ def numbers(settings, *facts, refusal=None):
 
 
 def test_a_number_that_leads_here_is_good(settings):
-    number = {"voice_url": f"{settings.PUBLIC_URL}/incoming/echo", "status_callback": "https://x/"}
+    here = f"{settings.PUBLIC_URL}/incoming/echo"
+    number = {"voice_url": here, "voice_fallback_url": here, "status_callback": "https://x/"}
     out = numbers(settings, {"phone_number": "+14155550199", **number})
     assert f"ok    +14155550199 leads to {settings.PUBLIC_URL}/incoming/echo." in out
 
@@ -285,6 +286,19 @@ def test_a_number_that_leads_to_a_wrong_path_is_found(settings, path):
 def test_a_number_without_a_status_callback_is_a_warning(settings):
     out = numbers(settings, {"phone_number": "+14155550199", "voice_url": f"{settings.PUBLIC_URL}/incoming"})
     assert "warn  +14155550199 leads to us, but its StatusCallback is not set." in out
+
+
+def test_a_number_without_a_fallback_is_a_warning(settings):
+    number = {"voice_url": f"{settings.PUBLIC_URL}/incoming", "status_callback": "https://x/"}
+    out = numbers(settings, {"phone_number": "+14155550199", **number})
+    assert "warn  +14155550199 leads to us, but its VoiceFallbackUrl is not set: one failed answer ends a call." in out
+    assert "Run `manage.py configure_number +14155550199`." in out
+
+
+def test_a_fallback_where_nobody_answers_is_found(settings):
+    facts = {"voice_url": f"{settings.PUBLIC_URL}/incoming", "voice_fallback_url": f"{settings.PUBLIC_URL}/sorry"}
+    out = numbers(settings, {"phone_number": "+14155550199", "status_callback": "https://x/", **facts})
+    assert "FAIL  +14155550199 falls back to" in out
 
 
 def test_a_number_that_an_application_answers_is_found(settings):

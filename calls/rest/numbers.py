@@ -17,6 +17,8 @@ class Number:
     name: str = ""
     voice_url: str = ""
     voice_method: str = ""
+    voice_fallback_url: str = ""
+    voice_fallback_method: str = ""
     status_callback: str = ""
     status_callback_method: str = ""
     application_sid: str = ""
@@ -50,6 +52,8 @@ class Change:
         names = {
             "VoiceUrl": "voice_url",
             "VoiceMethod": "voice_method",
+            "VoiceFallbackUrl": "voice_fallback_url",
+            "VoiceFallbackMethod": "voice_fallback_method",
             "StatusCallback": "status_callback",
             "StatusCallbackMethod": "status_callback_method",
         }
@@ -66,11 +70,18 @@ def numbers() -> list[Number]:
         return [_number(found) for found in account.incoming_phone_numbers.stream(page_size=1000)]
 
 
-def configure_number(number: str, handler: str = "", *, dry_run: bool = False) -> Change:
-    """Points a number's calls at us: `/incoming/<handler>`, and `/call-status` when they end."""
+def configure_number(number: str, handler: str = "", *, fallback: str = "", dry_run: bool = False) -> Change:
+    """Points a number's calls at us: `/incoming/<handler>`, and `/call-status` when they end.
+
+    Twilio asks no second time for an answer that failed or did not come in time, but asks the fallback once: by default
+    the same address, where another worker may answer by then.
+    """
+    voice = address(voice_path(handler))
     wanted = {
-        "voice_url": address(voice_path(handler)),
+        "voice_url": voice,
         "voice_method": "POST",
+        "voice_fallback_url": fallback or voice,
+        "voice_fallback_method": "POST",
         "status_callback": address("call-status"),
         "status_callback_method": "POST",
     }
@@ -100,6 +111,8 @@ def _number(found: Any) -> Number:
         name=found.friendly_name or "",
         voice_url=found.voice_url or "",
         voice_method=found.voice_method or "",
+        voice_fallback_url=found.voice_fallback_url or "",
+        voice_fallback_method=found.voice_fallback_method or "",
         status_callback=found.status_callback or "",
         status_callback_method=found.status_callback_method or "",
         application_sid=found.voice_application_sid or "",

@@ -13,6 +13,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("number", nargs="?", help="one of the account's, like +14155550199")
         parser.add_argument("--handler", default="", help="default: whatever DEFAULT_STREAM_HANDLER is at the time")
+        parser.add_argument(
+            "--fallback", default="", metavar="URL", help="asked when our answer fails; default: the same address again"
+        )
         parser.add_argument("--dry-run", action="store_true", help="only say what would change")
         parser.add_argument("--list", action="store_true", help="show all numbers and where they point")
 
@@ -26,7 +29,9 @@ class Command(BaseCommand):
             if options["list"]:
                 self.show(rest.numbers())
             else:
-                self.tell(rest.configure_number(number, handler, dry_run=options["dry_run"]), options["dry_run"])
+                dry_run = options["dry_run"]
+                change = rest.configure_number(number, handler, fallback=options["fallback"], dry_run=dry_run)
+                self.tell(change, dry_run)
         except rest.RestError as error:
             raise CommandError(str(error)) from error
 
