@@ -231,7 +231,9 @@ class Call(models.Model):
         for name, value in facts.items():
             # A stream's callback does not say the direction, and made the row with the default.
             unknown = not getattr(self, name) or (name == "direction" and self.direction == "inbound" != value)
-            if name not in ("status", "duration") and value and unknown:
+            # What the last document of ours does, unlike everything else.
+            turned = name == "dialing" and value != self.dialing
+            if name not in ("status", "duration") and ((value and unknown) or turned):
                 setattr(self, name, value)
                 changed.append(name)
         return changed
@@ -240,7 +242,7 @@ class Call(models.Model):
         """Takes over the row that was made before Twilio was asked to place this very call."""
         using = pending._state.db
         facts = {field.attname: getattr(pending, field.attname) for field in pending._meta.concrete_fields}
-        own = ("id", "sid", "status", "direction", "created_at", "answered_at", "ended_at")
+        own = ("id", "sid", "status", "direction", "dialing", "created_at", "answered_at", "ended_at")
         changed = self.fill({name: value for name, value in facts.items() if name not in own})
         self.direction, self.created_at = pending.direction, min(self.created_at, pending.created_at)
         changed += ["direction", "created_at", *self.advance(pending.status)]

@@ -361,9 +361,10 @@ class Writer:
             # Its own process was alive all the time: what others took for a crash has been written since.
             Gap.objects.using(self._using).filter(stream=keys[0], reason=Gap.Reason.CRASH).delete()
             # A <Start> stream lives as long as its call, and so as long as its <Dial>; a <Connect> stream ends when its
-            # call is transferred.
-            transferred = CallEvent.objects.filter(call=OuterRef("pk"), kind__in=["transfer", "transfer-unknown"])
-            dialing = Call.objects.using(self._using).filter(~Exists(transferred), pk=keys[1], dialing=True)
+            # call is transferred, or goes on to another document of ours.
+            later = ["transfer", "transfer-unknown", "stream-ended"]
+            replaced = CallEvent.objects.filter(call=OuterRef("pk"), kind__in=later)
+            dialing = Call.objects.using(self._using).filter(~Exists(replaced), pk=keys[1], dialing=True)
             dialing.update(dialing=False)
             summarise(keys[1], using=self._using)
 

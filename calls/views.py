@@ -27,6 +27,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from calls import handlers, twiml
+from calls.answers import BAD_DOCUMENT, Answer, event, failed_action
 from calls.live import hints
 from calls.models import Call, Stream
 from calls.protocol import is_call_sid
@@ -101,6 +102,14 @@ class Signed:
         """What the handler is told beside the numbers: what a call that we placed was given, and who answered it."""
         answered_by = self.parameters.get("AnsweredBy")
         return {**(self.ref.parameters if self.ref else {}), **({"AnsweredBy": answered_by} if answered_by else {})}
+
+    @property
+    def delivery(self) -> str:
+        """The same for each delivery of one request: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides."""
+        if token := self.request.headers.get("I-Twilio-Idempotency-Token", "")[:64]:
+            return token
+        names = ("CallStatus", "ErrorCode", "handler", "resumed", "DialCallSid")
+        return ":".join([self.request.path[:60], *(self.parameters.get(name, "")[:40] for name in names)])
 
     @property
     def other_parameters(self) -> dict[str, str]:
@@ -202,25 +211,60 @@ def _twiml(document: str) -> HttpResponse:
 
 @signed
 async def incoming(signed: Signed, handler: str = "") -> HttpResponse:
-    """The voice webhook: notes the call, and answers with the document that connects it to its handler."""
+    """The voice webhook, and its fallback: notes the call, and connects it to its handler."""
+    name = handler or settings.DEFAULT_STREAM_HANDLER
+    if code := signed.parameters.get("ErrorCode"):
+        logger.warning(
+            "voice_fallback call=%s code=%s url=%s",
+            signed.call_sid,
+            ascii(code[:20])[1:-1],
+            ascii(signed.parameters.get("ErrorUrl", "").partition("?")[0][:200])[1:-1],
+        )
+        if BAD_DOCUMENT.fullmatch(code):
+            answer = Answer(twiml.apologise(), f"apologised: Twilio could not use our last document ({code})")
+            return await _answer(signed, "incoming", answer)
+        if (action := failed_action(signed.parameters)) is not None:
+            # The call has been talking to us: it goes on where its stream broke, rather than begin anew.
+            return await _go_on(signed, action.get("handler") or name, _number(action.get("resumed")) or 0)
     # Of a process that drains it does not matter: another one takes the stream.
     if switchboard.is_full and not switchboard.draining:
         logger.error("call_rejected reason=full call=%s streams=%d", signed.call_sid, len(switchboard.live))
-        return _twiml(twiml.busy())
-    name = handler or settings.DEFAULT_STREAM_HANDLER
-    document = _document(signed, name, resumed=0)
-    call = signed.call
+        facts = {"handler": name, "status": Call.Status.BUSY, "has_warning": True}
+        return await _answer(signed, "refused", Answer(twiml.busy(), "refused: full"), facts, reason="full")
     # Only this request's: those of callbacks are kept with their events, and come in any order.
-    call.facts |= {
-        "parameters": signed.other_parameters,
-        "handler": name,
-        "dialing": twiml.has_dial(document),
-    }
-    await _keep(signed.request, call)
-    return _twiml(document)
+    facts = {"parameters": signed.other_parameters, "handler": name}
+    return await _answer(signed, "incoming", _document(signed, name, resumed=0), facts)
 
 
-def _document(signed: Signed, name: str, *, resumed: int) -> str:
+async def _answer(
+    signed: Signed,
+    kind: str,
+    answer: Answer,
+    facts: dict[str, Any] | None = None,
+    *,
+    is_away: bool = False,
+    **more: str,
+) -> HttpResponse:
+    """Answers a voice request, and keeps what was asked and answered; `is_away`: the database has not answered once."""
+    call = signed.call
+    call.facts |= {"dialing": answer.has_dial, **(facts or {})}
+    row = event(
+        kind,
+        signed.call_sid,
+        signed.parameters,
+        answer,
+        at=timezone.now(),
+        delivery=signed.delivery,
+        **more,
+    )
+    if is_away:
+        recorder.submit([call, row])
+    else:
+        await _keep(signed.request, call, row)
+    return _twiml(answer.document)
+
+
+def _document(signed: Signed, name: str, *, resumed: int) -> Answer:
     """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails."""
     try:
         handler = handlers.find(name)
@@ -228,11 +272,13 @@ def _document(signed: Signed, name: str, *, resumed: int) -> str:
             logger.error(
                 "handler_unknown name=%r call=%s; known: %s", name, signed.call_sid, ", ".join(handlers.names())
             )
-            return twiml.apologise()
-        return handlers.document(handler, _noun(signed, name, resumed))
-    except Exception:
+            return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
+        document = handlers.document(handler, _noun(signed, name, resumed))
+    except Exception as error:
         logger.exception("twiml_failed handler=%r call=%s", name, signed.call_sid)
-        return twiml.apologise()
+        reason = f"{type(error).__name__}: {error}"[:300]
+        return Answer(twiml.apologise(), f"apologised: the document of {name[:40]!r} could not be made ({reason})")
+    return Answer(document, f"connected to {name}" + (" again" if resumed else ""))
 
 
 def _noun(signed: Signed, name: str, resumed: int) -> twiml.StreamNoun:
@@ -317,27 +363,36 @@ def _moment(text: str) -> dt.datetime:
 @signed
 async def stream_ended(signed: Signed) -> HttpResponse:
     """The `action` of <Connect>: its socket is closed. Hangs up if the conversation is over, else connects again."""
-    call, request = signed.call, signed.request
-    await _keep(request, call)
-    count = _number(signed.parameters.get("resumed")) or 0
+    resumed = _number(signed.parameters.get("resumed")) or 0
+    return await _go_on(signed, signed.parameters.get("handler", ""), resumed)
+
+
+async def _go_on(signed: Signed, name: str, resumed: int) -> HttpResponse:
+    """How a call goes on whose socket, the one that was connected again `resumed` times, is closed."""
     if Call.Status.is_terminal(signed.parameters.get("CallStatus", "")):
-        return _twiml(twiml.hang_up())
-    how, broken = switchboard.finished.get(signed.call_sid), count + 1
-    name = signed.parameters.get("handler", "")
+        return await _answer(signed, "stream-ended", Answer(twiml.hang_up(), "hung up: the call is over"))
+    how, broken, is_away = switchboard.finished.get(signed.call_sid), resumed + 1, False
     if how is None:
         try:
-            how, known, broken = await _ask(request, lambda: _last_streams(signed.call_sid, count + 1))
+            how, known, broken = await _ask(signed.request, lambda: _last_streams(signed.call_sid, resumed + 1))
             name = name or known
         except (DatabaseError, InterfaceError, TimeoutError) as error:
             logger.warning("stream_ended without a database call=%s: %s", signed.call_sid, ascii(str(error))[:200])
+            is_away = True
+    answer = _next(signed, how, name, resumed, broken)
+    return await _answer(signed, "stream-ended", answer, is_away=is_away)
+
+
+def _next(signed: Signed, how: str | None, name: str, resumed: int, broken: int) -> Answer:
     if how == "finished":
-        return _twiml(twiml.hang_up())
+        return Answer(twiml.hang_up(), "hung up: the conversation is over")
     if how == "failed":
-        return _twiml(twiml.failed_handler())
+        does = "went on with FAILED_HANDLER_TWIML" if settings.FAILED_HANDLER_TWIML else "apologised"
+        return Answer(twiml.failed_handler(), f"{does}: the handler failed")
     if broken > RECONNECTS:
         logger.error("reconnect_given_up call=%s after %d streams in a row", signed.call_sid, broken)
-        return _twiml(twiml.apologise())
-    return _twiml(_document(signed, name or settings.DEFAULT_STREAM_HANDLER, resumed=count + 1))
+        return Answer(twiml.apologise(), f"apologised: {broken} streams in a row broke at once")
+    return _document(signed, name or settings.DEFAULT_STREAM_HANDLER, resumed=resumed + 1)
 
 
 def _last_streams(call_sid: str, attempts: int) -> tuple[str | None, str, int]:

@@ -69,6 +69,11 @@ def read(url):
     return CallRef.read(parse_qs(urlsplit(url).query)["ref"][0])
 
 
+def test_an_answer_that_fails_is_asked_for_again(api):
+    rest.place_call(THEIRS, handler="echo")
+    assert form(api)["FallbackUrl"] == form(api)["Url"]
+
+
 def test_each_status_callback_event_is_a_field_of_its_own(api):
     rest.place_call(THEIRS)
     assert form(api)["StatusCallbackEvent"] == ["initiated", "ringing", "answered", "completed"]

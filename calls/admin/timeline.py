@@ -101,7 +101,7 @@ def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterato
             recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at),
             kind,
             event.kind,
-            CallEvent.Source(event.source).label,
+            event.data.get("answer") or CallEvent.Source(event.source).label,
             tone,
             who=event.user.get_username() if event.user else "",
             when=event.occurred_at,

@@ -57,6 +57,9 @@ def place_call(
                 from_=sender,
                 url=f"{voice}?ref={quote(ref['with_parameters'])}",
                 method="POST",
+                # Asked once if that answer fails: another worker may be there by then.
+                fallback_url=f"{voice}?ref={quote(ref['with_parameters'])}",
+                fallback_method="POST",
                 status_callback=f"{status}?ref={quote(ref['bare'])}",
                 status_callback_method="POST",
                 status_callback_event=PROGRESS,
