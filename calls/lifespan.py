@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -24,11 +24,11 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from calls.lanes import Lanes
 from calls.live import hints
 from calls.recorder import recorder
 from calls.sockets import daphne
 from calls.switchboard import switchboard
-from calls.threads import SharedThreads
 from calls.watchdog import HOPELESS, Watchdog
 
 
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 LAST_WORDS = 0.5
 # Seconds that requests have to be answered when the streams are gone.
 REQUEST_PATIENCE = 3.0
-# Threads for all requests of the admin's: one more, so that a slow query leaves the others something.
-STAFF_THREADS = 2
 # The exit code of a process that gives itself up (EX_SOFTWARE).
 GIVEN_UP = 70
 # Seconds that a thread keeps the interpreter when the event loop wants it, which is for every frame; Python has 5 ms.
@@ -70,7 +68,7 @@ class Lifespan:
     def __init__(self, application: Application) -> None:
         self.application = application
         self._drain: Drain | None = None
-        self._staff = SharedThreads(STAFF_THREADS)
+        self._lanes = Lanes(application)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if self._drain is None:
@@ -82,9 +80,7 @@ class Lifespan:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            # Webhooks keep a thread each, as Django has it: no query of the admin's may hold them up.
-            with self._staff.thread() if scope["path"].startswith("/admin/") else nullcontext():
-                await self._drain.answer(self.application, scope, receive, send)
+            await self._drain.answer(self._lanes, scope, receive, send)
         else:
             await self.application(scope, receive, send)
 

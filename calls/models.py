@@ -552,3 +552,17 @@ class Erasure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.call_sid} at {self.at:%Y-%m-%d %H:%M}"
+
+
+class LoginLimit(models.Model):
+    """How far one limit of the login is used up (`calls.logins`). Rows of the past say nothing and are deleted."""
+
+    key = models.CharField(max_length=64, unique=True)
+    due = models.DateTimeField(help_text="When all guesses have come back.")
+
+    class Meta:
+        # The deletion of what is past.
+        indexes = [models.Index(name="login_limit_due", fields=["due"])]
+
+    def __str__(self) -> str:
+        return f"{self.key[:8]} until {self.due:%Y-%m-%d %H:%M:%S}"

@@ -73,7 +73,7 @@ CSRF_TRUSTED_ORIGINS = read(env.list, "CSRF_TRUSTED_ORIGINS", [PUBLIC_URL] if PU
 
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: its runserver speaks ASGI
-    "django.contrib.admin",
+    "config.apps.StaffAdminConfig",  # django.contrib.admin, with a login that is throttled
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

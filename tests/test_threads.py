@@ -6,7 +6,8 @@ import threading
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from calls.lifespan import STAFF_THREADS, Lifespan
+from calls.lanes import STAFF_THREADS
+from calls.lifespan import Lifespan
 from calls.threads import SharedThreads
 
 
@@ -21,7 +22,7 @@ async def ten_requests(path):
                 await sync_to_async(together.wait)(10)
 
     lifespan = Lifespan(application)
-    await asyncio.gather(*(lifespan({"type": "http", "path": path}, None, None) for _ in range(10)))
+    await asyncio.gather(*(lifespan({"type": "http", "method": "GET", "path": path}, None, None) for _ in range(10)))
     return used
 
 

@@ -125,6 +125,12 @@ CONTROLS = {
 }
 
 
+def asks_twilio(page: str, method: str) -> bool:
+    """Whether a request to the page of this name waits for Twilio's REST API, which may be slow or silent."""
+    changes = {f"admin:calls_call_{name}" for name in ("place", *CONTROLS)}
+    return page == "admin:calls_call_numbers" or (method == "POST" and page in changes)
+
+
 def may_place(request: HttpRequest) -> bool:
     return request.user.has_perm(PERMISSION)
 

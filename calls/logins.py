@@ -1,0 +1,165 @@
+"""How often a password may be tried: by address, by account, and by both together, whichever worker is asked.
+
+A stranger must not be able to lock somebody out by guessing, so nothing is ever locked: guesses are let through at a
+rate. One address spends an account's guesses at a tenth of the rate at which they come back, and a browser in which
+somebody has logged in before has guesses of its own for that account, which no stranger can spend
+(https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies).
+
+A guess is counted before the password is checked, and is given back if it was right: many at once are counted too, and
+what is refused costs no hash.
+"""
+
+import datetime as dt
+import ipaddress
+import logging
+import math
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.core import signing
+from django.db import transaction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from calls.models import LoginLimit
+
+
+logger = logging.getLogger(__name__)
+
+COOKIE = "known-browser"
+COOKIE_AGE = dt.timedelta(days=90)
+# A refusal is logged if there has been none of its kind for so many seconds.
+QUIET = 60.0
+# Kinds of refusals that are remembered as logged.
+MOST_LOGGED = 1000
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many guesses at once, and then one each time that `every` has passed."""
+
+    burst: int
+    every: dt.timedelta
+
+    def wait(self, due: dt.datetime, now: dt.datetime) -> dt.timedelta:
+        """How long until one more is let through; `due` is when all of them will have come back."""
+        return due - (self.burst - 1) * self.every - now
+
+
+RATES = {
+    # An office behind one address; who logs in with the right password does not count.
+    "address": Rate(10, dt.timedelta(seconds=6)),
+    "account": Rate(20, dt.timedelta(seconds=6)),
+    "address and account": Rate(5, dt.timedelta(seconds=60)),
+    "known browser": Rate(10, dt.timedelta(seconds=30)),
+}
+
+
+class Guess:
+    """One try of a password for an account, from wherever the request comes."""
+
+    def __init__(self, request: HttpRequest, username: str) -> None:
+        self.address = network(request.META.get("REMOTE_ADDR", ""))
+        self.account = User.normalize_username(username)[:254].casefold()
+        if known := _known_browser(request, self.account):
+            named = {"known browser": known}
+        else:
+            both = f"{self.address} {self.account}"
+            named = {"address": self.address, "account": self.account, "address and account": both}
+        #: What is limited, by the key of its row: a row tells nobody who tried what.
+        self.limits = {_key(what, value): what for what, value in named.items()}
+
+    def take(self) -> int:
+        """0 if the password may be tried; if not, the seconds until it may."""
+        now = timezone.now()
+        wait = self._refused(LoginLimit.objects.filter(key__in=self.limits), now) or self._count(now)
+        LoginLimit.objects.filter(due__lt=now).delete()
+        return wait
+
+    def _count(self, now: dt.datetime) -> int:
+        # Rows are made and locked in one order, lest two guesses wait for each other.
+        keys = sorted(self.limits)
+        with transaction.atomic():
+            LoginLimit.objects.bulk_create((LoginLimit(key=key, due=now) for key in keys), ignore_conflicts=True)
+            rows = LoginLimit.objects.select_for_update().filter(key__in=keys).order_by("key")
+            due = {row.key: row.due for row in rows}
+            if wait := self._refused([LoginLimit(key=key, due=at) for key, at in due.items()], now):
+                return wait
+            counted = [
+                LoginLimit(key=key, due=max(due.get(key, now), now) + RATES[self.limits[key]].every) for key in keys
+            ]
+            LoginLimit.objects.bulk_create(counted, update_conflicts=True, unique_fields=["key"], update_fields=["due"])
+        return 0
+
+    def _refused(self, rows: Iterable[LoginLimit], now: dt.datetime) -> int:
+        waits = {row.key: RATES[self.limits[row.key]].wait(row.due, now) for row in rows}
+        key = max(waits, key=waits.__getitem__, default="")
+        if not key or waits[key] <= dt.timedelta(0):
+            return 0
+        seconds = math.ceil(waits[key].total_seconds())
+        self._log(key, seconds)
+        return seconds
+
+    def _log(self, key: str, seconds: int) -> None:
+        """Once per burst: thousands of refusals a minute are what a flood wants to see in a log."""
+        now = time.monotonic()
+        if _refusals.pop(key, -QUIET) <= now - QUIET:
+            what, account = self.limits[key], ascii(self.account)[1:-1]
+            logger.warning(
+                "login_throttled by %s: address=%s account=%s wait=%ds", what, self.address, account[:150], seconds
+            )
+        _refusals[key] = now
+        while len(_refusals) > MOST_LOGGED:
+            _refusals.pop(next(iter(_refusals)), None)
+
+    def give_back(self) -> None:
+        """The password was right: this was no guess, and neither were this person's typing errors before it."""
+        for key, what in self.limits.items():
+            row = LoginLimit.objects.filter(key=key)
+            if what in ("address", "account"):
+                if found := row.first():
+                    row.filter(due=found.due).update(due=found.due - RATES[what].every)
+            else:
+                row.delete()
+
+
+#: When each kind of refusal was last seen, by its key.
+_refusals: dict[str, float] = {}
+
+
+def network(address: str) -> str:
+    """An address as one person has it: IPv6 is given out by /64."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
+
+
+def remember_browser(response: HttpResponseBase, user: User, *, secure: bool) -> None:
+    """Somebody has logged in here: guesses from this browser for this account are counted apart from strangers'."""
+    value = signing.dumps([user.get_username().casefold(), secrets.token_hex(8)], salt="calls.browser")
+    response.set_cookie(
+        COOKIE, value, max_age=COOKIE_AGE, path="/admin/login/", secure=secure, httponly=True, samesite="Lax"
+    )
+
+
+def _known_browser(request: HttpRequest, account: str) -> str:
+    """What the cookie of a browser says, if it is for this account: its own number."""
+    try:
+        known, number = signing.loads(request.COOKIES.get(COOKIE, ""), salt="calls.browser", max_age=COOKIE_AGE)
+    except (signing.BadSignature, ValueError):
+        return ""
+    return f"{known} {number}" if known == account else ""
+
+
+def _key(what: str, value: str) -> str:
+    return salted_hmac("calls.logins", f"{what}: {value}", algorithm="sha256").hexdigest()

@@ -1,0 +1,7 @@
+"""Django's admin with our own door."""
+
+from django.contrib.admin.apps import AdminConfig
+
+
+class StaffAdminConfig(AdminConfig):
+    default_site = "calls.site.StaffSite"
