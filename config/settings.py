@@ -4,6 +4,7 @@ Wrong values of ours are reported by the system checks in calls/apps.py, with a 
 security looks at DEBUG.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+# What this process was given, before .env adds to it: what `make run` starts reads .env for itself.
+STARTED_WITH = dict(os.environ)
 # Also reads NAME_FILE (Docker and Kubernetes secrets).
 env = environ.FileAwareEnv()
 env.read_env(BASE_DIR / ".env")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,36 @@ def test_make_run_serves_a_call_that_can_be_listened_to_until_ctrl_c(tmp_path):
             demo.wait()
     assert log.read_text().rstrip().endswith("Stopped.")
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.process
+@pytest.mark.sqlite
+def test_make_run_takes_new_code_and_settings_and_places_no_further_call(tmp_path):
+    project = shutil.copytree(ROOT, tmp_path / "project", ignore=shutil.ignore_patterns(".*", "var", "docs", "tests"))
+    write_dotenv(project / ".env")
+    environment = {"PATH": os.environ["PATH"]}
+    manage = partial(subprocess.run, cwd=project, env=environment, check=True, capture_output=True, text=True)
+    manage([sys.executable, "manage.py", "migrate"])
+    manage([sys.executable, "manage.py", "seed_calls", "1", "--audio", "1", "--live", "0", "--seed", "2"])
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        command = [sys.executable, "manage.py", "rundemo", "--port", str(free_port())]
+        demo = subprocess.Popen(command, cwd=project, env=environment, stdout=output, stderr=output, process_group=0)
+    try:
+        wait_for(lambda: "One call is here from before" in log.read_text(), seconds=60)
+        (project / "handlers" / "mine.py").write_text("from calls.handlers import echo as mine\n")
+        wait_for(lambda: "started anew" in log.read_text(), seconds=60)
+        with (project / ".env").open("a") as dotenv:
+            dotenv.write("STREAM_HANDLERS=mine=handlers.mine.mine\n")
+        wait_for(lambda: log.read_text().count("One call is here") == 2, seconds=60)
+        # Neither the port nor what is signed has to be said again.
+        manage([sys.executable, "manage.py", "simulate_call", "--handler", "mine", "--hang-up-after", "1"])
+        os.killpg(demo.pid, signal.SIGINT)
+        assert demo.wait(timeout=10) == 0, log.read_text()
+    finally:
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.wait()
 
 
 def wait_for(condition, seconds):

@@ -1,4 +1,8 @@
-"""`make run`: the server with a database, an admin and a first call, for somebody who has none of these yet."""
+"""`make run`: the server with a database, an admin and a first call, for somebody who has none of these yet.
+
+It serves until Ctrl-C. When code or templates have changed the server is started anew, once no call is running; when
+.env has, all of this is.
+"""
 
 import json
 import os
@@ -24,14 +28,19 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
 
 from calls import audio
-from calls.models import Call, Dtmf
+from calls.models import Call, Dtmf, Stream
 
 
 SOUNDS = Path(__file__).resolve().parents[2] / "sounds"
 START_SECONDS = 30
 WRITE_SECONDS = 5
 # Signals to the server, with how long it may take after each; 0 is none.
-STOP = ((0, 1.0), (signal.SIGTERM, 8.0), (signal.SIGKILL, 8.0))
+Signals = tuple[tuple[int, float], ...]
+STOP: Signals = ((0, 1.0), (signal.SIGTERM, 8.0), (signal.SIGKILL, 8.0))
+RESTART: Signals = ((signal.SIGINT, 8.0), (signal.SIGKILL, 8.0))
+# Seconds between two looks at the files.
+LOOK = 1.0
+WATCHED = ("calls", "config", "handlers", "templates")
 # The caller listens to the greeting and the beep, speaks, and presses # a moment later.
 LISTENS = ("greeting.wav", "beep.wav")
 PAUSE_MS = 600
@@ -55,17 +64,64 @@ class Command(BaseCommand):
             Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
             call_command("migrate", verbosity=0)
             password = development_admin()
-            with serving(port) as server:
-                self.say("Placing a simulated call, which takes a quarter of a minute")
-                self.say(report(place_call(port), origin(port), password))
-                server.wait()
-                raise CommandError("The server has stopped by itself; its last lines say why.")
+            with announced(port):
+                self.serve(port, password)
         except KeyboardInterrupt:
             self.say("Stopped.")
+
+    def serve(self, port: int, password: bool) -> None:
+        files = snapshot()
+        with serving(port) as server:
+            if (call := newest()) is None:
+                self.say("Placing a simulated call, which takes a quarter of a minute")
+                self.say(report(place_call(port), origin(port), password))
+            else:
+                self.say(found(call, origin(port), password))
+            changed = self.watch(files, server)
+        while True:
+            # .env decides on everything here, from the database to the port's address.
+            if ".env" in changed:
+                os.execve(sys.executable, [sys.executable, *sys.argv], settings.STARTED_WITH)
+            files = snapshot()
+            try:
+                with serving(port) as server:
+                    self.say("The server has started anew.")
+                    changed = self.watch(files, server)
+            except CommandError as error:
+                self.say(f"{error} It starts again when a file has changed.")
+                changed = self.watch(files, None)
+
+    def watch(self, files: dict[str, float], server: Server | None) -> str:
+        """Waits until a file has changed and no call is running; the file's name. CommandError if the server ends."""
+        said = ""
+        while True:
+            time.sleep(LOOK)
+            if server is not None and server.poll() is not None:
+                raise CommandError("The server has stopped by itself; its last lines say why.")
+            changed = min((name for name, _ in files.items() ^ snapshot().items()), default="")
+            running = bool(changed) and Stream.objects.live().exists()
+            if changed and not running:
+                self.say(f"{changed} has changed.")
+                return changed
+            if running and changed != said:
+                self.say(f"{changed} has changed: the server starts anew when the running call is over.")
+                said = changed
 
     def say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def snapshot() -> dict[str, float]:
+    """When each file was changed that the server is made of."""
+    root = Path(settings.BASE_DIR)
+    files = [path for name in WATCHED for path in (root / name).rglob("*") if path.suffix in (".py", ".html")]
+    return {str(path.relative_to(root)): path.stat().st_mtime for path in [root / ".env", *files] if path.exists()}
+
+
+def newest() -> Call | None:
+    """The last call that can be listened to."""
+    return Call.objects.ended().filter(audio_samples__gt=0).order_by("-created_at").first()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
@@ -117,17 +173,40 @@ def environment(port: int) -> dict[str, str]:
     return {"ALLOWED_HOSTS": "127.0.0.1,localhost", **os.environ, "PUBLIC_URL": origin(port)}
 
 
+def serving_at() -> Path:
+    return Path(settings.BASE_DIR) / "var" / "serving"
+
+
+@contextmanager
+def announced(port: int) -> Iterator[None]:
+    """Tells `manage.py simulate_call` where the server is, and what it signs for."""
+    serving_at().write_text(f"http://127.0.0.1:{port} {origin(port)}\n")
+    try:
+        yield
+    finally:
+        serving_at().unlink(missing_ok=True)
+
+
+def announced_at() -> tuple[str, str]:
+    """Where `make run` serves on this machine and the PUBLIC_URL that it serves with; two "" if it does not run."""
+    where, _, public_url = (serving_at().read_text() if serving_at().exists() else "").strip().partition(" ")
+    return where, public_url
+
+
 @contextmanager
 def serving(port: int) -> Iterator[Server]:
     """`manage.py runserver` as a child process, answering; ended on the way out."""
     # No reloader: it replaces the process at once, in the middle of a call.
     command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
     server = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment(port))
+    signals = STOP
     try:
         wait_until_it_answers(server, port)
         yield server
+        # Nobody has pressed Ctrl-C: a file has changed.
+        signals = RESTART
     finally:
-        stop(server)
+        stop(server, signals)
 
 
 def wait_until_it_answers(server: Server, port: int) -> None:
@@ -148,9 +227,9 @@ def answers(url: str) -> bool:
         return False
 
 
-def stop(server: Server) -> None:
+def stop(server: Server, signals: Signals = STOP) -> None:
     """Ctrl-C reached the server too. While a call lasts it waits for the call to end, unless it is told twice."""
-    for number, seconds in STOP:
+    for number, seconds in signals:
         server.send_signal(number)
         try:
             server.wait(timeout=seconds)
@@ -198,10 +277,27 @@ def read_sound(name: str) -> bytes:
 def report(call: Call, address: str, password: bool) -> str:
     heard = sum(stream.heard for stream in call.streams.all()) / audio.SAMPLE_RATE
     keys = "".join(Dtmf.objects.filter(stream__call=call).values_list("digit", flat=True))
-    lines = [
-        "",
+    said = [
         f"A simulated caller reached {call.handler} ({call.status}): heard {heard:.1f} s of it, left a message,",
         f"and pressed {keys or 'nothing'}. {call.audio_samples / audio.SAMPLE_RATE:.1f} s are recorded, both sides.",
+    ]
+    return invitation(said, call, address, password)
+
+
+def found(call: Call, address: str, password: bool) -> str:
+    """For somebody who was here before."""
+    calls = Call.objects.count()
+    said = [
+        f"{'One call is' if calls == 1 else f'{calls} calls are'} here from before, the newest with {call.handler}.",
+        "Place another one:  .venv/bin/python manage.py simulate_call",
+    ]
+    return invitation(said, call, address, password)
+
+
+def invitation(said: list[str], call: Call, address: str, password: bool) -> str:
+    lines = [
+        "",
+        *said,
         "",
         f"  Listen to it:  {address}{reverse('admin:calls_call_change', args=[call.pk])}",
         *(["  Sign in with:  admin / admin"] if password else []),

@@ -23,6 +23,8 @@ from calls.simulator import OutboundCall, PhoneNumber, PlacedCall, Report, Scena
 from calls.simulator.outbound import ANSWERS, MANNERS
 from calls.simulator.scenario import new_sid
 
+from .rundemo import announced_at
+
 
 SPEECH = Path(__file__).resolve().parent.parent.parent / "sounds" / "caller.wav"
 INTERRUPTED = 130
@@ -35,9 +37,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         where = parser.add_argument_group("where")
         where.add_argument(
-            "--server", default="http://127.0.0.1:8000", type=_origin, help="dialled (default %(default)s)"
+            "--server", type=_origin, metavar="URL", help="dialled (default: where `make run` serves, or port 8000)"
         )
-        where.add_argument("--public-url", default=settings.PUBLIC_URL, help="signed for (default: PUBLIC_URL)")
+        where.add_argument(
+            "--public-url", metavar="URL", help="signed for (default: PUBLIC_URL, or what `make run` serves with)"
+        )
         where.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
         where.add_argument("--handler", default="", help="the voice webhook is /incoming/<handler>")
         where.add_argument("--from", dest="from_number", default="+14155550100", metavar="NUMBER")
@@ -76,6 +80,11 @@ class Command(BaseCommand):
         output.add_argument("--json", action="store_true", help="the reports as JSON on standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # `make run PORT=8001` signs for its own port, whatever .env says.
+        running, signed_for = announced_at()
+        options["server"] = options["server"] or running or "http://127.0.0.1:8000"
+        if options["public_url"] is None:
+            options["public_url"] = signed_for if options["server"] == running else settings.PUBLIC_URL
         scenario = _scenario(options)
         if options["outbound"] or options["serve"]:
             reports, interrupted = _placed_by_server(scenario, options)
