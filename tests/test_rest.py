@@ -254,10 +254,42 @@ def test_a_call_that_is_over_is_as_good_as_changed_and_the_row_learns_how_it_end
     assert call.events.last().data["outcome"] == "the call was over already"
 
 
-def test_a_call_that_twilio_no_longer_knows_is_over(api):
-    call = make_live_call()
+@pytest.mark.parametrize(
+    "change", [rest.end_call, lambda c: rest.say_goodbye(c, "Bye."), lambda c: rest.transfer(c, THEIRS)]
+)
+def test_a_call_that_twilio_does_not_know_is_not_said_to_be_over(api, change):
+    call = make_live_call(account_sid=ACCOUNT)
+    with pytest.raises(RestError, match=r"knows no such call.*TWILIO_API_URL"):
+        change(call)
+    call.refresh_from_db()
+    assert (call.status, call.ended_at, call.dialing) == ("in-progress", None, False)
+    assert call.events.last().kind.endswith("-failed")
+
+
+def test_a_call_of_another_account_is_said_to_be_one(api):
+    with pytest.raises(RestError, match="of another Twilio account than TWILIO_ACCOUNT_SID"):
+        rest.end_call(make_live_call(account_sid="AC" + "f" * 32))
+
+
+def test_an_update_that_is_answered_404_is_done_if_twilio_says_that_the_call_is_over(api):
+    call = live(api)
+    api.calls[call.sid].status, api.calls[call.sid].duration = "busy", None
+    api.refusals = [ApiError(404, 20404, "The requested resource was not found")]
     assert rest.end_call(call) is False
-    assert Call.objects.get().status == "completed"
+    assert Call.objects.get().status == "busy"
+
+
+def test_an_update_that_is_answered_404_for_a_call_that_runs_is_refused(api):
+    call = live(api)
+    api.refusals = [ApiError(404, 20404, "The requested resource was not found")]
+    with pytest.raises(RestError, match="20404"):
+        rest.end_call(call)
+    assert Call.objects.get().status == "in-progress"
+
+
+def test_a_look_up_of_a_call_that_twilio_does_not_know_says_so(api):
+    with pytest.raises(RestError, match="knows no such call"):
+        rest.look_up(make_live_call(account_sid=ACCOUNT))
 
 
 def test_a_call_that_is_not_answered_yet_cannot_be_redirected_and_is_not_over(api):

@@ -97,15 +97,16 @@ def _of_key(key: Dtmf, recording: Recording) -> Entry:
 def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterator[Entry]:
     for event in call.events.select_related("user").order_by("occurred_at", "pk")[: MOST + 1]:
         kind, tone = _kind(event)
+        data = event.data if whole_numbers else numbers.mask_all(event.data, call)
         yield Entry(
             recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at),
             kind,
             event.kind,
-            event.data.get("answer") or CallEvent.Source(event.source).label,
+            data.get("answer") or CallEvent.Source(event.source).label,
             tone,
             who=event.user.get_username() if event.user else "",
             when=event.occurred_at,
-            data=event.data if whole_numbers else numbers.mask_all(event.data, call),
+            data=data,
         )
 
 

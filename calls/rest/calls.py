@@ -16,7 +16,7 @@ from calls.models import Call, CallEvent, storable, storable_json
 from calls.security import REF_MAX_LENGTH, CallRef
 
 from .client import address, check_settings, twilio, voice_path
-from .errors import ADVICE, GONE, NOT_IN_PROGRESS, TWIML_MAX_LENGTH, OutcomeUnknown, RestError, reason
+from .errors import ADVICE, NOT_IN_PROGRESS, TWIML_MAX_LENGTH, UNKNOWN, OutcomeUnknown, RestError, host, reason
 
 
 logger = logging.getLogger(__name__)
@@ -158,11 +158,26 @@ def transfer(call: Call, number: str, *, user: AbstractBaseUser | None = None) -
 def look_up(call: Call) -> Call:
     """Asks Twilio how a call is, where its callbacks are late or lost, and returns the row as it is then."""
     if call.sid is not None:
-        with twilio() as account:
-            found = account.calls(call.sid).fetch()
+        found = _fetch(call)
         call.refresh_from_db()
         _learn(call, found.status, found.duration)
     return call
+
+
+def _fetch(call: Call) -> Any:
+    """The call as Twilio has it. RestError if it knows none of this SID: it keeps those that are over for a year."""
+    try:
+        with twilio() as account:
+            return account.calls(call.sid).fetch()
+    except RestError as error:
+        if error.code not in UNKNOWN:
+            raise
+        if call.account_sid and call.account_sid != settings.TWILIO_ACCOUNT_SID:
+            advice = "it is of another Twilio account than TWILIO_ACCOUNT_SID, perhaps a subaccount"
+        else:
+            advice = "check TWILIO_ACCOUNT_SID, and TWILIO_API_URL if the call is in another region"
+        sentence = f"Twilio knows no such call at {host()}, so nothing was done: {advice}."
+        raise RestError(sentence, code=error.code, message=error.message, call=call) from None
 
 
 def _set_dialing(call: Call, dialing: bool) -> None:
@@ -184,12 +199,15 @@ def _change(call: Call, kind: str, user: AbstractBaseUser | None, said: dict[str
         with twilio() as account:
             reply = account.calls(call.sid).update(**fields)
     except RestError as error:
-        if _is_over(call, error):
-            _conclude(event, kind, {"outcome": "the call was over already"})
-            return False
+        try:
+            if _is_over(call, error):
+                _conclude(event, kind, {"outcome": "the call was over already"})
+                return False
+        except RestError as unknown:
+            error = unknown
         error.call = call
         _conclude(event, f"{kind}-{'unknown' if isinstance(error, OutcomeUnknown) else 'failed'}", reason(error))
-        raise
+        raise error from None
     _learn(call, reply.status, reply.duration)
     return True
 
@@ -200,17 +218,18 @@ def _conclude(event: CallEvent, kind: str, data: dict[str, Any]) -> None:
 
 
 def _is_over(call: Call, error: RestError) -> bool:
-    """Whether a refusal means that the call is over; if so, the row learns how it ended."""
-    if error.code in GONE:
-        _learn(call, Call.Status.COMPLETED)
-        return True
-    if error.code != NOT_IN_PROGRESS:
+    """Whether a refusal means that the call is over; if so, the row learns how it ended.
+
+    404 alone does not: a call of another account or region is answered so too. RestError if Twilio knows none.
+    """
+    if error.code not in (*UNKNOWN, NOT_IN_PROGRESS):
         return False
     try:
-        with twilio() as account:
-            found = account.calls(call.sid).fetch()
+        found = _fetch(call)
     except RestError as again:
-        return again.code in GONE
+        if again.code in UNKNOWN:
+            raise
+        return False
     _learn(call, found.status, found.duration)
     return Call.Status.is_terminal(found.status)
 

@@ -14,8 +14,9 @@ from calls.models import Call, storable
 
 # https://www.twilio.com/docs/api/errors/32018
 TWIML_MAX_LENGTH = 4000
-# A call that is over cannot be ended again, and that is what was wanted. 21220 also means "not answered yet".
-GONE = (404, 20404)
+# A call that is over, and one of another account or region.
+UNKNOWN = (404, 20404)
+# A call that is over cannot be ended again, and that is what was wanted; or it has not been answered yet.
 NOT_IN_PROGRESS = 21220
 
 # What to do about each of Twilio's errors (https://www.twilio.com/docs/api/errors).
