@@ -6,6 +6,7 @@ call's audio. Here a message goes straight from the socket to the protocol, and 
 """
 
 import asyncio
+import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -86,6 +87,7 @@ class MediaStreamConsumer(AsyncConsumer):
         self.over: asyncio.Future[str] = self.loop.create_future()
         self.gone = asyncio.Event()
         self.is_closed = False
+        self.ended_at: dt.datetime | None = None
         self.close_code: int | None = None
         self.short_way: ShortWay | None = scope.get("extensions", {}).get(EXTENSION)
         self.stream: MediaStream | None = None
@@ -203,7 +205,9 @@ class MediaStreamConsumer(AsyncConsumer):
         self.tape = Tape(self.protocol.stream_sid, token.call_sid, start.tracks, bidirectional=token.bidirectional)
         if not getattr(handlers.find(token.handler), "records", True):
             self.tape.pause()
-        self.stream = MediaStream(token, start, self.protocol, self.tape, self._send_text, self.clock, self._send_now)
+        self.stream = MediaStream(
+            token, start, self.protocol, self.tape, self._send_text, self.clock, self._send_now, self._hung_up
+        )
         self.lost = 0
         self.unknown_marks = 0
         self.worst_stall = 0.0
@@ -245,6 +249,7 @@ class MediaStreamConsumer(AsyncConsumer):
             if frame["type"] != "websocket.receive":
                 self.close_code = frame.get("code")
                 self.is_closed = True
+                self._hears_no_more()
                 self.is_over("disconnect")
                 return
             text = frame.get("text")
@@ -300,6 +305,7 @@ class MediaStreamConsumer(AsyncConsumer):
                     if self.unknown_marks == 1:
                         logger.info("mark_unknown stream=%s", self.protocol.stream_sid)
             case Stop():
+                self._hears_no_more()
                 self.is_over("stop")
             case _:
                 if self.protocol.unknown == 1:
@@ -323,6 +329,8 @@ class MediaStreamConsumer(AsyncConsumer):
         except (OSError, RuntimeError) as error:
             # The caller hung up under our hands: uvicorn raises an OSError, autobahn below daphne a RuntimeError.
             self.is_closed = True
+            if self.stream is not None:
+                self.stream.note_lost()
             self.is_over("disconnect")
             raise StreamEnded(f"{self.protocol.stream_sid} is gone: {error}") from error
 
@@ -355,6 +363,15 @@ class MediaStreamConsumer(AsyncConsumer):
         if not self.over.done():
             self.over.set_result(reason)
 
+    def _hung_up(self) -> None:
+        self.is_over("handler")
+
+    def _hears_no_more(self) -> None:
+        """This is the end on the line, whatever the handler still does: nothing later was heard."""
+        if self.stream is not None and self.ended_at is None:
+            self.ended_at = timezone.now()
+            self.stream.end()
+
     # --- its end -----------------------------------------------------------------------------------------------------
 
     async def _end(self, reason: str, reader: asyncio.Task[None], talker: asyncio.Task[None]) -> None:
@@ -366,7 +383,7 @@ class MediaStreamConsumer(AsyncConsumer):
             reason = "stop" if self.protocol.state is State.STOPPED else reason
         if reason in ("stop", "disconnect"):
             self.protocol.stop()
-            self.stream.end()
+            self._hears_no_more()
             await asyncio.wait({talker}, timeout=HANDLER_GRACE)
         if reason in ("handler", "error"):
             switchboard.note_finished(self.tape.call_sid, "failed" if reason == "error" else "finished")
@@ -387,14 +404,12 @@ class MediaStreamConsumer(AsyncConsumer):
         if self.finished:
             return
         self.finished = True
-        assert self.stream is not None
-        self.stream.end()
-        self.stream.forget_pending()
+        self._hears_no_more()
         hints.add(self.tape.call_sid)
         self.tape.close()
         self.tape.change(
             **self._counters(),
-            ended_at=timezone.now(),
+            ended_at=self.ended_at,
             end_reason=reason.value,
             close_code=self.close_code,
         )
@@ -418,6 +433,7 @@ class MediaStreamConsumer(AsyncConsumer):
         """Closes the socket, if it is open. A peer that is gone already is no error."""
         if not self.is_closed:
             self.is_closed = True
+            self._hears_no_more()
             try:
                 # A peer that does not read may keep us waiting for ever.
                 async with asyncio.timeout(CLOSE_PATIENCE):

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from calls.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE, is_speech
-from calls.playback import PendingMark, Playback, StreamClock
+from calls.playback import ADJACENT, PendingMark, Playback, StreamClock
 from calls.protocol import DtmfBody, MediaBody, StartBody, State, StreamProtocol
 from calls.security import StreamToken
 from calls.tape import Tape
@@ -71,7 +71,9 @@ class MediaStream:
         send: Callable[[str], Awaitable[None]],
         clock: StreamClock,
         send_now: Callable[[str], bool] = lambda text: False,
+        hang_up: Callable[[], None] = lambda: None,
     ) -> None:
+        """`hang_up` is called when the handler has hung up, and everything before that was heard."""
         self.call_sid = token.call_sid
         self.stream_sid = protocol.stream_sid
         self.account_sid = start.account_sid or token.account_sid
@@ -90,6 +92,7 @@ class MediaStream:
         self._tape = tape
         self._send = send
         self._send_now = send_now
+        self._hang_up = hang_up
         self._clock = clock
         self._playback = Playback()
         self._events: deque[Event] = deque()
@@ -97,6 +100,10 @@ class MediaStream:
         self._readers = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._ended = False
+        #: Whether it was the handler that ended it.
+        self.hung_up = False
+        #: When the caller was lost, if that is known before the end.
+        self._lost_at: int | None = None
         # Asking for the running loop is a system call (getpid), and a stream waits 50 times a second.
         self._loop = asyncio.get_running_loop()
         self._plays: dict[int, asyncio.Future[Outcome]] = {}
@@ -186,11 +193,8 @@ class MediaStream:
         """Empties Twilio's buffer: what was not heard yet never will be. Waiting plays return "cleared"."""
         self._check_open()
         text = self._protocol.clear()
-        now = self._now()
-        heard, lost = self._playback.clear(now)
-        self._tape.heard(heard)
+        lost = self._empty(self._now())
         if lost:
-            self._tape.cleared(self._playback.end, lost)
             self._tape.event("cleared", timezone.now(), samples=lost)
         for mark in self._playback.pending_marks:
             self._settle(mark, "cleared", None)
@@ -224,25 +228,31 @@ class MediaStream:
 
     def pause_recording(self) -> None:
         """From now on both lanes of the recording are silent, and a gap says that it was meant."""
-        if not self.recording_paused:
+        if not self.recording_paused and not self._ended:
             self.flush_playback(time.monotonic())
             self._tape.pause()
             self.recording_paused = True
             self._tape.event("recording-paused", timezone.now())
 
     def resume_recording(self) -> None:
-        if self.recording_paused:
+        if self.recording_paused and not self._ended:
             self.flush_playback(time.monotonic())
             self._tape.resume()
             self.recording_paused = False
             self._tape.event("recording-resumed", timezone.now())
 
     async def hang_up(self) -> None:
-        """Lets the caller hear what was sent, then ends the stream; the call is hung up behind it."""
+        """Lets the caller hear what was sent, then ends the stream; the call is hung up at once.
+
+        The handler may go on for 5 s more, to clean up; whatever it sends then is a mistake, and raises StreamEnded.
+        """
         self.flush_playback(time.monotonic())
         if not self._ended and self.bidirectional and self._playback.pending:
             await self._heard(None)
-        self.end()
+        if not self._ended:
+            self.hung_up = True
+            self.end()
+            self._hang_up()
 
     # --- for the consumer --------------------------------------------------------------------------------------------
 
@@ -276,33 +286,50 @@ class MediaStream:
         return True
 
     def end(self) -> None:
-        """The stream is over: iteration ends, and waiting plays return "cleared"."""
+        """The caller hears nothing any more: iteration ends, and plays that wait return.
+
+        What was heard up to this moment is on tape, and nothing that the handler still does adds to it.
+        """
+        if self._ended:
+            return
         self._ended = True
-        for future in self._plays.values():
-            if not future.done():
-                future.set_result("cleared")
+        at = self._lost_at if self._lost_at is not None else self._moment(time.monotonic())
+        self._empty(at)
+        for mark in self._playback.pending_marks:
+            self._settle(mark, "played" if mark.position <= at else "cleared", None)
         self._wake()
+
+    def note_lost(self) -> None:
+        """The caller is gone, but what had arrived before is still to be read: `end` follows."""
+        if self._lost_at is None:
+            self._lost_at = self._moment(time.monotonic())
 
     def flush_playback(self, at: float) -> None:
         """Puts on tape what the caller has heard by now (monotonic seconds)."""
-        if self._playback.pending:
-            self._tape.heard(self._playback.advance(self._clock.now(at)))
+        if self._playback.pending and self._lost_at is None:
+            self._tape.heard(self._playback.advance(self._moment(at)))
 
     @property
     def heard(self) -> int:
         return self._playback.heard
 
-    def forget_pending(self) -> None:
-        """The socket is gone: what is still in Twilio's buffer was not heard, and its marks never come back."""
-        heard, lost = self._playback.clear(self._now())
-        self._tape.heard(heard)
-        if lost:
-            self._tape.cleared(self._playback.end, lost)
-
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _now(self) -> int:
         return self._clock.now(time.monotonic())
+
+    def _moment(self, at: float) -> int:
+        """How far the call has come. A frame that is about to come is no silence: the caller's audio says it then."""
+        now, end = self._clock.now(at), self._tape.inbound.end
+        return end if 0 < now - end <= ADJACENT else now
+
+    def _empty(self, at: int) -> int:
+        """Twilio's buffer is empty from then on: what was in it was heard by then, or never. Returns the latter."""
+        heard, lost = self._playback.clear(at)
+        self._tape.heard(heard)
+        if lost:
+            self._tape.cleared(self._playback.end, lost)
+        return lost
 
     def _check_open(self) -> None:
         if self._ended or self._protocol.state is not State.STREAMING:

@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from django.urls import path
 
 from calls import recorder, watchdog
+from calls.audio import tone
 from calls.handlers import echo
 from calls.rows import GapRow
 from config.urls import urlpatterns as real
@@ -87,5 +88,13 @@ async def overflows(stream):
     await fills(stream)
 
 
-NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows")
+async def talks_on(stream):
+    """Has 9 s to say, and takes 3 s to notice that nobody listens any more."""
+    await stream.play(tone(440, 9000), wait=False)
+    async for _ in stream.media():
+        pass
+    await asyncio.sleep(3)
+
+
+NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on")
 HANDLERS = ",".join(f"{name}=tests.child.{name}" for name in NAMES)

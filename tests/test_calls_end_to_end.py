@@ -14,6 +14,7 @@ from calls.audio import SILENCE, WAV_HEADER_SIZE, mulaw_to_pcm16
 from calls.benchmark.callers import opening
 from calls.models import Call, Stream
 from calls.simulator.webhooks import Web
+from tests.child import HANDLERS
 from tests.servers import SPEECH, Calls, Server, lane, place, until, verify
 from tests.test_sockets import masked
 
@@ -32,8 +33,8 @@ QUIET = SILENCE * SECOND
 @pytest.fixture(scope="module")
 def servers(django_db_setup, tmp_path_factory):
     """Both servers, on one database. No test ends them."""
-    folder = tmp_path_factory.mktemp("servers")
-    with Server("runserver", folder) as daphne, Server("uvicorn", folder) as uvicorn:
+    folder, own = tmp_path_factory.mktemp("servers"), {"STREAM_HANDLERS": HANDLERS}
+    with Server("runserver", folder, **own) as daphne, Server("uvicorn", folder, **own) as uvicorn:
         yield [daphne, uvicorn]
 
 
@@ -42,6 +43,7 @@ def on_both(servers, *scenarios):
     calls = [[Calls(server, **scenario) for scenario in scenarios] for server in servers]
     reports = [[call.result()[0] for call in of_one] for of_one in calls]
     assert [report.errors for of_one in reports for report in of_one if report.errors] == []
+    until(lambda: not Stream.objects.live().exists(), "the handlers to notice that their callers are gone")
     verify()
     return reports
 
@@ -91,6 +93,18 @@ def test_the_right_channel_of_an_echo_is_what_the_caller_heard(servers):
         # The last frames were on their way when the caller hung up: two clocks may differ about them.
         assert abs(len(stored) - len(heard)) <= 800
         assert stored.startswith(heard) or heard.startswith(stored)
+
+
+def test_a_caller_who_hangs_up_hears_nothing_of_what_was_still_to_be_said(servers):
+    for _, (report,) in zip(
+        servers, on_both(servers, {"handler": "talks_on", "audio": SPEECH * 2, "hang_up_after": 2.0}), strict=True
+    ):
+        stream = Stream.objects.select_related("call").get(sid=report.stream_sids[0])
+        assert abs(stream.heard - sum(len(audio) for _, audio in report.heard)) <= 800
+        assert abs(stream.length - len(report.sent)) <= 160
+        assert (stream.frames_missing, stream.end_reason, stream.call.has_warning) == (0, "stop", False)
+        (unheard,) = stream.gaps.all()
+        assert (unheard.reason, unheard.length) == ("cleared", 72_000 - stream.heard)
 
 
 def test_the_recording_is_played_by_ranges_while_the_call_runs(servers):

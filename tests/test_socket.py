@@ -1,13 +1,15 @@
 """A stream on its socket, from `start` to the last row, with Twilio's own JSON."""
 
+import asyncio
 import logging
 
 import pytest
 
 from calls import consumers
-from calls.models import AudioChunk, Call, Dtmf, Gap, Stream
+from calls.models import AudioChunk, Call, Dtmf, Gap, Mark, Stream
 from calls.security import StreamToken
 from calls.switchboard import switchboard
+from calls.verification import problems
 from tests.factories import make_call, make_stream
 from tests.line import CONNECTED, DTMF, MEDIA, START, Line, database_busy, payload, stored, until
 
@@ -30,9 +32,23 @@ async def leaves(stream):
     """A handler that is done at once."""
 
 
+heard_at_the_end = []
+
+
+async def talks_on(stream):
+    """A handler with 9 s to say, that takes its time once its caller is gone."""
+    await stream.play(LOUD * 450, wait=False)
+    await stream.mark("said")
+    async for _ in stream:
+        pass
+    heard_at_the_end.append(stream.heard)
+    stream.pause_recording()
+    await asyncio.sleep(0.3)
+
+
 @pytest.fixture(autouse=True)
 def handlers(settings):
-    settings.STREAM_HANDLERS = {"listens": "tests.test_socket.listens", "leaves": "tests.test_socket.leaves"}
+    settings.STREAM_HANDLERS = {name: f"tests.test_socket.{name}" for name in ("listens", "leaves", "talks_on")}
 
 
 def the_stream():
@@ -311,6 +327,30 @@ async def test_a_socket_that_closes_without_stop_ends_its_stream(code):
     stream = await stored(the_stream)
     assert (stream.end_reason, stream.close_code) == ("disconnect", code)
     assert await stored(said) == LOUD
+
+
+@pytest.mark.parametrize("end", [Line.stop, Line.drop])
+async def test_nothing_is_heard_once_the_caller_has_left_whatever_the_handler_does(end):
+    async with Line("talks_on") as line:
+        for _ in range(10):
+            line.say(LOUD)
+            await line.heard()
+        end(line)
+        await line.gone()
+    stream = await stored(the_stream)
+    heard = heard_at_the_end.pop()
+    assert 0 < stream.heard == heard < 72_000
+    assert stream.length == max(heard, 1600)
+    gaps = await stored(lambda: list(Gap.objects.filter(track="outbound").values_list("length", "reason")))
+    assert gaps == [(72_000 - heard, "cleared")]
+    assert await stored(lambda: list(problems(Stream.objects.get()))) == []
+
+
+async def test_a_mark_that_the_caller_did_not_wait_for_is_cleared():
+    async with Line("talks_on") as line:
+        await line.heard()
+    heard_at_the_end.pop()
+    assert await stored(lambda: [(mark.name, mark.outcome) for mark in Mark.objects.all()]) == [("said", "cleared")]
 
 
 async def test_a_stop_closes_the_socket_and_is_not_the_end_of_the_call():
