@@ -233,6 +233,7 @@ class MediaStreamConsumer(AsyncConsumer):
                 custom_parameters=dict(self.stream.parameters),
                 media_format=start.media_format,
                 started_at=timezone.now(),
+                bidirectional=token.bidirectional,
             ),
         )
 

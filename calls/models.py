@@ -9,6 +9,9 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
+from calls import placement
+from calls.placement import Spell
+
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -293,6 +296,9 @@ class Stream(models.Model):
     call = models.ForeignKey(Call, models.CASCADE, related_name="streams")
     sid = models.CharField("StreamSid", max_length=34, unique=True)
     name = models.CharField(max_length=255, blank=True)
+    bidirectional = models.BooleanField(
+        default=True, help_text="Behind <Connect>, where we speak too; behind <Start> we only listen."
+    )
     tracks = models.JSONField(default=list)
     custom_parameters = models.JSONField(default=dict, blank=True)
     media_format = models.JSONField(default=dict)
@@ -310,6 +316,9 @@ class Stream(models.Model):
     lease_owner = models.CharField(max_length=64, blank=True)
     lease_at = models.DateTimeField(default=timezone.now)
     length = models.PositiveBigIntegerField(default=0, help_text="Samples on the stream's own clock.")
+    absent = models.PositiveBigIntegerField(
+        default=0, help_text="Samples after its end during which the call had no stream."
+    )
     heard = models.PositiveBigIntegerField(default=0, help_text="Samples of ours that the caller heard.")
     first_timestamp = models.PositiveBigIntegerField(null=True, blank=True, help_text="Twilio's first timestamp, ms.")
     frames_received = models.PositiveBigIntegerField(default=0)
@@ -339,6 +348,11 @@ class Stream(models.Model):
 
     def __str__(self) -> str:
         return self.sid
+
+    def spell(self, *ends: int) -> Spell:
+        """What placing it on the call's timeline needs; `ends` are its lanes', which are ahead of its length."""
+        line = placement.line(self.name, bidirectional=self.bidirectional)
+        return Spell(self.pk, line, self.started_at, max([self.length, *ends]), self.absent)
 
 
 class AudioChunk(models.Model):
@@ -375,6 +389,7 @@ class Gap(models.Model):
     """Why a piece of a lane holds no audio.
 
     `cleared` lies where the cut was and is as long as what was thrown away: it takes no room on the timeline.
+    `no_stream` lies behind its stream's end.
     """
 
     class Reason(models.TextChoices):
@@ -385,6 +400,7 @@ class Gap(models.Model):
         CRASH = "crash", "the process died"
         OVER_CAP = "over_cap", "no room left to keep it"
         REJECTED = "rejected", "unusable message"
+        NO_STREAM = "no_stream", "the call had no stream"
 
     stream = models.ForeignKey(Stream, models.CASCADE, related_name="gaps")
     track = models.CharField(max_length=8, choices=Track)
@@ -400,9 +416,13 @@ class Gap(models.Model):
             models.CheckConstraint(name="gap_length", condition=Q(length__gt=0)),
             models.CheckConstraint(
                 name="gap_reason",
-                condition=Q(reason__in=["timestamp", "sequence", "paused", "cleared", "crash", "over_cap", "rejected"]),
+                condition=Q(
+                    reason__in=[
+                        "timestamp", "sequence", "paused", "cleared", "crash", "over_cap", "rejected", "no_stream",
+                    ]
+                ),
             ),
-        ]
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return f"{self.track} {self.start}+{self.length} {self.reason}"

@@ -1,21 +1,26 @@
 """A call's timeline read back: chunks and holes become stereo samples, WAV bytes and peaks.
 
-A call has one timeline, in samples at 8000 a second, whose origin is the start of its first stream. Left is the
-caller, right is us. Later streams (after a reconnect) lie where their start puts them, never over the one before;
-whatever no chunk covers is silence. Reading is bounded by the range that is asked for, never by the call's length.
+A call has one timeline, in samples at 8000 a second (`placement`). Left is the caller, right is us. Whatever no chunk
+covers is silence. Reading is bounded by the range that is asked for, never by the call's length.
+
+Streams that run at once (a `<Start>` beside a `<Connect>`) are views of one conversation, not parts of it: mixed, the
+caller would be twice as loud, with an echo of some milliseconds. So what is heard is the stream that began first, and
+another one only where that one has nothing. What one of them was told not to record is silence, whatever another has.
 """
 
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from asgiref.sync import sync_to_async
 from django.db import connection
 from django.db.models import F, OuterRef, QuerySet, Subquery
 
-from . import audio
-from .models import AudioChunk, Call, Track
+from . import audio, placement
+from .models import AudioChunk, Call, Gap, Track
+from .placement import Placed
 
 
 # No chunk is longer (the recorder writes 0.2 to 0.3 s, merged rows hold a few s): a range that begins at s can only be
@@ -25,19 +30,6 @@ MAX_CHUNK = 10 * audio.SAMPLE_RATE
 FIRST_PIECE, PIECE = 1 << 13, 1 << 16
 
 Channel = Literal["stereo", "inbound", "outbound"]
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A stream on the call's timeline, in samples."""
-
-    stream_id: int
-    start: int
-    length: int
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.length
 
 
 @dataclass(frozen=True)
@@ -53,14 +45,12 @@ class Recording:
     @classmethod
     def of(cls, call: Call) -> "Recording":
         """One query, whatever the call's length."""
-        found = list(
-            call.streams.order_by("started_at", "pk").values_list(
-                "pk", "started_at", "length", _end(Track.INBOUND), _end(Track.OUTBOUND)
-            )
-        )
-        placed = tuple(_place([(pk, at, max(length, left or 0, right or 0)) for pk, at, length, left, right in found]))
-        has_audio = any(left or right for _, _, _, left, right in found)
-        return cls(found[0][1] if found else None, placed, placed[-1].stop if placed else 0, has_audio)
+        found = list(call.streams.annotate(**{track: _end(track) for track in Track.values}))
+        ends = {stream.pk: [getattr(stream, track) or 0 for track in Track.values] for stream in found}
+        placed = placement.place(stream.spell(*ends[stream.pk]) for stream in found)
+        origin = min((stream.started_at for stream in found), default=None)
+        has_audio = any(any(lanes) for lanes in ends.values())
+        return cls(origin, placed, placement.end(placed), has_audio)
 
     def until(self, samples: int) -> "Recording":
         """The same, but no longer than that: what a player was told of a call that grows stays true for it."""
@@ -72,7 +62,7 @@ class Recording:
 
     def when(self, moment: dt.datetime) -> int:
         """A moment on the call's timeline; what happened before the first stream is negative."""
-        return round((moment - self.origin).total_seconds() * audio.SAMPLE_RATE) if self.origin else 0
+        return placement.samples(self.origin, moment) if self.origin else 0
 
     def read(self, start: int, stop: int) -> tuple[bytes, bytes]:
         """The µ-law samples start..stop (exclusive) of both lanes, the caller's first."""
@@ -82,29 +72,38 @@ class Recording:
     def lanes(self, start: int, stop: int, tracks: Sequence[str]) -> list[bytes]:
         """The same of the lanes that are wanted: the others are not even read."""
         lanes = {str(track): bytearray(audio.SILENCE * (stop - start)) for track in tracks}
-        for placed in self._between(start, stop):
+        streams = self._between(start, stop)
+        # The first one last: it lies over the others.
+        for placed in reversed(streams):
             chunks = _chunks(placed, start, stop).filter(track__in=tracks)
             for track, at, payload in chunks.values_list("track", "start", "payload").iterator():
                 _lay(lanes[track], payload, placed.start + at - start)
+        for track, at, length in _paused(streams):
+            if track in lanes:
+                _lay(lanes[track], *_cut(at - start, length, stop - start, audio.SILENCE))
         return [bytes(lane) for lane in lanes.values()]
 
     def peaks(self, start: int, stop: int, step: int = 1) -> tuple[bytes, bytes]:
         """The loudest sample (0-127) of every `step` frames of 20 ms from start on, of both lanes."""
         first, last = start // audio.FRAME_SAMPLES, -(-stop // audio.FRAME_SAMPLES)
         lanes = {track: bytearray(last - first) for track in Track.values}
-        for placed in self._between(start, stop):
+        streams = self._between(start, stop)
+        for placed in reversed(streams):
             for chunk in _chunks(placed, start, stop).only("track", "start", "peaks"):
                 # Rows that came without peaks (from an import, say) are measured on the way; ours all have them.
                 peaks = chunk.peaks or audio.peaks(bytes(chunk.payload))
                 _lay(lanes[chunk.track], peaks, (placed.start + chunk.start) // audio.FRAME_SAMPLES - first)
+        for track, at, length in _paused(streams):
+            begin, end = at // audio.FRAME_SAMPLES, -(-(at + length) // audio.FRAME_SAMPLES)
+            _lay(lanes[track], *_cut(begin - first, end - begin, last - first, b"\0"))
         left, right = (_loudest(bytes(lane), step) for lane in lanes.values())
         return left, right
 
     def wav(self, channel: Channel = "stereo", encoding: audio.Encoding = "pcm16") -> "Wav":
         return Wav(self, channel, encoding)
 
-    def _between(self, start: int, stop: int) -> Iterator[Placed]:
-        return (placed for placed in self.streams if placed.start < stop and placed.stop > start)
+    def _between(self, start: int, stop: int) -> list[Placed]:
+        return [placed for placed in self.streams if placed.start < stop and placed.stop > start]
 
 
 @dataclass(frozen=True)
@@ -181,15 +180,6 @@ def _end(track: str) -> Subquery:
     return Subquery(chunks.values(end=F("start") + F("length"))[:1])
 
 
-def _place(rows: list[tuple[int, dt.datetime, int]]) -> Iterator[Placed]:
-    end = 0
-    for pk, started_at, length in rows:
-        offset = round((started_at - rows[0][1]).total_seconds() * audio.SAMPLE_RATE)
-        placed = Placed(pk, max(offset, end), length)
-        end = placed.stop
-        yield placed
-
-
 def _chunks(placed: Placed, start: int, stop: int) -> QuerySet[AudioChunk]:
     """The chunks of a stream that a range of the call's timeline covers, and a few before it that may reach into it."""
     return AudioChunk.objects.filter(
@@ -198,6 +188,24 @@ def _chunks(placed: Placed, start: int, stop: int) -> QuerySet[AudioChunk]:
         start__gt=start - placed.start - MAX_CHUNK,
         start__lt=stop - placed.start,
     ).order_by("track", "start")
+
+
+def _paused(streams: Sequence[Placed]) -> Iterator[tuple[str, int, int]]:
+    """Where streams that run at once were told not to record, as (track, start, length); one alone is silent there."""
+    if all(one.stop <= two.start for one, two in pairwise(streams)):
+        return
+    starts = {placed.stream_id: placed.start for placed in streams}
+    gaps = Gap.objects.filter(stream__in=starts, reason=Gap.Reason.PAUSED).values_list(
+        "stream_id", "track", "start", "length"
+    )
+    for stream_id, track, start, length in gaps:
+        yield track, starts[stream_id] + start, length
+
+
+def _cut(at: int, length: int, room: int, filling: bytes) -> tuple[bytes, int]:
+    """A filling of that length as `_lay` takes it, no longer than there is room for it."""
+    begin, end = max(at, 0), min(at + length, room)
+    return filling * max(end - begin, 0), begin
 
 
 def _lay(lane: bytearray, piece: bytes | memoryview, at: int) -> None:

@@ -14,7 +14,8 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, Sum
 from django.utils import timezone
 
-from calls.audio import FRAME_SAMPLES, SAMPLE_RATE, peaks
+from calls import placement
+from calls.audio import FRAME_SAMPLES, peaks
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, storable, storable_json
 
 
@@ -50,6 +51,7 @@ class StreamRow(Row):
     custom_parameters: dict[str, Any]
     media_format: dict[str, Any]
     started_at: dt.datetime
+    bidirectional: bool = True
 
 
 class ChunkRow(Row):
@@ -231,6 +233,7 @@ class Writer:
                 custom_parameters=storable_json(row.custom_parameters),
                 media_format=storable_json(row.media_format),
                 started_at=row.started_at,
+                bidirectional=row.bidirectional,
             )
             .pk
         )
@@ -390,10 +393,7 @@ def summarise(call_id: int, *, using: str) -> None:
     streams = list(Stream.objects.using(using).filter(call=call_id))
     if not streams:
         return
-    first, end = streams[0].started_at, 0
-    for stream in streams:
-        # As `recording` places them: where they started, never over the one before.
-        end = max(end, round((stream.started_at - first).total_seconds() * SAMPLE_RATE)) + stream.length
+    end = placement.end(placement.place(stream.spell() for stream in streams))
     warning = (
         any(
             s.frames_missing or s.frames_rejected or s.handler_failed or s.end_reason in ("interrupted", "error")

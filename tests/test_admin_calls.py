@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 from django.urls import reverse
 
-from calls.admin.cells import precise
+from calls.admin.cells import precise, warnings
 from calls.models import Call, Tag
 from tests.factories import (
     make_call,
@@ -321,3 +321,21 @@ def test_a_call_whose_audio_was_erased_has_no_player_of_silence(client, ops):
     html = text(client.get(page(call)))
     assert "it was erased" in html
     assert 'data-samples="0"' in html
+
+
+def words(call):
+    return [concern.word for concern in warnings(call, call.streams.all())]
+
+
+def test_two_streams_at_once_are_no_reconnection():
+    call = make_call(audio_samples=8000)
+    make_stream(call)
+    make_stream(call, after=1, bidirectional=False, name="monitor-start")
+    assert words(call) == []
+
+
+def test_a_stream_that_takes_another_ones_place_is_one():
+    call = make_call(audio_samples=8000)
+    make_stream(call)
+    make_stream(call, after=1)
+    assert words(call) == ["reconnected"]

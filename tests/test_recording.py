@@ -5,7 +5,7 @@ from asgiref.sync import async_to_sync
 
 from calls import audio
 from calls.recording import PIECE, Recording
-from tests.factories import make_call, make_chunk, make_live_call, make_stream
+from tests.factories import make_call, make_chunk, make_gap, make_live_call, make_stream
 
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +88,56 @@ def test_a_reconnected_stream_never_lies_over_the_one_before():
     recording = Recording.of(call)
     assert recording.place(first.pk, 5) == 5
     assert recording.place(second.pk, 5) == 24005
+
+
+def test_streams_that_run_at_once_lie_where_they_began():
+    call = make_call()
+    listens = make_stream(call, length=64000, bidirectional=False, name="monitor-start")
+    speaks = make_stream(call, after=2, length=40000)
+    recording = Recording.of(call)
+    assert (recording.place(listens.pk, 0), recording.place(speaks.pk, 0)) == (0, 16000)
+    assert recording.samples == 64000
+
+
+def test_a_short_stream_beside_a_long_one_does_not_cut_the_recording_short():
+    call = make_call()
+    make_stream(call, length=64000, bidirectional=False)
+    make_stream(call, after=2, length=8000)
+    assert Recording.of(call).samples == 64000
+
+
+def test_two_streams_of_one_conversation_are_not_mixed_the_later_one_fills_what_the_first_lacks():
+    call = make_call()
+    listens = make_stream(call, length=8, bidirectional=False)
+    speaks = make_stream(call, after=0.00025, length=8)
+    make_chunk(listens, b"ab")
+    make_chunk(listens, b"gh", start=6)
+    make_chunk(speaks, b"CDEFGHIJ")
+    assert Recording.of(call).read(0, 10)[0] == b"abCDEFghIJ"
+
+
+def test_the_waveform_of_two_streams_at_once_is_that_of_what_one_hears():
+    call = make_call()
+    listens = make_stream(call, length=320, bidirectional=False)
+    speaks = make_stream(call, length=480)
+    make_chunk(listens, audio.SILENCE * 320)
+    make_chunk(speaks, audio.tone(440, 60))
+    left, _ = Recording.of(call).peaks(0, 480)
+    assert left[:2] == b"\0\0"
+    assert left[2] > 0
+
+
+def test_what_one_stream_was_told_not_to_record_is_not_heard_through_the_other():
+    call = make_call()
+    asks = make_stream(call, length=480)
+    listens = make_stream(call, length=480, bidirectional=False)
+    make_chunk(asks, b"a" * 160)
+    make_gap(asks, start=160, length=160, reason="paused")
+    make_chunk(asks, b"c" * 160, start=320)
+    make_chunk(listens, b"x" * 480)
+    recording = Recording.of(call)
+    assert recording.read(100, 400)[0] == b"a" * 60 + S * 160 + b"c" * 80
+    assert recording.peaks(0, 480)[0][1] == 0
 
 
 def test_a_range_over_two_streams_reads_both():

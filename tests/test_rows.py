@@ -225,7 +225,15 @@ def test_the_call_is_as_long_as_its_streams_on_one_timeline(writer):
     assert Call.objects.get().audio_samples == 10 * 8000 + 16000
 
 
-def test_streams_that_overlap_lie_behind_each_other(writer):
+def test_streams_that_run_at_once_do_not_make_the_call_longer(writer):
+    later = START + dt.timedelta(seconds=2)
+    listens = stream_row("MZ2", call_sid="CA1", started_at=later, bidirectional=False)
+    writer.write([stream_row(), listens])
+    writer.write([ended(length=64000), ended(stream="MZ2", length=16000)])
+    assert Call.objects.get().audio_samples == 64000
+
+
+def test_streams_that_replace_each_other_lie_behind_each_other(writer):
     writer.write([stream_row(), stream_row("MZ2", call_sid="CA1")])
     writer.write([ended(length=8000), ended(stream="MZ2", length=16000)])
     assert Call.objects.get().audio_samples == 24000

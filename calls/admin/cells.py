@@ -1,6 +1,7 @@
 """Facts of a call as people read them: lengths, times, statuses and what is worth a second look."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -109,8 +110,9 @@ def _of_endings(streams: list[Stream]) -> Iterable[Concern]:
         yield Concern("cut short", "The process that served a stream died; what is missing is marked.", "bad")
     if Stream.EndReason.ERROR in reasons:
         yield Concern("stream error", "A stream ended with an error.", "bad")
-    if len(streams) > 1:
-        yield Concern("reconnected", f"The call was carried by {len(streams)} streams, one after the other.")
+    # Two that run at once are none: <Start> beside <Connect>.
+    if count := sum(again for again in Counter(stream.spell().line for stream in streams).values() if again > 1):
+        yield Concern("reconnected", f"The call was carried by {count} streams, one after the other.")
 
 
 def _of_frames(streams: list[Stream]) -> Iterable[Concern]:
