@@ -1,5 +1,11 @@
 """Placing, ending and transferring calls in the admin, and the page of numbers: against the simulator's REST API."""
 
+import contextlib
+import http.client
+import select
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
@@ -8,6 +14,7 @@ from calls.models import Call
 from calls.simulator import ApiError, PhoneNumber, TwilioApi
 from calls.simulator.api import PlacedCall
 from tests.factories import make_call, make_live_call, make_staff
+from tests.servers import Server, until
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
@@ -192,6 +199,40 @@ def test_numbers_that_cannot_be_asked_for_are_explained(client, ops, api):
     html = text(client.get(NUMBERS))
     assert "Twilio does not accept our credentials" in html
     assert "No numbers to show." in html
+
+
+def test_a_silent_twilio_is_named_on_the_page(client, ops, api, monkeypatch):
+    monkeypatch.setattr("calls.rest.client.TIMEOUT", 0.5)
+    api.mishaps = ["silence"]
+    html = text(client.get(NUMBERS))
+    assert "Twilio did not answer within 0.5 s" in html
+    assert "try again in a minute" in html
+
+
+@pytest.mark.process
+@pytest.mark.django_db(transaction=True)
+def test_a_silent_twilio_holds_up_nobody_elses_pages(client, ops, tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Server("uvicorn", tmp_path, TWILIO_API_URL=url) as server, ThreadPoolExecutor(8) as pool:
+            cookie = {"Cookie": f"sessionid={client.cookies['sessionid'].value}"}
+            asked = [pool.submit(fetch, server, NUMBERS, cookie) for _ in range(8)]
+            until(lambda: select.select([silent], [], [], 0)[0], "Twilio to be asked")
+            assert [fetch(server, path, cookie)[0] for path in ("/admin/login/", LIST)] == [302, 200]
+            # Twilio's 5 s are not over for anybody who asked; some found no room.
+            assert not any(request.done() and request.result()[0] == 200 for request in asked)
+            answers = [request.result() for request in asked]
+    assert sorted(status for status, _ in answers) == [200] * 6 + [503] * 2
+    assert all("Twilio did not answer" in html for status, html in answers if status == 200)
+    assert all("Twilio is slow to answer" in html for status, html in answers if status == 503)
+
+
+def fetch(server, path, headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 # --- who may

@@ -14,13 +14,13 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from .errors import OutcomeUnknown, RestError, disconnected, explained, host
+from .errors import OutcomeUnknown, RestError, disconnected, explained, host, of_a_question
 
 
 logger = logging.getLogger(__name__)
 
-# Seconds for a connection, and again for the answer.
-TIMEOUT = 10.0
+# Seconds for a connection, and again for the answer. Somebody waits for it in front of a page.
+TIMEOUT = 5.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -38,6 +38,16 @@ class _HttpClient(TwilioHttpClient):  # type: ignore[misc, unused-ignore]
 
     def log_response(self, status_code: int, response: object) -> None:
         logger.debug("twilio_response %d", status_code)
+
+
+@contextmanager
+def asked() -> Iterator[Any]:
+    """The account's resources where nothing is changed: what goes wrong is no reason to look what was done."""
+    try:
+        with twilio() as account:
+            yield account
+    except RestError as error:
+        raise of_a_question(error) from error.__cause__
 
 
 @contextmanager

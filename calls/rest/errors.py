@@ -51,6 +51,11 @@ ADVICE = {
 }
 
 
+# How an OutcomeUnknown ends, and what is said instead where nothing was to be done.
+UNSURE = ", and may have done it all the same: look before trying again."
+JUST_ASKED = ": try again in a minute."
+
+
 class RestError(Exception):
     """Why Twilio did not do something, in a sentence that says what to do. Nothing was done."""
 
@@ -67,6 +72,13 @@ class OutcomeUnknown(RestError):
     """Twilio was asked and did not answer: it may have done it. Nothing repeats this by itself."""
 
 
+def of_a_question(error: RestError) -> RestError:
+    """The same where Twilio was only asked: nothing can have happened."""
+    if not isinstance(error, OutcomeUnknown):
+        return error
+    return RestError(str(error).replace(UNSURE, JUST_ASKED), code=error.code, message=error.message)
+
+
 def explained(error: TwilioRestException | TwilioServiceException) -> RestError:
     """What Twilio says, and what to do about it."""
     code = error.code or error.status
@@ -74,11 +86,7 @@ def explained(error: TwilioRestException | TwilioServiceException) -> RestError:
     # The library puts "Unable to create record: " before Twilio's words.
     message = storable(re.sub(r"^Unable to \w+ (record|page)(: )?", "", str(said)), 500).strip()
     if code not in ADVICE and error.status >= 500:
-        return OutcomeUnknown(
-            f"Twilio failed (HTTP {error.status}), and may have done it all the same: look before trying again.",
-            code=code,
-            message=message,
-        )
+        return OutcomeUnknown(f"Twilio failed (HTTP {error.status}){UNSURE}", code=code, message=message)
     quoted = f"“{message}”" if message else f"HTTP {error.status}"
     return RestError(f"{ADVICE.get(code, 'Twilio refused.')} Twilio says {code}: {quoted}", code=code, message=message)
 
@@ -98,12 +106,8 @@ def disconnected(error: requests.RequestException, timeout: float) -> RestError:
             f"Twilio cannot be reached at {where}, so nothing was done: check the network, then try again."
         )
     if isinstance(error, requests.Timeout):
-        return OutcomeUnknown(
-            f"{where} did not answer within {timeout:g} s, and may have done it all the same: look before trying again."
-        )
-    return OutcomeUnknown(
-        f"The connection to {where} broke, and Twilio may have done it all the same: look before trying again."
-    )
+        return OutcomeUnknown(f"Twilio did not answer within {timeout:g} s ({where}){UNSURE}")
+    return OutcomeUnknown(f"The connection to Twilio broke ({where}){UNSURE}")
 
 
 def reason(error: RestError) -> dict[str, Any]:

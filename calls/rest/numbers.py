@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .client import address, twilio, voice_path
+from .client import address, asked, twilio, voice_path
 from .errors import RestError
 
 
@@ -66,7 +66,7 @@ class Change:
 
 def numbers() -> list[Number]:
     """All numbers of the account. https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource"""
-    with twilio() as account:
+    with asked() as account:
         return [_number(found) for found in account.incoming_phone_numbers.stream(page_size=1000)]
 
 
@@ -95,7 +95,7 @@ def configure_number(number: str, handler: str = "", *, fallback: str = "", dry_
 def _find(number: str) -> Number:
     """Exactly this one: Twilio's own filter takes parts of numbers too."""
     exact = re.sub(r"[\s().-]", "", number)
-    with twilio() as account:
+    with asked() as account:
         found = [_number(each) for each in account.incoming_phone_numbers.stream(phone_number=exact)]
     for each in found:
         if each.number == exact:
