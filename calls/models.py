@@ -349,10 +349,14 @@ class Stream(models.Model):
     def __str__(self) -> str:
         return self.sid
 
+    @property
+    def line(self) -> str:
+        """What of two streams at once is different, and of two that replace each other the same."""
+        return placement.line(self.name, bidirectional=self.bidirectional)
+
     def spell(self, *ends: int) -> Spell:
         """What placing it on the call's timeline needs; `ends` are its lanes', which are ahead of its length."""
-        line = placement.line(self.name, bidirectional=self.bidirectional)
-        return Spell(self.pk, line, self.started_at, max([self.length, *ends]), self.absent)
+        return Spell(self.pk, self.line, self.started_at, max([self.length, *ends]), self.absent)
 
 
 class AudioChunk(models.Model):

@@ -111,7 +111,7 @@ def _of_endings(streams: list[Stream]) -> Iterable[Concern]:
     if Stream.EndReason.ERROR in reasons:
         yield Concern("stream error", "A stream ended with an error.", "bad")
     # Two that run at once are none: <Start> beside <Connect>.
-    if count := sum(again for again in Counter(stream.spell().line for stream in streams).values() if again > 1):
+    if count := sum(again for again in Counter(stream.line for stream in streams).values() if again > 1):
         yield Concern("reconnected", f"The call was carried by {count} streams, one after the other.")
 
 

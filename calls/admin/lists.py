@@ -28,7 +28,10 @@ MOST_FOUND = 1000
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
 # All that a line of the list tells about a call's streams.
-_HEALTH = ("call", "end_reason", "frames_missing", "frames_rejected", "handler_failed", "handler_overruns")
+_HEALTH = (
+    *("call", "name", "bidirectional", "absent", "end_reason"),
+    *("frames_missing", "frames_rejected", "handler_failed", "handler_overruns"),
+)
 FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
 _SID = re.compile(r"(CA|MZ)[0-9a-f]{32}", re.IGNORECASE)
 # Staff copy the beginning of a SID, with its two letters or without.
