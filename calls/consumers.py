@@ -9,7 +9,9 @@ import asyncio
 import datetime as dt
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -39,7 +41,7 @@ from calls.sockets.frames import EXTENSION, ShortWay
 from calls.streams import MediaStream, StreamEnded
 from calls.switchboard import switchboard
 from calls.tape import Tape
-from calls.watchdog import Stall
+from calls.watchdog import Stall, place
 
 
 logger = logging.getLogger(__name__)
@@ -212,6 +214,7 @@ class MediaStreamConsumer(AsyncConsumer):
         self.unknown_marks = 0
         self.worst_stall = 0.0
         self.finished = False
+        self.has_failed_late = False
         facts = {
             "account_sid": start.account_sid or token.account_sid,
             "from_number": token.from_number,
@@ -345,19 +348,32 @@ class MediaStreamConsumer(AsyncConsumer):
             if self.stream.bidirectional:
                 await self.stream.hang_up()
                 self.is_over("handler")
-        except StreamEnded:
-            self.is_over("disconnect" if self.is_closed else "handler")
+        except StreamEnded as error:
+            self._has_ended(error)
         except Exception as error:
             if isinstance(error, ExceptionGroup) and error.split(StreamEnded)[1] is None:
                 # A handler with a TaskGroup whose caller has hung up.
-                self.is_over("disconnect" if self.is_closed else "handler")
+                self._has_ended(error)
                 return
             logger.exception("handler_failed handler=%s call=%s", name, self.tape.call_sid)
             self.tape.event("handler-failed", timezone.now(), error=f"{type(error).__name__}: {error}"[:500])
+            if self.over.done():
+                self.has_failed_late = True
+                return
             self.tape.change(handler_failed=True)
             switchboard.note_finished(self.tape.call_sid, "failed")
             if self.stream.bidirectional:
                 self.is_over("error")
+
+    def _has_ended(self, error: Exception) -> None:
+        """The handler sent something on a stream that is over: what it had still to do is skipped."""
+        assert self.stream is not None
+        if self.stream.hung_up:
+            # Whose caller has left cannot know; who has hung up can.
+            where = place(_raised_at(error))
+            logger.warning("sent_after_hang_up call=%s at %s: the rest is skipped", self.tape.call_sid, where)
+            self.tape.event("sent-after-hang-up", timezone.now(), line=where)
+        self.is_over("disconnect" if self.is_closed else "handler")
 
     def is_over(self, reason: str) -> None:
         """The stream ends, for the first reason that comes."""
@@ -385,20 +401,34 @@ class MediaStreamConsumer(AsyncConsumer):
         if reason in ("stop", "disconnect"):
             self.protocol.stop()
             self._hears_no_more()
-            await asyncio.wait({talker}, timeout=HANDLER_GRACE)
         if reason in ("handler", "error"):
             switchboard.note_finished(self.tape.call_sid, "failed" if reason == "error" else "finished")
             self.tape.change(handler_finished_at=timezone.now())
             await self._commit(self.tape.cut(self.elapsed(time.monotonic())))
-        talker.cancel()
         await self._close(4403 if reason == "refused" else 1000, "")
         await asyncio.wait({reader}, timeout=CLOSE_PATIENCE)
+        if reason not in ("shutdown", "refused"):
+            await self._let_finish(talker)
+        talker.cancel()
         if reason == "refused":
             recorder.tapes.pop(self.tape.sid, None)
             self.finished = True
             return
         self._finish(Stream.EndReason(reason))
         await self._commit([])
+
+    async def _let_finish(self, talker: asyncio.Task[None]) -> None:
+        """Gives the handler of a stream that is over the time to clean up, and says so if that was not enough."""
+        await asyncio.wait({talker}, timeout=HANDLER_GRACE)
+        if not talker.done():
+            where = place(_standing(talker.get_coro()))
+            logger.warning(
+                "handler_cut call=%s: still at %s %s s after the stream had ended",
+                self.tape.call_sid,
+                where,
+                HANDLER_GRACE,
+            )
+            self.tape.event("handler-cut", timezone.now(), line=where, seconds=HANDLER_GRACE)
 
     def _finish(self, reason: Stream.EndReason) -> None:
         """Hands the last rows to the recorder, once."""
@@ -410,6 +440,8 @@ class MediaStreamConsumer(AsyncConsumer):
         self.tape.close()
         self.tape.change(
             **self._counters(),
+            # A handler that fails behind the end has not failed its caller, and /stream-ended need not know at once.
+            **({"handler_failed": True} if self.has_failed_late else {}),
             ended_at=self.ended_at,
             end_reason=reason.value,
             close_code=self.close_code,
@@ -469,3 +501,19 @@ class MediaStreamConsumer(AsyncConsumer):
             "handler_overruns": self.stream.overruns,
             "jitter_ms": round(min(self.clock.jitter_ms, 60_000.0), 1),
         }
+
+
+def _raised_at(error: BaseException) -> list[FrameType]:
+    """The frames that an error came through, innermost first; of a group, its first one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
+
+
+def _standing(coroutine: Any) -> list[FrameType]:
+    """The frames of a coroutine that waits and of those that it waits for, innermost first."""
+    frames = []
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        frames.append(frame)
+        coroutine = coroutine.cr_await
+    return frames[::-1]

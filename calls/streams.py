@@ -252,7 +252,8 @@ class MediaStream:
         if not self._ended:
             self.hung_up = True
             self.end()
-            self._hang_up()
+            if self.bidirectional:
+                self._hang_up()
 
     # --- for the consumer --------------------------------------------------------------------------------------------
 

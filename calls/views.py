@@ -404,8 +404,10 @@ def _last_streams(call_sid: str, attempts: int) -> tuple[str | None, str, int]:
     handler = Call.objects.filter(sid=call_sid).values_list("handler", flat=True).first() or ""
     broken = max(attempts - streams.count(), 0)
     for at, stream in enumerate(streams[: RECONNECTS + 1]):
-        if at == 0 and (stream.handler_failed or stream.handler_finished_at):
-            return ("failed" if stream.handler_failed else "finished"), handler, 0
+        # Behind the end of its stream a handler fails nobody.
+        failed = stream.handler_failed and stream.end_reason not in ("handler", "stop", "disconnect")
+        if at == 0 and (failed or stream.handler_finished_at):
+            return ("failed" if failed else "finished"), handler, 0
         lived = ((stream.ended_at or timezone.now()) - stream.started_at).total_seconds()
         if lived >= SHORT_STREAM:
             break

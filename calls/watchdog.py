@@ -122,7 +122,7 @@ class Watchdog:
         frame = _current_frames().get(self._loop_thread)
         frames = list(_inside(frame))
         if looks == 1:
-            self._seen = (due, Stall(LIMIT, _place(frames), _call(frames)))
+            self._seen = (due, Stall(LIMIT, place(frames), _call(frames)))
         if looks == round(REPORTED / TICK):
             stack = "".join(traceback.format_stack(frame)).rstrip()
             logger.error("loop_blocked for more than %s, and still is:\n%s", self._seen[1], stack)
@@ -142,8 +142,8 @@ def _file(frame: FrameType) -> str:
     return frame.f_code.co_filename
 
 
-def _place(frames: list[FrameType]) -> str:
-    """The innermost line of the user's own; of ours, if there is none; of a library, if there is none of ours."""
+def place(frames: list[FrameType]) -> str:
+    """The first line of the user's own, of frames innermost first; of ours or of a library's, if there is none."""
     own = (frame for frame in frames if not _file(frame).startswith((*_LIBRARIES, _OURS, "<")))
     ours = (frame for frame in frames if _file(frame).startswith(_OURS))
     frame = next(own, None) or next(ours, None) or next(iter(frames), None)

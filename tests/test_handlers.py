@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from calls import consumers, handlers
+from calls import consumers, handlers, views
 from calls.audio import tone
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Stream
 from calls.switchboard import switchboard
@@ -212,6 +212,30 @@ async def hangs(stream):
     await asyncio.Event().wait()
 
 
+cleaned_up = asyncio.Event()
+
+
+async def hangs_up(stream):
+    """Has more to do once it has hung up."""
+    await stream.play(LOUD, wait=False)
+    await stream.hang_up()
+    await cleaned_up.wait()
+
+
+async def hangs_up_on_two(stream):
+    await stream.hang_up()
+
+
+async def fails_behind_the_end(stream):
+    await stream.hang_up()
+    raise LookupError("the cleaning up")
+
+
+async def plays_behind_the_end(stream):
+    await stream.hang_up()
+    await stream.play(LOUD)
+
+
 async def asks(stream):
     await stream.mark("ready")
     typed = await stream.digits(4, sensitive=True)
@@ -251,10 +275,13 @@ def _document(noun):
 has_a_document.twiml = _document
 
 
+ENDINGS = ("hangs_up", "hangs_up_on_two", "fails_behind_the_end", "plays_behind_the_end")
+
+
 @pytest.fixture
 def own(settings):
     """Every handler of this page, by its name."""
-    names = ("fails", "fails_in_a_group", "hangs", "asks", "off_the_record", "pauses", "has_a_document")
+    names = ("fails", "fails_in_a_group", "hangs", "asks", "off_the_record", "pauses", "has_a_document", *ENDINGS)
     settings.STREAM_HANDLERS = {name: f"tests.test_handlers.{name}" for name in names}
 
 
@@ -331,6 +358,62 @@ async def test_a_handler_that_hangs_is_ended_with_its_stream(own, monkeypatch):
             line.say(LOUD)
     stream = await stored(the_stream)
     assert (stream.end_reason, stream.frames_received, stream.handler_overruns) == ("stop", 150, 0)
+
+
+@recorded
+async def test_a_handler_that_is_cut_says_in_which_line_it_stood(own, monkeypatch, caplog):
+    monkeypatch.setattr(consumers, "HANDLER_GRACE", 0.01)
+    async with Line("hangs"):
+        pass
+    event = await stored(lambda: CallEvent.objects.get(kind="handler-cut"))
+    assert event.data["line"].startswith("tests/test_handlers.py:")
+    assert event.data["line"].endswith(" in hangs")
+    assert any(message.startswith("handler_cut ") and " in hangs " in message for message in caplog.messages)
+
+
+@recorded
+async def test_hanging_up_ends_the_call_before_the_handler_has_cleaned_up(own):
+    async with Line("hangs_up") as line:
+        await line.play_out()
+        assert (await line.answer())["type"] == "websocket.close"
+        stream = await stored(the_stream)
+        assert (stream.handler_finished_at is None, switchboard.finished) == (False, {line.call_sid: "finished"})
+        cleaned_up.set()
+        await line.gone()
+    assert (await stored(the_stream)).end_reason == "handler"
+    assert not await stored(CallEvent.objects.filter(kind="handler-cut").exists)
+
+
+@recorded
+async def test_hanging_up_on_a_start_stream_ends_no_recording(own):
+    async with Line("hangs_up_on_two", bidirectional=False) as line:
+        line.say(LOUD)
+        line.say(LOUD)
+    stream = await stored(the_stream)
+    assert (stream.end_reason, stream.frames_received) == ("stop", 2)
+
+
+@recorded
+async def test_a_handler_that_fails_behind_its_hang_up_has_failed_no_caller(own):
+    async with Line("fails_behind_the_end") as line:
+        await line.gone()
+    stream = await stored(the_stream)
+    assert (stream.end_reason, stream.handler_failed, switchboard.finished[line.call_sid]) == (
+        "handler",
+        True,
+        "finished",
+    )
+    switchboard.finished.clear()
+    assert await stored(lambda: views._last_streams(line.call_sid, 1)[0]) == "finished"
+
+
+@recorded
+async def test_playing_behind_ones_own_hang_up_is_named_with_its_line(own, caplog):
+    async with Line("plays_behind_the_end") as line:
+        await line.gone()
+    event = await stored(lambda: CallEvent.objects.get(kind="sent-after-hang-up"))
+    assert event.data["line"].endswith(" in plays_behind_the_end")
+    assert any(message.startswith("sent_after_hang_up ") for message in caplog.messages)
 
 
 @recorded

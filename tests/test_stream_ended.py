@@ -56,8 +56,13 @@ def test_a_failed_handler_is_apologised_for(client, call):
 
 def test_a_failed_handler_ends_as_the_settings_say(client, call, settings):
     settings.FAILED_HANDLER_TWIML = "<Response><Dial>+14155550123</Dial></Response>"
-    broken_stream(call, handler_failed=True)
+    broken_stream(call, end_reason="error", handler_failed=True)
     assert verbs(ended(client)) == ["Dial"]
+
+
+def test_a_handler_that_failed_once_its_stream_had_broken_has_failed_nobody(client, call):
+    broken_stream(call, end_reason="disconnect", handler_failed=True)
+    assert verbs(ended(client)) == ["Connect"]
 
 
 @pytest.mark.parametrize("status", ["completed", "busy", "failed", "no-answer", "canceled"])
