@@ -15,18 +15,21 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from calls import rows as written
+from calls.aside import Aside, is_locked, size_of
 from calls.models import Call, CallEvent, QuarantinedRow, Stream, storable
 from calls.rows import DATABASE, AnyRow, ChunkRow, GapRow, StreamRow, Writer
 from calls.spool import Spool, SpoolDamaged, SpoolError, fingerprint, leftovers
@@ -52,12 +55,20 @@ BATCH_ROWS = 500
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether it is the database's fault and not a row's: trying again will help, one day.
+    """Whether it is the database's fault and neither a row's nor a lock's: trying again will help, one day.
 
     A table that is not as we know it (42) or takes no writes (25) is neither; only PostgreSQL calls these other names.
     """
     code = getattr(error.__cause__, "sqlstate", None) or ""
+    if is_locked(error):
+        return False
     return isinstance(error, OperationalError | InterfaceError | sqlite3.OperationalError) or code[:2] in ("25", "42")
+
+
+def _unlocked(streams: QuerySet[Stream]) -> QuerySet[Stream]:
+    """Those that nobody else holds: one lock must not cost all the others their lease. SQLite knows no row locks."""
+    free = streams.select_for_update(skip_locked=True, no_key=True).values("pk")
+    return Stream.objects.using(DATABASE).filter(pk__in=free)
 
 
 def _tell(listener: Callable[..., None], *news: str) -> None:
@@ -76,7 +87,7 @@ class Batch:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = sum(len(row.payload) if type(row) is ChunkRow else 300 for row in self.rows)
+        self.size = size_of(self.rows)
 
 
 class Recorder:
@@ -99,6 +110,9 @@ class Recorder:
         self.written_rows = 0
         self._writer = Writer()
         self._queue: deque[Batch] = deque()
+        self._aside = Aside(clock)
+        #: Batches that are committed but for what was set aside, by call.
+        self._unreported: dict[str, list[Batch]] = {}
         self._wake = threading.Condition()
         self._threaded = threaded
         self._thread: threading.Thread | None = None
@@ -173,7 +187,7 @@ class Recorder:
             if self._thread.is_alive():
                 # It waits for a database that does not answer. What it may still write is written twice, which is once.
                 return self._spill_copy()
-        if self._queue or self._gaps:
+        if self._queue or self._gaps or self._aside:
             self._spill_last()
         if self._spool is not None:
             self._spool.close()
@@ -233,6 +247,7 @@ class Recorder:
     def _catch_up(self) -> None:
         """A database that is there but slow must neither fill the memory nor cost us our leases."""
         self._renew_leases()
+        self._retry_locked()
         while self._spool is not None or self._queue:
             if self._spool is not None:
                 for _ in self._drain(self._spool, self._writer):
@@ -258,18 +273,30 @@ class Recorder:
     def _done(self, batch: Batch) -> None:
         with self._wake:
             self.queued_bytes -= batch.size
+        waits_for = self._aside.sort(batch.rows).keys() & self._aside.held.keys() if self._aside else ()
+        for call in waits_for:
+            self._unreported.setdefault(call, []).append(batch)
+        if not waits_for:
+            self._report_commit(batch)
+
+    def _report_commit(self, batch: Batch) -> None:
         if batch.committed is not None:
             _tell(batch.committed)
 
     def _write(self, rows: list[AnyRow], writer: Writer) -> None:
-        """All rows in one transaction; if the database refuses one of them, that one alone is set aside."""
+        """All rows in one transaction; if the database refuses one of them, that one alone is quarantined."""
+        if self._aside and writer is self._writer:
+            rows = self._keep_order(rows)
         try:
             self._commit(rows, writer)
         except Exception as error:
             # Whatever it is, also a defect of ours: one row must not hold back all the others for ever.
             if _is_away(error):
                 raise
-            self._bisect(rows, writer)
+            if is_locked(error):
+                self._write_apart(rows, writer, error)
+            else:
+                self._bisect(rows, writer)
 
     def _commit(self, rows: list[AnyRow], writer: Writer) -> None:
         if not rows:
@@ -293,7 +320,104 @@ class Recorder:
         except Exception as error:
             if _is_away(error):
                 raise
-            self._quarantine(rows[0], error, writer)
+            if is_locked(error):
+                self._write_apart(rows, writer, error)
+            else:
+                self._quarantine(rows[0], error, writer)
+
+    # --- somebody else holds a row -----------------------------------------------------------------------------------
+
+    def _write_apart(self, rows: list[AnyRow], writer: Writer, error: Exception) -> None:
+        """Each call's rows in a transaction of their own: those that meet a lock are set aside, the others go on."""
+        if writer is not self._writer:
+            # Another process's: it stays in its spool.
+            raise error
+        for call, own in self._aside.sort(rows).items():
+            try:
+                self._commit(own, writer)
+            except Exception as again:
+                if _is_away(again):
+                    raise
+                if is_locked(again):
+                    self._set_aside(call, own)
+                else:
+                    self._bisect(own, writer)
+
+    def _keep_order(self, rows: list[AnyRow]) -> list[AnyRow]:
+        """What comes of a call that is locked goes behind what waits of it. Returns the others' rows."""
+        free: list[AnyRow] = []
+        for call, own in self._aside.sort(rows).items():
+            if call in self._aside:
+                self._set_aside(call, own)
+            else:
+                free += own
+        return free
+
+    def _set_aside(self, call: str, rows: Sequence[AnyRow]) -> None:
+        self._aside.put(call, rows)
+        with self._wake:
+            self.queued_bytes += size_of(rows)
+
+    def _retry_locked(self) -> None:
+        for call in self._aside.due():
+            try:
+                self._write_held(call)
+            except Exception as error:
+                if not is_locked(error):
+                    raise
+                self._aside.put_off(call)
+
+    def _write_held(self, call: str) -> None:
+        held = self._aside.held[call]
+        while held.rows:
+            some = held.rows[:BATCH_ROWS]
+            try:
+                self._commit(some, self._writer)
+            except Exception as error:
+                if _is_away(error) or is_locked(error):
+                    raise
+                self._write_one_by_one(some)
+            del held.rows[: len(some)]
+            with self._wake:
+                self.queued_bytes -= size_of(some)
+        self._aside.release(call)
+        for batch in self._unreported.pop(call, ()):
+            if not any(batch in batches for batches in self._unreported.values()):
+                self._report_commit(batch)
+
+    def _write_one_by_one(self, rows: list[AnyRow]) -> None:
+        """Of rows that were locked before, one is refused."""
+        for row in rows:
+            try:
+                self._commit([row], self._writer)
+            except Exception as error:
+                if _is_away(error) or is_locked(error):
+                    raise
+                self._quarantine(row, error, self._writer)
+
+    def _take_back(self) -> None:
+        """What was set aside goes before what came later, so that it is spooled first."""
+        rows = self._aside.take_all()
+        batches = [Batch(rows[at : at + BATCH_ROWS]) for at in range(0, len(rows), BATCH_ROWS)]
+        with self._wake:
+            self._queue.extendleft(reversed(batches))
+        self._unreported.clear()
+
+    def _shed_aside(self) -> None:
+        """One locked call must not fill the memory of all: its newest audio goes."""
+        for held in [*self._aside.held.values()]:
+            for at in range(len(held.rows) - 1, -1, -1):
+                if not self._is_full:
+                    return
+                row = held.rows[at]
+                if isinstance(row, ChunkRow):
+                    del held.rows[at]
+                    freed = self._shed(row)
+                    if not self.dropped_bytes:
+                        logger.critical("storage_full: what waits for locked rows fills the memory; gaps say what went")
+                    self.dropped_bytes += freed
+                    with self._wake:
+                        self.queued_bytes -= freed
 
     def _quarantine(self, row: AnyRow, error: Exception, writer: Writer) -> None:
         """Keeps a refused row with its reason; where audio was, a gap says so."""
@@ -333,7 +457,7 @@ class Recorder:
             self.away_since = None
         if self._gaps:
             self.submit(self._shed_gaps())
-        elif self.dropped_bytes:
+        elif self.dropped_bytes and not self._aside:
             logger.warning("storage_full is over; gaps explain the %d bytes that were dropped", self.dropped_bytes)
             self.dropped_bytes = 0
 
@@ -345,6 +469,8 @@ class Recorder:
         # A disk that was full is tried again, also when nothing comes any more.
         if self._is_full or (self.has_no_room and self._queue):
             self._spill()
+        if self._is_full and self._aside:
+            self._shed_aside()
 
     def _spill(self) -> None:
         """Moves the queue to the spool, oldest first; what does not fit there is dropped, newest first, and said so."""
@@ -401,6 +527,7 @@ class Recorder:
 
     def _spill_last(self) -> None:
         """At the end everything goes to the spool; audio that does not fit is lost, and a gap says so."""
+        self._take_back()
         self._spill()
         rows: list[AnyRow] = []
         for batch in self._queue:
@@ -420,11 +547,12 @@ class Recorder:
     def _spill_copy(self) -> bool:
         """Keeps what waits in a second file: the first one may be in use. The writer thread goes on meanwhile."""
         with self._wake:
-            left = [*self._queue]
+            left = [Batch([row for held in [*self._aside.held.values()] for row in held.rows]), *self._queue]
         try:
             spool = self._new_spool("-last")
             for batch in left:
-                spool.append(written.encode(batch.rows))
+                if batch.rows:
+                    spool.append(written.encode(batch.rows))
             spool.close()
         except SpoolError as error:
             logger.critical("storage_full: %s; what was recorded last is lost", error)
@@ -473,10 +601,11 @@ class Recorder:
             return
         now = timezone.now()
         streams = Stream.objects.using(DATABASE).filter(lease_owner=self.owner)
-        streams.live().update(lease_at=now)
-        streams.filter(sid__in=[*self.tapes], end_reason=Stream.EndReason.INTERRUPTED).update(
-            lease_at=now, ended_at=None, end_reason=""
-        )
+        with transaction.atomic(using=DATABASE):
+            _unlocked(streams.live()).update(lease_at=now)
+            _unlocked(streams.filter(sid__in=[*self.tapes], end_reason=Stream.EndReason.INTERRUPTED)).update(
+                lease_at=now, ended_at=None, end_reason=""
+            )
         self._next_heartbeat = self._clock() + HEARTBEAT
         if self._beating_since is None:
             self._beating_since = self._clock()
@@ -485,10 +614,19 @@ class Recorder:
         """Every 5 s: take over the spools of dead processes, close what they left, end abandoned calls."""
         self._next_housekeeping = self._clock() + HEARTBEAT
         for spool in leftovers(settings.SPOOL_DIR, fingerprint(settings.DATABASES["default"]), 2**62, self._told):
-            self._take_over(spool)
+            self._unless_locked(self._take_over, spool)
         # After an outage every lease is old: the others get the time to renew theirs first.
         if self._beating_since is not None and self._clock() - self._beating_since >= LEASE:
             self._reap(timezone.now())
+
+    def _unless_locked(self, action: Callable[..., None], *arguments: Any) -> None:
+        """What a lock is in the way of has time until the next turn."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            if not is_locked(error):
+                raise
+            logger.info("housekeeping_waits: somebody holds a row that %s needs", action.__name__.strip("_"))
 
     def _take_over(self, spool: Spool) -> None:
         """Writes what a dead process left, with its own refusals; our own streams do not wait for it."""
@@ -509,18 +647,22 @@ class Recorder:
     def _reap(self, now: dt.datetime) -> None:
         stale = Stream.objects.using(DATABASE).orphaned(now, dt.timedelta(seconds=LEASE))
         for pk in list(stale.exclude(lease_owner=self.owner).values_list("pk", flat=True)):
-            with transaction.atomic(using=DATABASE):
-                # Its process may have come back, or another one may have been faster.
-                stream = stale.select_for_update().filter(pk=pk).first()
-                if stream is None:
-                    continue
-                written.close_orphan(stream, UNWRITTEN, using=DATABASE)
-            logger.warning("orphan_stream closed stream=%s owner=%s", stream.sid, stream.lease_owner)
+            self._unless_locked(self._close_orphan, stale.filter(pk=pk))
         for call in Call.objects.using(DATABASE).abandoned(now, dt.timedelta(seconds=ABANDONED)):
             reason = f"no stream, no <Dial> and no status callback for {ABANDONED} s"
-            self._presume_over(call, now, Call.Status.COMPLETED, reason)
+            self._unless_locked(self._presume_over, call, now, Call.Status.COMPLETED, reason)
         for call in Call.objects.using(DATABASE).unheard(now, dt.timedelta(hours=UNHEARD)):
-            self._presume_over(call, now, Call.Status.FAILED, f"Twilio has not said how it went for {UNHEARD} h")
+            reason = f"Twilio has not said how it went for {UNHEARD} h"
+            self._unless_locked(self._presume_over, call, now, Call.Status.FAILED, reason)
+
+    def _close_orphan(self, stale: QuerySet[Stream]) -> None:
+        with transaction.atomic(using=DATABASE):
+            # Its process may have come back, or another one may have been faster.
+            stream = stale.select_for_update().first()
+            if stream is None:
+                return
+            written.close_orphan(stream, UNWRITTEN, using=DATABASE)
+        logger.warning("orphan_stream closed stream=%s owner=%s", stream.sid, stream.lease_owner)
 
     def _presume_over(self, call: Call, now: dt.datetime, status: Call.Status, reason: str) -> None:
         """A number without a StatusCallback never says that a call is over."""

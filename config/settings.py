@@ -132,6 +132,11 @@ POSTGRES_OPTIONS = {
     "tcp_user_timeout": 3000,
     "options": "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
 }
+# The writer waits for nobody's row lock: what comes of that call is set aside, so that no other call's waits with it.
+WRITER_OPTIONS = {
+    **POSTGRES_OPTIONS,
+    "options": "-c statement_timeout=5000 -c lock_timeout=100 -c idle_in_transaction_session_timeout=10000",
+}
 
 
 def _databases(database: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -144,7 +149,7 @@ def _databases(database: dict[str, Any]) -> dict[str, dict[str, Any]]:
         pool = {"min_size": 1, "max_size": 8, "timeout": 3}
         default = {**common, "OPTIONS": {**POSTGRES_OPTIONS, "pool": pool, **options}}
         # The writer keeps its connection, and opens a new one itself after an error.
-        recorder = {**common, "OPTIONS": {**POSTGRES_OPTIONS, **options}, "CONN_MAX_AGE": None}
+        recorder = {**common, "OPTIONS": {**WRITER_OPTIONS, **options}, "CONN_MAX_AGE": None}
     return {"default": default, "recorder": {**recorder, "TEST": {"MIRROR": "default"}}}
 
 

@@ -8,7 +8,9 @@ import datetime as dt
 import re
 import sqlite3
 import threading
+from contextlib import contextmanager
 
+import psycopg
 import pytest
 from django.db import connection, connections
 from django.utils import timezone
@@ -641,6 +643,182 @@ def test_a_call_is_noted_behind_an_absent_database(recorder, database):
     database.back()
     recorder.step()
     assert Call.objects.get().status == "ringing"
+
+
+# --- somebody else holds a row ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(query):
+    """Somebody holds these rows, in a transaction of their own."""
+    facts = connections["default"].settings_dict
+    names = {"host": "HOST", "port": "PORT", "dbname": "NAME", "user": "USER", "password": "PASSWORD"}
+    with psycopg.connect(**{name: facts[key] or None for name, key in names.items()}) as other:
+        other.execute(query)
+        yield
+
+
+LOCKED_CALL = "SELECT * FROM calls_call WHERE sid = 'CA1' FOR UPDATE"
+LOCKED_STREAM = "SELECT * FROM calls_stream WHERE sid = 'MZ1' FOR UPDATE"
+
+
+@pytest.fixture
+def two_streams(recorder):
+    recorder.submit([stream_row(owner=recorder.owner), stream_row("MZ2", owner=recorder.owner)])
+    recorder.step()
+
+
+def rows_of_both(recorder):
+    recorder.submit([chunk(0), mark(), event(), chunk(0, stream="MZ2")])
+    recorder.submit([chunk(1), mark(0, "played", returned_at=START), chunk(1, stream="MZ2")])
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("query", [LOCKED_CALL, LOCKED_STREAM])
+def test_one_locked_row_holds_up_its_own_call_only(recorder, clock, two_streams, query, caplog):
+    with locked(query):
+        rows_of_both(recorder)
+        assert recorder.step()
+        assert AudioChunk.objects.filter(stream__sid="MZ2").count() == 2
+        assert recorder.away_since is None
+        assert caplog.text.count("row_locked call=CA1") == 1
+    clock.now += 1
+    recorder.step()
+    assert AudioChunk.objects.count() == 4
+    assert Mark.objects.get().outcome == "played"
+    assert CallEvent.objects.count() == 1
+    assert recorder.queued_bytes == 0
+
+
+@pytest.mark.postgres
+def test_what_comes_of_a_locked_call_stays_in_order(recorder, clock, two_streams):
+    with locked(LOCKED_STREAM):
+        recorder.submit([chunk(0), mark(position=160)])
+        recorder.step()
+    # The lock is gone, and it is not known yet.
+    recorder.submit([mark(0, "played", position=160, returned_at=START)])
+    recorder.step()
+    assert not Mark.objects.exists()
+    clock.now += 1
+    recorder.step()
+    assert Mark.objects.get().outcome == "played"
+
+
+@pytest.mark.postgres
+def test_a_stream_that_begins_while_its_call_is_locked_loses_nothing(recorder, clock):
+    make_live_call(sid="CA1")
+    with locked(LOCKED_CALL):
+        recorder.submit([stream_row()])
+        recorder.step()
+        recorder.submit([chunk(0)])
+        recorder.step()
+    clock.now += 1
+    recorder.step()
+    assert AudioChunk.objects.count() == 1
+
+
+@pytest.mark.postgres
+def test_a_batch_that_meets_a_lock_is_reported_when_all_of_it_is_there(recorder, clock, two_streams):
+    seen = []
+    with locked(LOCKED_STREAM):
+        recorder.submit([chunk(0), chunk(0, stream="MZ2")], lambda: seen.append("both"))
+        recorder.submit([chunk(1, stream="MZ2")], lambda: seen.append("other"))
+        recorder.step()
+        assert seen == ["other"]
+    clock.now += 1
+    recorder.step()
+    assert seen == ["other", "both"]
+
+
+@pytest.mark.postgres
+def test_a_lock_that_lasts_is_tried_less_and_less_often(recorder, clock, two_streams):
+    attempts = []
+    with locked(LOCKED_STREAM):
+        recorder.submit([chunk(0)])
+        for _ in range(100):
+            recorder.step()
+            attempts.append(recorder._aside.held["CA1"].due)
+            clock.now += 0.25
+    assert 5 < len(set(attempts)) < 12
+
+
+@pytest.mark.postgres
+def test_a_row_that_is_refused_after_a_lock_is_quarantined(recorder, clock, two_streams):
+    with locked(LOCKED_STREAM):
+        recorder.submit([chunk(0), gap(160, 160, "other"), chunk(2)])
+        recorder.step()
+    clock.now += 1
+    recorder.step()
+    assert AudioChunk.objects.count() == 2
+    assert QuarantinedRow.objects.get().kind == "GapRow"
+
+
+@pytest.mark.postgres
+def test_at_the_end_what_waits_for_a_lock_goes_to_the_spool(recorder, recorders, clock, two_streams):
+    with locked(LOCKED_STREAM):
+        rows_of_both(recorder)
+        recorder.step()
+        assert recorder.close()
+    recorders().step()
+    assert AudioChunk.objects.count() == 4
+    assert Mark.objects.get().outcome == "played"
+
+
+@pytest.mark.postgres
+def test_a_spool_that_meets_a_lock_waits_and_holds_nothing_up(recorder, recorders, clock, database, settings):
+    settings.RECORDER_MAX_BUFFER_MB = 0
+    dead = recorders()
+    dead.submit([stream_row(owner=dead.owner)])
+    dead.step()
+    database.away()
+    dead.submit([chunk(0)])
+    dead.step()
+    dead.close()
+    database.back()
+    with locked(LOCKED_STREAM):
+        recorder.submit([stream_row("MZ2"), chunk(0, stream="MZ2")])
+        assert recorder.step()
+        assert list(AudioChunk.objects.values_list("stream__sid", flat=True)) == ["MZ2"]
+    beat(recorder, clock, 6)
+    assert AudioChunk.objects.count() == 2
+
+
+@pytest.mark.postgres
+def test_what_waits_for_a_lock_does_not_fill_the_memory(recorder, clock, two_streams, settings, caplog):
+    settings.RECORDER_MAX_BUFFER_MB = 0.03
+    with locked(LOCKED_STREAM):
+        for index in range(8):
+            recorder.submit([chunk(index, SECOND), chunk(index, SECOND, stream="MZ2")])
+            recorder.step()
+        assert recorder.queued_bytes <= 0.03 * 2**20
+    for _ in range(4):
+        clock.now += 5
+        recorder.step()
+    assert lane("MZ1")[-1][0] == "over_cap"
+    assert sum(length for _, _, length in lane("MZ1")) == 8 * 8000
+    assert lane("MZ2") == [("audio", index * 8000, 8000) for index in range(8)]
+    assert recorder.dropped_bytes == 0
+    assert not recorder.has_no_room
+
+
+@pytest.mark.postgres
+def test_a_locked_stream_does_not_cost_the_others_their_lease(recorder, clock, two_streams):
+    Stream.objects.update(lease_at=long_ago())
+    clock.now += 6
+    with locked(LOCKED_STREAM):
+        assert recorder.step()
+    assert timezone.now() - Stream.objects.get(sid="MZ2").lease_at < dt.timedelta(seconds=5)
+
+
+@pytest.mark.postgres
+def test_an_orphan_that_somebody_holds_is_closed_later(recorder, clock):
+    make_stream(make_live_call(sid="CA1"), sid="MZ1", lease_owner="dead", lease_at=long_ago())
+    make_stream(make_live_call(), sid="MZ2", lease_owner="dead", lease_at=long_ago())
+    with locked(LOCKED_STREAM):
+        beat(recorder, clock, 20)
+        assert list(Stream.objects.live().values_list("sid", flat=True)) == ["MZ1"]
+    beat(recorder, clock, 6)
+    assert not Stream.objects.live().exists()
 
 
 # --- leases -----------------------------------------------------------------------------------------------------------
