@@ -18,8 +18,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core import signing
+from django.utils.crypto import salted_hmac
 from twilio.request_validator import RequestValidator, get_signature_algorithm
 
 from calls.twiml import stream_url
@@ -165,15 +167,17 @@ class StreamToken(msgspec.Struct, frozen=True, array_like=True):
 class CallRef(msgspec.Struct, frozen=True, array_like=True):
     """Which of our rows a call that we placed belongs to, and what its handler is told, without a database.
 
-    Travels as `?ref=` in the Url and StatusCallback given to Twilio. It has no age: a callback may come a day later.
+    Travels as `?ref=` in the Url and StatusCallback given to Twilio, and so through every log on the way: it is
+    encrypted, because parameters are names, addresses and whatever else an application tells its handler. It has no
+    age: a callback may come a day later.
     """
 
     call: int
     parameters: dict[str, str] = {}
 
     def sign(self) -> str:
-        packed = urlsafe_b64encode(msgspec.msgpack.encode(self)).decode().rstrip("=")
-        return signing.Signer(salt="calls.ref").sign(packed)
+        """Without the padding, which a URL would have to quote."""
+        return _ciphers().encrypt(msgspec.msgpack.encode(self)).decode().rstrip("=")
 
     @classmethod
     def read(cls, text: object) -> "CallRef | None":
@@ -181,10 +185,30 @@ class CallRef(msgspec.Struct, frozen=True, array_like=True):
         if not isinstance(text, str) or len(text) > REF_MAX_LENGTH or not text.isascii():
             return None
         try:
-            packed = signing.Signer(salt="calls.ref").unsign(text)
-            return msgspec.msgpack.decode(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), type=cls)
-        except (signing.BadSignature, Base64Error, msgspec.DecodeError):
+            return msgspec.msgpack.decode(_unsigned(text) if ":" in text else _decrypted(text), type=cls)
+        except (signing.BadSignature, InvalidToken, ValueError):
             return None
+
+
+def _ciphers() -> MultiFernet:
+    """A key of its own from each SECRET_KEY; the first encrypts, the others are read while keys rotate."""
+    secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    keys = [salted_hmac("calls.ref.encrypted", "", secret=secret, algorithm="sha256").digest() for secret in secrets]
+    return MultiFernet([Fernet(urlsafe_b64encode(key)) for key in keys])
+
+
+def _decrypted(text: str) -> bytes:
+    padded = text + "=" * (-len(text) % 4)
+    # The last letter has bits that nobody looks at: one reference has one spelling.
+    if urlsafe_b64encode(urlsafe_b64decode(padded)).decode() != padded:
+        raise InvalidToken
+    return _ciphers().decrypt(padded)
+
+
+def _unsigned(text: str) -> bytes:
+    """What the first release gave to Twilio, for calls that it placed: signed and to be read by anybody."""
+    packed = signing.Signer(salt="calls.ref").unsign(text)
+    return urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
 
 
 def _cut(number: str, length: int) -> str:
