@@ -1,5 +1,6 @@
 """Health, answered before any redirect, host check, session or database; and what browsers may do in the admin."""
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction
@@ -14,17 +15,45 @@ from calls.recorder import recorder
 from calls.switchboard import switchboard
 
 
+logger = logging.getLogger(__name__)
+
+
 def health(request: HttpRequest) -> HttpResponse | None:
     """/healthz: the process is alive. /healthz/ready: it takes new calls, also while the database is away."""
     if request.path == "/healthz":
         return HttpResponse("ok\n", content_type="text/plain")
     if request.path == "/healthz/ready":
+        return readiness.answer()
+    return None
+
+
+class Readiness:
+    """Whether this process takes new calls. It is asked every second, and the log hears of it when it changes."""
+
+    def __init__(self) -> None:
+        self._logged: list[str] = []
+
+    def answer(self) -> HttpResponse:
         reasons = [reason for reason, holds in _reasons().items() if holds]
-        return JsonResponse(
+        self._log(reasons)
+        response = JsonResponse(
             {"ready": not reasons, "reasons": reasons, "streams": len(switchboard.live)},
             status=503 if reasons else 200,
         )
-    return None
+        # Django would log each of them as an error.
+        response._has_been_logged = True  # type: ignore[attr-defined]
+        return response
+
+    def _log(self, reasons: list[str]) -> None:
+        if reasons != self._logged:
+            self._logged = reasons
+            if reasons:
+                logger.warning("not_ready: %s; new calls go elsewhere", ", ".join(reasons))
+            else:
+                logger.warning("ready again")
+
+
+readiness = Readiness()
 
 
 def _reasons() -> dict[str, bool]:

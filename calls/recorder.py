@@ -50,6 +50,8 @@ ABANDONED = 60
 UNHEARD = 25
 # Seconds after which a database that neither answers nor refuses is frozen. A statement has 5 s, SQLite's lock 20 s.
 PATIENCE = 15
+# Seconds after which the log says that it does not answer.
+SLOW = 3
 # Rows of one transaction, at most: a larger one holds the interpreter and the audio of every stream.
 BATCH_ROWS = 500
 
@@ -125,6 +127,8 @@ class Recorder:
         #: Since when the writer has been at one thing, and over which connection.
         self._busy_since: float | None = None
         self._connection: BaseDatabaseWrapper | None = None
+        #: The log has said that the database does not answer.
+        self._is_slow = False
         self._next_heartbeat = 0.0
         self._next_housekeeping = 0.0
         self._beating_since: float | None = None
@@ -150,8 +154,7 @@ class Recorder:
             self._queue.append(batch)
             self.queued_bytes += batch.size
             self._wake.notify()
-        if self._busy_since is not None and self._clock() - self._busy_since > PATIENCE:
-            self._hang_up()
+        self._watch_writer()
         self.start()
 
     def open(self, tape: Tape, row: StreamRow) -> None:
@@ -193,6 +196,16 @@ class Recorder:
             self._spool.close()
             self._spool = None
         return not self._queue
+
+    def _watch_writer(self) -> None:
+        """Only this side can see that the database says nothing: the writer waits for it."""
+        began = self._busy_since
+        waited = self._clock() - began if began is not None else 0.0
+        if waited > SLOW and not self._is_slow and self.away_since is None:
+            self._is_slow = True
+            logger.error("db_slow: no answer for %.0f s; recording goes on in memory", waited)
+        if waited > PATIENCE:
+            self._hang_up()
 
     def _hang_up(self) -> None:
         """The database has frozen under the writer: neither its own timeouts nor TCP's see that, only we do."""
@@ -455,6 +468,9 @@ class Recorder:
         if self.away_since is not None:
             logger.warning("db_up after %.1f s; everything that waited is written", self.lag)
             self.away_since = None
+        elif self._is_slow:
+            logger.warning("db_answers again; everything that waited is written")
+        self._is_slow = False
         if self._gaps:
             self.submit(self._shed_gaps())
         elif self.dropped_bytes and not self._aside:

@@ -85,7 +85,7 @@ class Surroundings:
         finally:
             self.database.mode = "pass"
 
-    def notices(self) -> Callable[[], bool]:
-        """Returns what waits until the server knows that its database is away."""
-        seen = self.server.log.count("db_down")
-        return lambda: until(lambda: self.server.log.count("db_down") > seen, "db_down in the log")
+    def notices(self, word: str = "db_down") -> Callable[[], bool]:
+        """Returns what waits until the server's log says that once more: by default, that its database is away."""
+        seen = self.server.log.count(word)
+        return lambda: until(lambda: self.server.log.count(word) > seen, f"{word} in the log")

@@ -62,6 +62,18 @@ def test_a_process_that_dropped_audio_and_has_room_again_takes_calls(away, monke
     assert ready()[0] == 200
 
 
+def test_a_process_that_is_not_ready_says_so_once(settings, caplog):
+    settings.MAX_STREAMS = 0
+    for _ in range(3):
+        ready()
+    settings.MAX_STREAMS = 1
+    ready()
+    assert [record.getMessage() for record in caplog.records] == [
+        "not_ready: full; new calls go elsewhere",
+        "ready again",
+    ]
+
+
 async def test_health_is_answered_under_asgi():
     assert (await AsyncClient().get("/healthz")).status_code == 200
     assert (await AsyncClient().get("/healthz/ready")).json()["ready"]

@@ -466,6 +466,27 @@ def test_closing_while_the_writer_hangs_keeps_a_copy_of_what_waits(recorders, se
     assert AudioChunk.objects.count() == 1
 
 
+def test_a_database_that_says_nothing_is_named_once_and_before_it_is_given_up(recorders, clock, caplog):
+    recorder, entered, go_on = recorders(threaded=True), threading.Event(), threading.Event()
+    answered = threading.Event()
+
+    def hang():
+        entered.set()
+        go_on.wait(20)
+
+    recorder.submit([stream_row()], hang)
+    assert entered.wait(20)
+    clock.now += 4
+    for index in range(3):
+        recorder.submit([chunk(index)])
+    recorder.submit([], answered.set)
+    assert caplog.text.count("db_slow: no answer for 4 s") == 1
+    go_on.set()
+    assert answered.wait(20)
+    recorder.close()
+    assert caplog.text.count("db_answers again") == 1
+
+
 def test_a_spool_that_somebody_holds_is_left_alone(recorders, database, settings):
     settings.RECORDER_MAX_BUFFER_MB = 0
     alive = recorders()
