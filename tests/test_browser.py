@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 from django.test import Client
@@ -21,8 +22,9 @@ from playwright.sync_api import Error, sync_playwright
 
 from calls import audio
 from calls.live import hints
-from calls.models import Call, RecordingAccess, Tag
+from calls.models import Call, Erasure, QuarantinedRow, RecordingAccess, Tag
 from calls.routing import websocket
+from calls.simulator import PhoneNumber, TwilioApi
 from calls.sockets.uvicorn import MediaWebSocket
 from tests.conftest import HTTPS
 from tests.factories import (
@@ -429,6 +431,92 @@ def test_every_page_fits_its_screen(visit, ops, width, scheme):
     for path in ("/admin/", LIST, page_of(call)):
         page = visit(path, ops, width=width, scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+@pytest.fixture
+def twilio(settings):
+    numbers = [PhoneNumber("+14155550199", friendly_name="Main line")]
+    with TwilioApi(settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKENS[0], numbers).running() as api:
+        settings.TWILIO_API_URL = api.url
+        yield
+
+
+def everywhere():
+    """A path to every kind of page, with something on it."""
+    call = eventful()
+    live = make_recording(seconds=2, status="in-progress", ended_at=None)
+    make_call(from_number="sip:" + "a" * 250, caller_name="Ada", notes="n", has_warning=True, reviewed=True)
+    call.tags.add(Tag.objects.create(name="billing"))
+    user = make_staff("view_call")
+    access = RecordingAccess.objects.create(call=call, user=user, kind="listen")
+    erasure = Erasure.objects.create(call_sid=call.sid, reason="asked for", user=user)
+    refused = QuarantinedRow.objects.create(kind="mark", reason="too long", data=b"x")
+    about = {"recordingaccess": access, "erasure": erasure, "quarantinedrow": refused, "tag": Tag.objects.get()}
+    return [
+        *("/admin/", "/admin/calls/", LIST, f"{LIST}?q=ada&status=completed&o=-5", f"{LIST}?q=nobody"),
+        *(page_of(call), page_of(live), f"{LIST}{call.pk}/history/", f"{LIST}place/", f"{LIST}numbers/"),
+        *(f"{LIST}{live.pk}/{name}/" for name in ("hang-up", "goodbye", "transfer")),
+        *(f"/admin/calls/{name}/" for name in about),
+        *(f"/admin/calls/{name}/{row.pk}/change/" for name, row in about.items()),
+        *("/admin/calls/tag/add/", f"/admin/calls/tag/{Tag.objects.get().pk}/delete/", "/admin/password_change/"),
+        *(
+            "/admin/auth/user/",
+            f"/admin/auth/user/{user.pk}/change/",
+            "/admin/auth/user/add/",
+            "/admin/auth/group/add/",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible(visit, twilio, scheme):
+    page = visit("/admin/", make_staff(is_superuser=True), scheme=scheme)
+    found = []
+    for path in [*everywhere(), "/admin/logout/", "/admin/login/"]:
+        if path.endswith("logout/"):
+            page.goto("/admin/")
+            page.click("#logout-form button")
+        else:
+            page.goto(path)
+        found += [(path, broken["id"], broken["nodes"][0]["target"]) for broken in violations(page)]
+    assert found == []
+
+
+# What Django's own pages of users and groups have: a tooltip with a name, and a time whose label names one half of it.
+DJANGOS = [[".help-tooltip"], [".vTimeField"], [".vDateField"]]
+
+
+def violations(page):
+    """What axe-core complains of; without `preload` it adds no styles, which the pages' policy would refuse."""
+    options = {"resultTypes": ["violations"], "preload": False}
+    return Axe().run(page, {"exclude": DJANGOS}, options).response["violations"]
+
+
+def test_a_play_button_says_who_called_whom_and_when(visit, ops):
+    make_recording(seconds=1)
+    page = visit(LIST, ops)
+    name = "+15550100001 to +15550100002 14 Mar, 15:09:26"
+    page.get_by_role("button", name=f"Play {name}", exact=True).wait_for()
+    page.get_by_role("checkbox", name=f"Select {name}", exact=True).wait_for()
+
+
+def test_all_keys_of_a_slider_move_it(visit, ops):
+    page = visit(page_of(make_recording(seconds=60)), ops)
+    wait_for_waveform(page)
+    page.focus(".call-wave")
+    for key, expected in [("ArrowUp", 5), ("PageUp", 35), ("ArrowDown", 30), ("PageDown", 0)]:
+        page.keyboard.press(key)
+        assert at(page) == pytest.approx(expected, abs=0.01)
+
+
+def test_few_keys_lead_to_the_sound(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    stops = 0
+    while not page.evaluate("document.activeElement.matches('.call-lane-name')"):
+        page.keyboard.press("Tab")
+        stops += 1
+        assert stops < 15
 
 
 def test_dark_is_dark_and_both_lanes_stay_apart(visit, ops):

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AdminTextareaWidget
@@ -106,6 +106,7 @@ class CallAdmin(Outbound, Search, FactsAdmin[Call]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         facts = {"title": "Calls", "may_export": request.user.has_perm("calls.export_call")}
+        facts |= {"is_nav_sidebar_enabled": False}
         return super().changelist_view(request, {**facts, **(extra_context or {})})
 
     @admin.action(description="Mark as reviewed", permissions=["change"])
@@ -163,7 +164,7 @@ class CallAdmin(Outbound, Search, FactsAdmin[Call]):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if call := kwargs.get("obj"):
-            context |= page.context(request, call)
+            context |= page.context(request, call) | {"is_nav_sidebar_enabled": False}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Call, form: Any, change: bool) -> None:
@@ -179,15 +180,21 @@ class CallAdmin(Outbound, Search, FactsAdmin[Call]):
             return "nobody yet"
         return format_html("{}, {}", call.reviewed_by or "a deleted user", cells.time_tag(call.reviewed_at))
 
+    def action_checkbox(self, obj: Call) -> SafeString:
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" {}>',
+            *(ACTION_CHECKBOX_NAME, obj.pk, _named("Select", obj)),
+        )
+
     @admin.display(description="Play", empty_value="")
     def play(self, call: Call) -> SafeString | None:
         if not call.audio_samples:
             return None
         return format_html(
-            '<button type="button" class="call-play" data-src="{}" data-seconds="{}" aria-label="Play {}">▶</button>',
+            '<button type="button" class="call-play" data-src="{}" data-seconds="{}" {}>▶</button>',
             reverse("admin:calls_call_recording", args=[call.pk]),
             call.audio_samples / SAMPLE_RATE,
-            call,
+            _named("Play", call),
         )
 
     @admin.display(description="Who called whom")
@@ -200,7 +207,7 @@ class CallAdmin(Outbound, Search, FactsAdmin[Call]):
 
     @admin.display(description="When", ordering="created_at")
     def when(self, call: Call) -> str | SafeString:
-        return cells.time_tag(call.created_at)
+        return format_html('<span id="call-when-{}">{}</span>', call.pk, cells.time_tag(call.created_at))
 
     @admin.display(description="Status")
     def state(self, call: Call) -> SafeString:
@@ -220,14 +227,22 @@ def _call(pk: int) -> Call:
     return get_object_or_404(Call.objects.defer("parameters"), pk=pk)
 
 
+def _named(word: str, call: Call) -> SafeString:
+    """A control of a line says what it does, who called whom and when, as far as whoever hears it may know."""
+    own = f"call-{word.lower()}-{call.pk}"
+    others = f"call-parties-{call.pk} call-when-{call.pk}"
+    return format_html('id="{}" aria-label="{}" aria-labelledby="{} {}"', own, word, own, others)
+
+
 def _parties(call: Call, *, whole: bool) -> SafeString:
     """Each number in a <bdi>: whatever direction a caller's text claims, it turns nothing around outside of itself."""
     names = [shown(number, whole) or "unknown" for number in (call.from_number, call.to_number)]
     caller = format_html('<bdi class="call-name">{}</bdi>', call.caller_name) if whole and call.caller_name else ""
     return format_html(
-        '<span class="call-parties"><bdi title="{}">{}</bdi> <span class="call-arrow">→</span> '
-        '<bdi title="{}">{}</bdi></span><span class="call-more">{} {} {} {}</span>',
-        *(names[0], names[0], names[1], names[1]),
+        '<span class="call-parties" id="call-parties-{}"><bdi title="{}">{}</bdi> '
+        '<span class="call-arrow" role="img" aria-label="to">→</span> <bdi title="{}">{}</bdi></span>'
+        '<span class="call-more">{} {} {} {}</span>',
+        *(call.pk, names[0], names[0], names[1], names[1]),
         *(caller, cells.direction_tag(call), _handler(call), _chips(call)),
     )
 

@@ -42,12 +42,18 @@ _NUMBER = re.compile(r"[+\d\s()./-]+")
 class CallPages(Pages):
     """With what a line shows of a call's streams and tags, in two queries for the whole page."""
 
+    search_placeholder = "Number, name, CallSid, notes, tags…"
+
     def rows(self) -> QuerySet[Call]:
         streams = Prefetch("streams", Stream.objects.only(*_HEALTH))
         return super().rows().defer("parameters").prefetch_related(streams, "tags")
 
     def get_results(self, request: HttpRequest) -> None:
-        self.sees_numbers = may_see(request)
+        if not may_see(request):
+            self.search_placeholder = "Whole number, CallSid, notes, tags…"
+            self.search_help_text = (
+                "Numbers are hidden from you. Only whole numbers are found, with their country code."
+            )
         super().get_results(request)
 
 

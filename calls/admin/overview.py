@@ -49,6 +49,16 @@ class Bar:
         return HEIGHT - self.answered - self.missed
 
 
+@dataclass(frozen=True)
+class Day:
+    """Where a day begins in the chart, and its calls: a way to them for the keyboard, which has no use for 168 bars."""
+
+    x: int
+    name: str
+    number: str
+    link: str
+
+
 def overview() -> dict[str, Any]:
     today = midnight(0)
     start = midnight(1 - WEEK)
@@ -118,10 +128,10 @@ def _bar(hour: dict[str, Any], start: dt.datetime, scale: float) -> Bar:
     return Bar(index * BAR, round(hour["answered"] * scale, 1), round(missed * scale, 1), title, link)
 
 
-def _day(index: int) -> tuple[int, str, str]:
-    """Where a day begins in the chart, and its name and number."""
+def _day(index: int) -> Day:
     day = midnight(index + 1 - WEEK)
-    return index * 24 * BAR, date_format(day, "D"), date_format(day, "j")
+    link = _list(since=f"{day:%Y-%m-%d}", until=f"{day:%Y-%m-%d}")
+    return Day(index * 24 * BAR, date_format(day, "D"), date_format(day, "j"), link)
 
 
 def _lengths(calls: QuerySet[Call]) -> list[tuple[int, int]]:

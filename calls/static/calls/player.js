@@ -5,7 +5,7 @@
     const player = document.getElementById("call-player");
     if (!player || !player.dataset.recording) return;
 
-    const RATE = 8000, FRAME = 160, BUCKETS = 3000, WINDOW = 600 * RATE, STEP = 5, LANES = ["inbound", "outbound"];
+    const RATE = 8000, FRAME = 160, BUCKETS = 3000, WINDOW = 600 * RATE, STEP = 5, LEAP = 30, LANES = ["inbound", "outbound"];
     const $ = (selector) => player.querySelector(selector);
     const audio = $("audio"), wave = $(".call-wave"), markers = $(".call-markers"), said = $(".call-said");
     const speeds = $(".call-speed select");
@@ -122,6 +122,11 @@
             " ": toggle,
             ArrowLeft: () => seek(position - STEP),
             ArrowRight: () => seek(position + STEP),
+            // On the slider these too, as on every other one; elsewhere they scroll the page.
+            ArrowDown: event.target === wave ? () => seek(position - STEP) : null,
+            ArrowUp: event.target === wave ? () => seek(position + STEP) : null,
+            PageDown: event.target === wave ? () => seek(position - LEAP) : null,
+            PageUp: event.target === wave ? () => seek(position + LEAP) : null,
             Home: event.target === wave ? () => seek(0) : null,
             End: event.target === wave ? () => seek(total()) : null,
             "<": () => setSpeed(-1),
