@@ -7,7 +7,7 @@ other: where they seem to, two hosts' clocks differ, or a crash is taken for lon
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from calls.audio import SAMPLE_RATE
@@ -62,6 +62,11 @@ def place(spells: Iterable[Spell]) -> tuple[Placed, ...]:
         ends[spell.line] = found.stop
         placed.append(found)
     return tuple(placed)
+
+
+def tiled(tracks: Sequence[str]) -> list[str]:
+    """The lanes of a stream that chunks and gaps fill without a hole; of playback only what was heard is kept."""
+    return [track for track in ("inbound", "outbound") if track in tracks] or ["inbound"]
 
 
 def samples(origin: dt.datetime, moment: dt.datetime) -> int:

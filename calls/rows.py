@@ -14,7 +14,7 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, Sum
 from django.utils import timezone
 
-from calls import placement
+from calls import absence, placement
 from calls.audio import FRAME_SAMPLES, peaks
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, storable, storable_json
 
@@ -219,6 +219,8 @@ class Writer:
             return
         key = known[0][0] if known else self._create(row, call)
         self._streams[row.sid] = (key, call.pk)
+        if not known and Stream.objects.using(self._using).filter(call=call).exclude(pk=key).exists():
+            summarise(call.pk, using=self._using)
 
     def _create(self, row: StreamRow, call: Call) -> int:
         return (
@@ -363,13 +365,23 @@ class Writer:
             self._streams.pop(row.stream, None)
             # Its own process was alive all the time: what others took for a crash has been written since.
             Gap.objects.using(self._using).filter(stream=keys[0], reason=Gap.Reason.CRASH).delete()
-            # A <Start> stream lives as long as its call, and so as long as its <Dial>; a <Connect> stream ends when its
-            # call is transferred, or goes on to another document of ours.
-            later = ["transfer", "transfer-unknown", "stream-ended"]
-            replaced = CallEvent.objects.filter(call=OuterRef("pk"), kind__in=later)
-            dialing = Call.objects.using(self._using).filter(~Exists(replaced), pk=keys[1], dialing=True)
-            dialing.update(dialing=False)
+            self._note_whether_it_goes_on(*keys, str(fields.get("end_reason", "")))
             summarise(keys[1], using=self._using)
+
+    def _note_whether_it_goes_on(self, stream: int, call: int, reason: str) -> None:
+        """A call whose stream has ended may be over, and Twilio need not tell us.
+
+        A <Start> stream lives as long as its call: where Twilio says stop, the <Dial> beside it is over too. A drain, a
+        broken socket or a handler that has heard enough ends the stream and not the call. A <Connect> stream ends when
+        its call is transferred, or goes on to another document of ours.
+        """
+        ended = Stream.objects.using(self._using).filter(pk=stream)
+        if reason != Stream.EndReason.STOP and ended.filter(bidirectional=False).exists():
+            return
+        later = ["transfer", "transfer-unknown", "stream-ended"]
+        replaced = CallEvent.objects.filter(call=OuterRef("pk"), kind__in=later)
+        dialing = Call.objects.using(self._using).filter(~Exists(replaced), pk=call, dialing=True)
+        dialing.update(dialing=False)
 
 
 def note_call(sid: str, facts: dict[str, Any], *, using: str) -> Call:
@@ -385,18 +397,25 @@ def note_call(sid: str, facts: dict[str, Any], *, using: str) -> Call:
         clean[name] = value
     if "parameters" in clean:
         clean["parameters"] = storable_json(clean["parameters"])
-    return Call.objects.using(using).note(sid, **clean)[0]
+    call = Call.objects.using(using).note(sid, **clean)[0]
+    if call.ended_at and Call.Status.is_terminal(clean.get("status", "")):
+        summarise(call.pk, using=using)
+    return call
 
 
 def summarise(call_id: int, *, using: str) -> None:
     """What the lists show of a call's streams, kept on the call itself so that they need not be asked."""
-    streams = list(Stream.objects.using(using).filter(call=call_id))
+    streams = absence.explain(call_id, using=using)
     if not streams:
         return
     end = placement.end(placement.place(stream.spell() for stream in streams))
     warning = (
         any(
-            s.frames_missing or s.frames_rejected or s.handler_failed or s.end_reason in ("interrupted", "error")
+            s.frames_missing
+            or s.frames_rejected
+            or s.handler_failed
+            or s.end_reason in ("interrupted", "error")
+            or absence.is_worth_a_warning(s)
             for s in streams
         )
         or Gap.objects.using(using).filter(stream__in=streams, reason__in=["over_cap", "rejected"]).exists()
@@ -425,11 +444,6 @@ def unexplained(stream: Stream, track: str, *, using: str) -> list[tuple[int, in
     return holes
 
 
-def tiled(tracks: Sequence[str]) -> list[str]:
-    """The lanes of a stream that chunks and gaps fill without a hole; of playback only what was heard is kept."""
-    return [track for track in ("inbound", "outbound") if track in tracks] or ["inbound"]
-
-
 def close_orphan(stream: Stream, lost: int, *, using: str) -> None:
     """Ends a stream whose process is gone: what it had not written, at most `lost` samples, is a gap."""
     stream.ended_at = timezone.now()
@@ -440,7 +454,7 @@ def close_orphan(stream: Stream, lost: int, *, using: str) -> None:
 def explain_crash(stream: Stream, lost: int, *, using: str) -> None:
     """Makes gaps of what is missing of an orphan; again when a spool has brought more of it."""
     gaps = stream.gaps.using(using)
-    gaps.filter(reason=Gap.Reason.CRASH).delete()
+    gaps.filter(reason__in=[Gap.Reason.CRASH, Gap.Reason.NO_STREAM]).delete()
     end = Max(F("start") + F("length"), default=0)
     stored = stream.chunks.using(using).aggregate(end=end)["end"]
     explained = gaps.exclude(reason="cleared").aggregate(end=end)["end"]
@@ -448,7 +462,7 @@ def explain_crash(stream: Stream, lost: int, *, using: str) -> None:
     Gap.objects.using(using).bulk_create(
         [
             Gap(stream=stream, track=track, start=start, length=end - start, reason=Gap.Reason.CRASH)
-            for track in tiled(stream.tracks)
+            for track in placement.tiled(stream.tracks)
             for start, end in unexplained(stream, track, using=using)
         ],
         ignore_conflicts=True,
@@ -464,7 +478,7 @@ def explain_crash(stream: Stream, lost: int, *, using: str) -> None:
 def missing_samples(stream: Stream, *, using: str) -> int:
     """What is missing of the lanes that are filled: Twilio sent nothing, messages were lost, or the process died."""
     reasons = [Gap.Reason.TIMESTAMP, Gap.Reason.SEQUENCE, Gap.Reason.CRASH]
-    gaps = stream.gaps.using(using).filter(track__in=tiled(stream.tracks), reason__in=reasons)
+    gaps = stream.gaps.using(using).filter(track__in=placement.tiled(stream.tracks), reason__in=reasons)
     return int(gaps.aggregate(sum=Sum("length", default=0))["sum"])
 
 

@@ -1,4 +1,5 @@
-"""Checks that nothing was lost silently: what is stored plus what is explained is as long as its stream, exactly."""
+"""Checks that nothing was lost silently: what is stored plus what is explained is as long as its stream, exactly, with
+the time after it in which its call had no stream."""
 
 from collections.abc import Iterable, Iterator
 from heapq import merge
@@ -6,9 +7,11 @@ from heapq import merge
 from django.db.models import F
 from django.db.models.functions import Length
 
+from calls import absence
 from calls.audio import FRAME_SAMPLES
 from calls.models import Stream, Track
-from calls.rows import heard_samples, missing_samples, tiled
+from calls.placement import tiled
+from calls.rows import heard_samples, missing_samples
 
 
 Span = tuple[int, int]
@@ -20,12 +23,15 @@ def problems(stream: Stream) -> Iterator[str]:
     lanes = tiled(stream.tracks)
     for track in Track.values:
         if track in lanes:
-            yield from _holes(track, merge(_chunks(stream, track), _gaps(stream, track)), stream.length)
+            yield from _holes(track, merge(_chunks(stream, track), _gaps(stream, track)), stream.length + stream.absent)
         else:
             yield from _collisions(track, _chunks(stream, track), stream.length)
     heard = heard_samples(stream, using=using)
     if "outbound" not in lanes and heard != stream.heard:
         yield f"outbound: {stream.heard} samples were heard, {heard} are stored or explained"
+    without = absence.expected(stream.call, list(stream.call.streams.using(using))).get(stream.pk, 0)
+    if without != stream.absent:
+        yield f"the call had no stream for {without} samples after it, and the gap says {stream.absent}"
     missing = missing_samples(stream, using=using) // FRAME_SAMPLES
     if missing != stream.frames_missing:
         yield f"{stream.frames_missing} frames are said to be missing, and the gaps say {missing}"

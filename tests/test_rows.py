@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream
+from calls.placement import tiled
 from calls.rows import (
     CallRow,
     DtmfRow,
@@ -19,11 +20,10 @@ from calls.rows import (
     explain_crash,
     heard_samples,
     missing_samples,
-    tiled,
     unexplained,
 )
 from tests.batches import START, chunk, ended, event, gap, mark, stream_row
-from tests.factories import make_call, make_chunk, make_event, make_gap, make_stream
+from tests.factories import make_call, make_chunk, make_event, make_gap, make_live_call, make_stream
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
@@ -286,7 +286,7 @@ def test_an_orphan_ends_with_a_crash_gap():
 
 
 def test_an_orphan_of_two_tracks_lacks_both():
-    stream = make_stream(tracks=["inbound", "outbound"])
+    stream = make_stream(make_live_call(), tracks=["inbound", "outbound"])
     make_chunk(stream, b"x" * 1600)
     close_orphan(stream, 4000, using="default")
     assert list(Gap.objects.values_list("track", "start", "length")) == [("inbound", 1600, 4000), ("outbound", 0, 5600)]
@@ -301,7 +301,7 @@ def test_an_orphans_heard_audio_is_what_was_stored_of_it():
 
 
 def test_a_crash_is_explained_again_when_more_of_it_is_found():
-    stream = make_stream()
+    stream = make_stream(make_live_call())
     close_orphan(stream, 4000, using="default")
     make_chunk(stream, b"x" * 1600)
     explain_crash(stream, 4000, using="default")

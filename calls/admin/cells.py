@@ -10,7 +10,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from calls import audio
+from calls import absence, audio
 from calls.models import Call, Stream
 
 
@@ -110,6 +110,9 @@ def _of_endings(streams: list[Stream]) -> Iterable[Concern]:
         yield Concern("cut short", "The process that served a stream died; what is missing is marked.", "bad")
     if Stream.EndReason.ERROR in reasons:
         yield Concern("stream error", "A stream ended with an error.", "bad")
+    if unheard := sum(stream.absent for stream in streams if absence.is_worth_a_warning(stream)):
+        text = f"For {unheard / audio.SAMPLE_RATE:.1f} s of the call there was no stream: nothing of that was recorded."
+        yield Concern("part missing", text, "bad")
     # Two that run at once are none: <Start> beside <Connect>.
     if count := sum(again for again in Counter(stream.line for stream in streams).values() if again > 1):
         yield Concern("reconnected", f"The call was carried by {count} streams, one after the other.")

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from calls import twiml as documents
 from calls.models import Call, CallEvent, storable, storable_json
+from calls.rows import summarise
 from calls.security import REF_MAX_LENGTH, CallRef
 
 from .client import address, check_settings, twilio, voice_path
@@ -238,3 +239,5 @@ def _learn(call: Call, status: str | None, duration: str | None = None) -> None:
     seconds = int(duration) if duration and duration.isdecimal() else None
     if changed := call.advance(status or "", duration=seconds):
         call.save(update_fields=changed)
+        if "ended_at" in changed:
+            summarise(call.pk, using="default")

@@ -1,0 +1,125 @@
+"""The time in which a call had no stream is a gap with its reason, and `verify_calls` asks for it."""
+
+import datetime as dt
+
+import pytest
+from django.db import connections
+
+from calls.admin.cells import warnings
+from calls.models import Call, Gap, Stream
+from calls.recording import Recording
+from calls.rows import CallRow, Writer, close_orphan
+from calls.verification import problems
+from tests.batches import START, chunk, ended, event, stream_row
+
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
+
+SECOND = dt.timedelta(seconds=1)
+MONITORED = {"bidirectional": False, "name": "monitor-start", "tracks": ["inbound", "outbound"]}
+
+
+@pytest.fixture
+def writer():
+    yield Writer()
+    connections["recorder"].close()
+
+
+def lanes(*rows):
+    """The same rows on both tracks."""
+    return [type(row)(**{**{f: getattr(row, f) for f in row.__struct_fields__}, "track": track})
+            for row in rows for track in ("inbound", "outbound")]  # fmt: skip
+
+
+def monitored(writer, reason):
+    """A monitored call whose stream ended that way after a second of its own audio."""
+    row = stream_row(call={"dialing": True}, **MONITORED)
+    writer.write([row, *lanes(chunk(0, b"x" * 8000)), ended(reason, length=8000, ended_at=START + SECOND)])
+    return Stream.objects.get()
+
+
+def gaps():
+    return list(Gap.objects.order_by("track").values_list("track", "start", "length", "reason"))
+
+
+def over(seconds, status="completed"):
+    """Twilio says that the call is over, so long after its stream began."""
+    Call.objects.update(ended_at=START + seconds * SECOND, status=status)
+    return CallRow("CA1", {"status": status})
+
+
+@pytest.mark.parametrize("reason", ["shutdown", "disconnect"])
+def test_a_monitored_call_that_lost_its_stream_goes_on_with_its_dial(writer, reason):
+    monitored(writer, reason)
+    assert Call.objects.get().dialing
+
+
+def test_a_monitored_call_ends_with_its_stream_if_twilio_stopped_it(writer):
+    monitored(writer, "stop")
+    assert not Call.objects.get().dialing
+
+
+@pytest.mark.parametrize("reason", ["shutdown", "disconnect"])
+def test_what_was_said_after_a_stream_was_lost_is_a_gap_up_to_the_calls_end(writer, reason):
+    stream = monitored(writer, reason)
+    writer.write([over(85)])
+    assert gaps() == [(track, 8000, 84 * 8000, "no_stream") for track in ("inbound", "outbound")]
+    stream.refresh_from_db()
+    assert list(problems(stream)) == []
+    assert Recording.of(stream.call).samples == Call.objects.get().audio_samples == 85 * 8000
+    assert Call.objects.get().has_warning
+    assert [concern.word for concern in warnings(stream.call, [stream])] == ["part missing"]
+
+
+def test_a_part_of_a_call_that_nobody_heard_and_no_gap_explains_is_a_problem(writer):
+    stream = monitored(writer, "shutdown")
+    over(85)
+    stream.refresh_from_db()
+    assert list(problems(stream)) == ["the call had no stream for 672000 samples after it, and the gap says 0"]
+
+
+def test_a_call_that_ends_with_its_broken_socket_lacks_nothing(writer):
+    monitored(writer, "disconnect")
+    writer.write([over(2.5)])
+    assert gaps() == []
+
+
+def test_a_call_that_went_on_without_a_stream_on_purpose_lacks_nothing(writer):
+    monitored(writer, "handler")
+    writer.write([over(85)])
+    assert gaps() == []
+
+
+def test_nobody_knows_how_long_a_call_went_on_that_is_only_presumed_to_be_over(writer):
+    monitored(writer, "shutdown")
+    writer.write([event("presumed-over", stream=None, source="system")])
+    writer.write([over(85)])
+    assert gaps() == []
+
+
+@pytest.mark.parametrize("reason", ["shutdown", "stop"])
+def test_the_time_between_two_streams_is_a_gap(writer, reason):
+    stream = monitored(writer, reason)
+    writer.write([stream_row("MZ2", call_sid="CA1", started_at=START + 4 * SECOND, **MONITORED)])
+    assert gaps() == [(track, 8000, 3 * 8000, "no_stream") for track in ("inbound", "outbound")]
+    stream.refresh_from_db()
+    assert list(problems(stream)) == []
+
+
+def test_a_stream_beside_another_leaves_no_gap(writer):
+    writer.write([stream_row()])
+    writer.write([stream_row("MZ2", call_sid="CA1", started_at=START + SECOND, **MONITORED)])
+    writer.write([ended(length=64000), ended("shutdown", stream="MZ2", length=8000)])
+    assert gaps() == []
+
+
+def test_a_crash_is_explained_up_to_its_end_and_the_time_after_it_by_itself(writer):
+    writer.write([stream_row(**MONITORED), *lanes(chunk(0, b"x" * 8000))])
+    writer.write([stream_row("MZ2", call_sid="CA1", started_at=START + 3 * SECOND, **MONITORED)])
+    stream = Stream.objects.get(sid="MZ1")
+    for _ in range(2):
+        close_orphan(stream, 4000, using="recorder")
+    explained = [("inbound", 8000, 4000, "crash"), ("inbound", 12000, 12000, "no_stream")]
+    assert gaps() == [*explained, *(("outbound", *rest) for _, *rest in explained)]
+    stream.refresh_from_db()
+    assert list(problems(stream)) == []
