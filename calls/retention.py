@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
@@ -42,13 +44,21 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
         AudioChunk.objects.filter(pk__in=some).delete()
     with transaction.atomic():
         _erase_quarantined(call, audio_only=audio_only)
+        call.accesses.filter(call_sid="").update(call_sid=call.sid or "")
         if audio_only:
             Call.objects.filter(pk=call.pk).update(audio_samples=0)
         else:
             if not call.sid:
                 Erasure.objects.create(audio_only=False, **facts)
+            _erase_history(call)
             call.delete()
     return size
+
+
+def _erase_history(call: Call) -> None:
+    """What the admin has written down of a call, its title among it. Who heard the call stays: that is evidence."""
+    content_type = ContentType.objects.get_for_model(Call)
+    LogEntry.objects.filter(content_type=content_type, object_id=str(call.pk)).delete()
 
 
 def _erase_quarantined(call: Call, *, audio_only: bool) -> None:

@@ -4,10 +4,13 @@ import csv
 import datetime as dt
 import io
 import zipfile
+from importlib import import_module
 
 import pytest
-from django.contrib.admin.models import LogEntry
+from django.apps import apps
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -235,9 +238,32 @@ def test_the_filtered_list_is_exported_as_csv(client, ops):
 
 
 def test_an_export_is_on_record_with_what_was_asked_for(client, ops):
-    client.get(LIST + "export.csv?status=busy")
-    entry = LogEntry.objects.get()
-    assert (entry.user, entry.change_message) == (ops, "Exported as CSV: status=busy")
+    client.get(LIST + "export.csv?status=busy&q=%2B14155550100")
+    access = RecordingAccess.objects.get()
+    assert (access.user, access.kind, access.call) == (ops, "export", None)
+    assert access.detail == "CSV of status=busy, a search"
+    assert not LogEntry.objects.exists()
+
+
+def test_exports_of_the_first_release_move_to_the_list_of_accesses_without_what_was_searched_for(ops):
+    for query in ("all calls", "q=%2B14155550100&status=busy"):
+        LogEntry.objects.create(
+            user=ops, content_type=ContentType.objects.get_for_model(Call), object_repr="calls", action_flag=CHANGE,
+            change_message=f"Exported as CSV: {query}",
+        )  # fmt: skip
+    import_module("calls.migrations.0010_move_exports_to_the_access_list").move_exports(apps, None)
+    details = sorted(RecordingAccess.objects.filter(user=ops, kind="export").values_list("detail", flat=True))
+    assert details == ["CSV of all calls", "CSV of status=busy, a search"]
+    assert not LogEntry.objects.exists()
+
+
+def test_the_list_of_accesses_tells_exports_from_calls_that_are_erased(client):
+    client.force_login(make_staff("view_recordingaccess"))
+    RecordingAccess.objects.create(kind="export", detail="CSV of all calls")
+    RecordingAccess.objects.create(kind="listen", call_sid="CA7b1e09d4c2a85f6390d1e4b7a2c8f056")
+    html = client.get("/admin/calls/recordingaccess/").content.decode()
+    assert "a list" in html
+    assert "CA7b1e09d4c2a85f6390d1e4b7a2c8f056, erased" in html
 
 
 def test_an_export_masks_numbers_for_those_who_may_not_see_them(client):

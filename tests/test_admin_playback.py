@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from calls import audio
@@ -201,8 +202,9 @@ def test_every_download_is_on_record_and_its_continuation_is_the_same(client, ca
 
 def test_a_range_costs_a_fixed_number_of_queries(client, listener, call, django_assert_num_queries):
     client.get(url(call))
-    # Session, user, two of permissions, the call, its streams, "listened lately?", and the chunks.
-    with django_assert_num_queries(8):
+    # Session, user, two of permissions, the call, its streams, "listened lately?", the chunks, and what is sent
+    # of them: a row, locked in a transaction, and changed.
+    with django_assert_num_queries(12):
         client.get(url(call), headers={"Range": "bytes=0-999"}).getvalue()
 
 
@@ -222,3 +224,39 @@ def _long_recording():
 
 def test_the_length_on_the_page_is_the_files(client, listener, call):
     assert Recording.of(call).wav().size == int(client.head(url(call))["Content-Length"])
+
+
+def ranges():
+    return [access.ranges for access in RecordingAccess.objects.order_by("pk")]
+
+
+def test_what_was_sent_to_be_heard_is_on_record_before_it_is_sent(client, listener):
+    response = client.get(url(make_recording(seconds=40)))
+    pieces = iter(response.streaming_content)
+    assert ranges() == [[]]
+    next(pieces)
+    assert ranges() == [[[0, 15]]]
+    assert sum(map(len, pieces)) > 32_000 * 30
+    assert ranges() == [[[0, 40]]]
+
+
+def test_ranges_that_were_heard_add_up(client, listener):
+    call = make_recording(seconds=40)
+    for first, last in [(10, 12), (30, 33), (11, 14)]:
+        client.get(url(call), headers={"Range": f"bytes={44 + 32_000 * first}-{43 + 32_000 * last}"}).getvalue()
+    assert ranges() == [[[10, 14], [30, 33]]]
+
+
+def test_a_listener_who_jumps_all_over_the_place_leaves_a_list_of_a_hundred(client, listener):
+    access = RecordingAccess.objects.create(kind="listen")
+    for second in range(0, 500, 4):
+        access.extend(second, second + 1)
+    assert (len(access.ranges), access.ranges[0], access.ranges[-1]) == (100, [0, 101], [496, 497])
+
+
+def test_the_calls_page_and_the_access_list_say_what_was_heard(client, listener):
+    listener.user_permissions.add(Permission.objects.get(codename="view_recordingaccess"))
+    call = make_recording(seconds=4)
+    client.get(url(call), headers={"Range": "bytes=44-64043"}).getvalue()
+    for path in (reverse("admin:calls_call_change", args=[call.pk]), "/admin/calls/recordingaccess/"):
+        assert "0:00–0:02" in client.get(path).content.decode()

@@ -6,16 +6,27 @@ from pathlib import Path
 
 import pytest
 from django.apps import apps
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
 from calls import retention
 from calls.management.commands import prune_calls
-from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow
+from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow, RecordingAccess
+from calls.retention import erase
 from calls.rows import encode
 from tests.batches import chunk
-from tests.factories import make_call, make_chunk, make_digit, make_event, make_live_call, make_mark, make_stream
+from tests.factories import (
+    make_call,
+    make_chunk,
+    make_digit,
+    make_event,
+    make_live_call,
+    make_mark,
+    make_staff,
+    make_stream,
+)
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,6 +83,24 @@ def test_nothing_of_the_content_stays_in_any_table():
     prune("--older-than", "90d")
     rows = {model.__name__: model.objects.count() for model in apps.get_app_config("calls").get_models()}
     assert {name for name, count in rows.items() if count} == {"Erasure"}
+
+
+def test_what_the_admin_has_written_down_of_a_call_goes_with_it():
+    calls, user = [old_call(), old_call(days=1)], make_staff()
+    LogEntry.objects.log_actions(user.pk, calls, CHANGE, change_message="Call from +15550109999: notes changed")
+    prune("--older-than", "90d")
+    assert [entry.object_id for entry in LogEntry.objects.all()] == [str(calls[1].pk)]
+
+
+@pytest.mark.parametrize("audio_only", [False, True])
+def test_who_heard_a_call_is_known_when_it_is_erased(audio_only):
+    call, user = old_call(), make_staff()
+    RecordingAccess.objects.create(call=call, user=user, kind="listen", ranges=[[0, 2]], address="203.0.113.7")
+    sid = call.sid
+    erase(call, "asked for", audio_only=audio_only)
+    access = RecordingAccess.objects.get()
+    assert (access.user, access.call_sid, access.ranges) == (user, sid, [[0, 2]])
+    assert (access.call is None) == (not audio_only)
 
 
 @pytest.mark.sqlite

@@ -7,21 +7,32 @@ from django.http import HttpRequest
 from calls.models import Erasure, QuarantinedRow, RecordingAccess, Tag
 
 from .base import FactsAdmin, ModelAdmin
-from .cells import time_tag
+from .cells import spans, time_tag
 
 
 @admin.register(RecordingAccess)
 class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
-    list_display = ("moment", "user", "kind", "call", "detail", "address")
+    list_display = ("moment", "user", "kind", "whose", "detail", "heard", "address")
+    fields = ("moment", "user", "kind", "whose", "detail", "heard", "address")
     list_filter = ("kind",)
     list_select_related = ("user", "call")
-    search_fields = ("=call__sid", "=user__username")
+    search_fields = ("=call_sid", "=user__username")
     search_help_text = "A whole CallSid or a user name."
     list_per_page = 100
 
     @admin.display(description="When", ordering="at")
     def moment(self, access: RecordingAccess) -> str:
         return time_tag(access.at)
+
+    @admin.display(description="Call")
+    def whose(self, access: RecordingAccess) -> str:
+        if access.call:
+            return str(access.call)
+        return f"{access.call_sid or 'a call'}, erased" if access.kind != "export" or access.call_sid else "a list"
+
+    @admin.display(description="Heard")
+    def heard(self, access: RecordingAccess) -> str:
+        return spans(access.ranges)
 
 
 @admin.register(QuarantinedRow)

@@ -49,6 +49,12 @@ def precise(samples: int) -> str:
     return f"{'-' if samples < 0 and tenths else ''}{clock(abs(samples))}.{tenths % 10}"
 
 
+def spans(ranges: list[list[int]]) -> str:
+    """Seconds from and to as 0:00-0:15, 1:30-2:00."""
+    each = [[clock(second * audio.SAMPLE_RATE) for second in one] for one in ranges]
+    return ", ".join(f"{start}–{stop}" for start, stop in each)
+
+
 def moment(at: dt.datetime) -> str:
     """A time in the admin's zone, as close to speech as it stays exact."""
     local, today = timezone.localtime(at), timezone.localdate()

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, QueryDict, StreamingHttpResponse
 from django.utils import timezone
 
 from calls.audio import SAMPLE_RATE
@@ -18,6 +18,7 @@ from calls.models import Call
 from calls.recording import Recording, in_steps
 
 from .base import guard
+from .lists import FILTERS
 from .numbers import mask_all, may_see, shown
 from .playback import file_name
 
@@ -40,6 +41,12 @@ def csv_response(request: HttpRequest, queryset: QuerySet[Call]) -> StreamingHtt
 def zip_response(request: HttpRequest, calls: list[Call]) -> StreamingHttpResponse:
     name = f"recordings-{timezone.localtime():%Y%m%d-%H%M}.zip"
     return _attachment(request, zip_pieces(calls, whole=may_see(request)), name, "application/zip")
+
+
+def chosen(query: QueryDict) -> str:
+    """How a list was filtered, for the record, which outlives calls: what was searched for is a number or a name."""
+    filters = [f"{name}={value}" for name, value in sorted(query.items()) if name in FILTERS]
+    return ", ".join([*filters, *(["a search"] if query.get("q") else [])]) or "all calls"
 
 
 def batches(queryset: QuerySet[Call]) -> Iterator[list[Call]]:

@@ -13,7 +13,7 @@ from calls.models import Call, Stream
 from calls.recording import Recording
 
 from . import numbers
-from .cells import INTERRUPTED, clock, status_tag, time_tag, warnings
+from .cells import INTERRUPTED, clock, spans, status_tag, time_tag, warnings
 from .timeline import entries
 
 
@@ -135,6 +135,11 @@ def _accesses(call: Call) -> list[dict[str, Any]]:
     """The latest, as one reads them."""
     rows = call.accesses.select_related("user").order_by("-at", "-pk")[:20]
     return [
-        {"user": row.user, "kind": row.get_kind_display().lower(), "moment": time_tag(row.at), "detail": row.detail}
+        {
+            "user": row.user,
+            "kind": row.get_kind_display().lower(),
+            "moment": time_tag(row.at),
+            "detail": ", ".join(filter(None, [row.detail, spans(row.ranges)])),
+        }
         for row in rows
     ]

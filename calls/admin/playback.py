@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import re
+from collections.abc import Iterator
 
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -13,13 +14,15 @@ from django.utils import timezone
 
 from calls import audio
 from calls.models import Call, RecordingAccess
-from calls.recording import Channel, Recording, Wav
+from calls.recording import Channel, Recording, Wav, in_steps
 
 from .base import guard
 
 
 # A player asks for a recording in many ranges, pauses, and seeks back: all of that within this time is one listen.
 ONE_LISTEN = dt.timedelta(minutes=30)
+# Seconds of a recording that are put on record as sent at once, before they are.
+NOTED_AT_ONCE = 15
 MOST_PEAKS = 15 * 60 * audio.SAMPLE_RATE
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _CHANNELS: dict[str, Channel] = {"inbound": "inbound", "outbound": "outbound"}
@@ -41,9 +44,10 @@ def recording_response(request: HttpRequest, call: Call) -> HttpResponseBase:
         span = byte_range(_range_header(request, etag), wav.size)
     except Unsatisfiable:
         return _dress(HttpResponse(status=416, headers={"Content-Range": f"bytes */{wav.size}"}), etag)
+    access = None
     if request.method == "GET":
-        note_access(request, call, kind, f"{wav.channel} {wav.encoding}", resumed=bool(span and span[0]))
-    response = _body(request, wav, span)
+        access = note_access(request, call, kind, f"{wav.channel} {wav.encoding}", resumed=bool(span and span[0]))
+    response = _body(request, wav, span, access if kind == RecordingAccess.Kind.LISTEN else None)
     if kind == RecordingAccess.Kind.DOWNLOAD:
         response["Content-Disposition"] = f'attachment; filename="{file_name(call, wav)}"'
     return _dress(response, etag)
@@ -86,19 +90,19 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
-def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, resumed: bool = False) -> None:
+def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, resumed: bool = False) -> RecordingAccess:
     """Puts a listen, a download or an export on record, once per user and call within ONE_LISTEN.
 
     A download from its first byte is a new one every time; one that goes on where it broke off is not.
     """
     if kind != RecordingAccess.Kind.LISTEN and not resumed:
-        _record(request, call, kind, detail)
-    elif not _recent(request, call, kind):
-        with transaction.atomic():
-            # A player's first ranges come at the same time: the call's row lets one of them through.
-            Call.objects.select_for_update(no_key=True).only("pk").get(pk=call.pk)
-            if not _recent(request, call, kind):
-                _record(request, call, kind, detail)
+        return record_access(request, kind, detail, call)
+    if access := _recent(request, call, kind):
+        return access
+    with transaction.atomic():
+        # A player's first ranges come at the same time: the call's row lets one of them through.
+        Call.objects.select_for_update(no_key=True).only("pk").get(pk=call.pk)
+        return _recent(request, call, kind) or record_access(request, kind, detail, call)
 
 
 def file_name(call: Call, wav: Wav) -> str:
@@ -127,15 +131,16 @@ def _range_header(request: HttpRequest, etag: str | None) -> str:
     return request.headers.get("Range", "") if known is None or known == etag else ""
 
 
-def _body(request: HttpRequest, wav: Wav, span: tuple[int, int] | None) -> HttpResponseBase:
+def _body(
+    request: HttpRequest, wav: Wav, span: tuple[int, int] | None, access: RecordingAccess | None
+) -> HttpResponseBase:
     first, last = span or (0, wav.size - 1)
     response: HttpResponseBase
     if request.method == "HEAD":
         response = HttpResponse()
-    elif isinstance(request, ASGIRequest):
-        response = StreamingHttpResponse(wav.stream(first, last))
     else:
-        response = StreamingHttpResponse(wav.pieces(first, last))
+        pieces = _on_record(wav, first, last, access) if access else wav.pieces(first, last)
+        response = StreamingHttpResponse(in_steps(pieces) if isinstance(request, ASGIRequest) else pieces)
     response["Content-Length"] = str(last - first + 1)
     if span:
         response.status_code = 206
@@ -152,14 +157,45 @@ def _dress(response: HttpResponseBase, etag: str | None) -> HttpResponseBase:
     return guard(response)
 
 
-def _recent(request: HttpRequest, call: Call, kind: str) -> bool:
+def _on_record(wav: Wav, first: int, last: int, access: RecordingAccess) -> Iterator[bytes]:
+    """The pieces of a recording; what they hold is on record as sent before they are."""
+    sent = noted = first
+    for piece in wav.pieces(first, last):
+        sent += len(piece)
+        if sent > noted:
+            noted = min(max(sent, noted + NOTED_AT_ONCE * audio.SAMPLE_RATE * wav.width), last + 1)
+            _extend(access, _second(wav, first), _second(wav, noted + audio.SAMPLE_RATE * wav.width - 1))
+        yield piece
+
+
+def _extend(access: RecordingAccess, start: int, stop: int) -> None:
+    if any(low <= start and stop <= high for low, high in access.ranges):
+        return
+    with transaction.atomic():
+        # A player asks for several ranges at once: each adds to what the others have put there.
+        row = RecordingAccess.objects.select_for_update().get(pk=access.pk)
+        row.extend(start, stop)
+    access.ranges = row.ranges
+
+
+def _second(wav: Wav, byte: int) -> int:
+    return max(0, byte - audio.WAV_HEADER_SIZE) // (audio.SAMPLE_RATE * wav.width)
+
+
+def _recent(request: HttpRequest, call: Call, kind: str) -> RecordingAccess | None:
     since = timezone.now() - ONE_LISTEN
-    return RecordingAccess.objects.filter(call=call, user=_user(request), kind=kind, at__gte=since).exists()
+    return RecordingAccess.objects.filter(call=call, user=_user(request), kind=kind, at__gte=since).first()
 
 
-def _record(request: HttpRequest, call: Call, kind: str, detail: str) -> None:
-    RecordingAccess.objects.create(
-        call=call, user=_user(request), kind=kind, detail=detail, address=request.META.get("REMOTE_ADDR", "")[:64]
+def record_access(request: HttpRequest, kind: str, detail: str, call: Call | None = None) -> RecordingAccess:
+    """`detail` outlives the call, and has nothing of it."""
+    return RecordingAccess.objects.create(
+        call=call,
+        call_sid=(call.sid or "") if call else "",
+        user=_user(request),
+        kind=kind,
+        detail=detail[:200],
+        address=request.META.get("REMOTE_ADDR", "")[:64],
     )
 
 

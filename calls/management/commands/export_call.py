@@ -39,7 +39,9 @@ class Command(BaseCommand):
 
     def write(self, folder: Path, call: Call) -> None:
         # Before the first byte, as for every other way to hear a recording.
-        RecordingAccess.objects.create(call=call, kind=RecordingAccess.Kind.EXPORT, detail="export_call")
+        RecordingAccess.objects.create(
+            call=call, call_sid=call.sid or "", kind=RecordingAccess.Kind.EXPORT, detail="export_call"
+        )
         for path, content in zip(_paths(folder, call), FILES.values(), strict=True):
             _write(path, content(call))
             self.stdout.write(f"{path}  {path.stat().st_size} bytes")
