@@ -26,6 +26,7 @@ from twilio.request_validator import RequestValidator
 
 from calls.rest import RestError, numbers
 from calls.rest.numbers import Number
+from calls.spool import damaged
 from calls.twiml import stream_url
 
 
@@ -128,6 +129,13 @@ async def _round_trip() -> None:
 
 def check_spool() -> Iterator[Finding]:
     """System checks say whether it can be written."""
+    if names := ", ".join(file.name for file in damaged(settings.SPOOL_DIR)):
+        yield Finding(
+            "warn",
+            f"SPOOL_DIR has files that were damaged and set aside: {names}.",
+            "They hold calls, also ones that are to be erased. Keep what is left of each with "
+            "`manage.py replay_spool --from FILE`, and delete it.",
+        )
     try:
         free = shutil.disk_usage(settings.SPOOL_DIR).free // 2**20
     except OSError:

@@ -52,6 +52,10 @@ class Tag(models.Model):
         return self.name
 
 
+class Erased(Exception):
+    """This call was erased: what still comes of it, late or out of a spool, must not bring it back."""
+
+
 class CallQuerySet(models.QuerySet["Call"]):
     def live(self) -> "CallQuerySet":
         """Calls that have not ended, whatever Twilio last said of them."""
@@ -84,12 +88,14 @@ class CallQuerySet(models.QuerySet["Call"]):
         """The one call of this SID, made by whichever signed request comes first, and whether it is new.
 
         Later requests fill what is still empty and move the status up, never down (`Call.advance`). The row is locked:
-        of two callbacks at once, the later one must see what the first one has said.
+        of two callbacks at once, the later one must see what the first one has said. Erased if the call was erased.
         """
         with transaction.atomic(using=self.db):
             call, created = self.select_for_update().get_or_create(
                 sid=sid, defaults={name: value for name, value in facts.items() if name != "status"}
             )
+            if created and Erasure.objects.using(self.db).filter(call_sid=sid, audio_only=False).exists():
+                raise Erased(sid)
             filled = [] if created else call.fill(facts)
             moved = call.advance(facts.get("status", ""), duration=facts.get("duration"))
             if filled or moved:
@@ -583,6 +589,12 @@ class QuarantinedRow(models.Model):
         return f"{self.kind}: {self.reason}"
 
 
+class ErasureQuerySet(models.QuerySet["Erasure"]):
+    def of_audio(self, call_sid: str | OuterRef) -> "ErasureQuerySet":
+        """Whether the audio of a call that is still there was erased."""
+        return self.filter(call_sid=call_sid, audio_only=True)
+
+
 class Erasure(models.Model):
     """That a call was erased, by whom and why; nothing of its content."""
 
@@ -593,8 +605,14 @@ class Erasure(models.Model):
     bytes = models.PositiveBigIntegerField(default=0)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
 
+    objects = ErasureQuerySet.as_manager()
+
     class Meta:
         ordering = ["-at", "-id"]
+        indexes = [
+            # "Was this call erased?", for every new call and stream.
+            models.Index(name="erasure_by_call", fields=["call_sid"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.call_sid} at {self.at:%Y-%m-%d %H:%M}"

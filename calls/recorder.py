@@ -25,12 +25,12 @@ import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from calls import rows as written
 from calls.aside import Aside, is_locked, size_of
-from calls.models import Call, CallEvent, QuarantinedRow, Stream, storable
+from calls.models import Call, CallEvent, Erasure, QuarantinedRow, Stream, storable
 from calls.rows import DATABASE, AnyRow, ChunkRow, GapRow, StreamRow, Writer
 from calls.spool import Spool, SpoolDamaged, SpoolError, fingerprint, leftovers
 from calls.tape import Tape
@@ -656,7 +656,7 @@ class Recorder:
             raise
         # Whoever closed these as orphans did not know of these rows.
         closed = Stream.objects.using(DATABASE).filter(sid__in=streams, end_reason=Stream.EndReason.INTERRUPTED)
-        for stream in closed:
+        for stream in closed.exclude(Exists(Erasure.objects.of_audio(OuterRef("call__sid")))):
             with transaction.atomic(using=DATABASE):
                 written.explain_crash(stream, UNWRITTEN, using=DATABASE)
 

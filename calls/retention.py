@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
@@ -11,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from calls.models import AudioChunk, Call, Erasure, QuarantinedRow, Stream
+from calls.spool import erase_damaged
 
 
 # Chunks that one transaction deletes: a large one would keep the recorder of live calls waiting on SQLite.
@@ -42,6 +44,7 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
     chunks = AudioChunk.objects.filter(stream__call=call).order_by("pk")
     while some := list(chunks.values_list("pk", flat=True)[:SLICE]):
         AudioChunk.objects.filter(pk__in=some).delete()
+    erase_damaged(settings.SPOOL_DIR, _names(call))
     with transaction.atomic():
         _erase_quarantined(call, audio_only=audio_only)
         call.accesses.filter(call_sid="").update(call_sid=call.sid or "")
@@ -61,9 +64,14 @@ def _erase_history(call: Call) -> None:
     LogEntry.objects.filter(content_type=content_type, object_id=str(call.pk)).delete()
 
 
+def _names(call: Call) -> list[str]:
+    """What is named in rows of this call that were never written."""
+    return [sid for sid in (call.sid, *call.streams.values_list("sid", flat=True)) if sid]
+
+
 def _erase_quarantined(call: Call, *, audio_only: bool) -> None:
     """Refused rows name their stream or call only within, in plain bytes."""
-    names = [sid.encode() for sid in (call.sid, *call.streams.values_list("sid", flat=True)) if sid]
+    names = [name.encode() for name in _names(call)]
     rows = QuarantinedRow.objects.filter(kind__in=["ChunkRow", "batch"]) if audio_only else QuarantinedRow.objects.all()
     found = [row.pk for row in rows.iterator(chunk_size=100) if any(name in bytes(row.data) for name in names)]
     QuarantinedRow.objects.filter(pk__in=found).delete()

@@ -7,16 +7,29 @@ spool. Writing the same rows again changes nothing.
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 from django.db import IntegrityError, connections, transaction
-from django.db.models import Exists, F, Max, OuterRef, Q, Sum
+from django.db.models import Case, Exists, F, Max, OuterRef, Q, Sum, When
 from django.utils import timezone
 
 from calls import absence, placement
 from calls.audio import FRAME_SAMPLES, peaks
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, storable, storable_json
+from calls.models import (
+    AudioChunk,
+    Call,
+    CallEvent,
+    Dtmf,
+    Erased,
+    Erasure,
+    Gap,
+    Mark,
+    Stream,
+    storable,
+    storable_json,
+)
 
 
 DATABASE = "recorder"
@@ -154,6 +167,8 @@ class Writer:
     def __init__(self, using: str = DATABASE) -> None:
         self._using = using
         self._streams: dict[str, tuple[int, int]] = {}
+        #: Those of them whose audio was erased: no more of it is written.
+        self._silent: set[str] = set()
         # Half the cost of INSERT, for us and for PostgreSQL.
         self._can_copy = self._copies = connections[using].vendor == "postgresql"
         #: Streams whose token or SID somebody else has used: nothing of theirs is stored.
@@ -162,6 +177,7 @@ class Writer:
     def forget(self) -> None:
         """The last transaction failed, and what it learnt may not be there."""
         self._streams.clear()
+        self._silent.clear()
 
     def write(self, rows: Sequence[AnyRow]) -> list[StreamRow]:
         """All rows in one transaction. Returns the streams that it refused; what the database raises comes through."""
@@ -195,9 +211,11 @@ class Writer:
         for call in kinds[CallRow]:
             if call.ref is not None:
                 Call.objects.using(self._using).claim(call.ref, call.sid)
-            note_call(call.sid, call.facts, using=self._using)
+            with suppress(Erased):
+                note_call(call.sid, call.facts, using=self._using)
         for stream in kinds[StreamRow]:
-            self._open(stream)
+            with suppress(Erased):
+                self._open(stream)
         self._write_chunks(kinds[ChunkRow])
         self._write_gaps(kinds[GapRow])
         self._write_marks(kinds[MarkRow])
@@ -221,6 +239,8 @@ class Writer:
         self._streams[row.sid] = (key, call.pk)
         if not known and Stream.objects.using(self._using).filter(call=call).exclude(pk=key).exists():
             summarise(call.pk, using=self._using)
+        if Erasure.objects.using(self._using).of_audio(row.call_sid).exists():
+            self._silent.add(row.sid)
 
     def _create(self, row: StreamRow, call: Call) -> int:
         return (
@@ -245,10 +265,14 @@ class Writer:
         if sid in self.refused:
             return None
         if sid not in self._streams:
-            found = Stream.objects.using(self._using).filter(sid=sid).values_list("pk", "call_id").first()
+            silent = Exists(Erasure.objects.of_audio(OuterRef("call__sid")))
+            stream = Stream.objects.using(self._using).filter(sid=sid).annotate(silent=silent)
+            found = stream.values_list("pk", "call_id", "silent").first()
             if found is None:
                 return None
-            self._streams[sid] = found
+            self._streams[sid] = found[:2]
+            if found[2]:
+                self._silent.add(sid)
         return self._streams[sid]
 
     def _with_keys(self, rows: list[R]) -> list[tuple[R, int]]:
@@ -260,6 +284,7 @@ class Writer:
         values = [
             (key, row.track, row.index, row.start, len(row.payload), row.payload, peaks(row.payload, step=PEAK_STEP))
             for row, key in self._with_keys(rows)
+            if row.stream not in self._silent
         ]
         if not values:
             return
@@ -323,7 +348,11 @@ class Writer:
             Dtmf.objects.using(self._using).bulk_create(keys, ignore_conflicts=True)
 
     def _write_events(self, rows: list[EventRow]) -> None:
-        events = [self._event(row) for row in rows if row.stream is None or row.stream not in self.refused]
+        events = []
+        for row in rows:
+            if row.stream not in self.refused:
+                with suppress(Erased):
+                    events.append(self._event(row))
         if events:
             CallEvent.objects.using(self._using).bulk_create(events, ignore_conflicts=True)
 
@@ -363,6 +392,7 @@ class Writer:
         Stream.objects.using(self._using).filter(pk=keys[0]).update(**fields)
         if "ended_at" in fields:
             self._streams.pop(row.stream, None)
+            self._silent.discard(row.stream)
             # Its own process was alive all the time: what others took for a crash has been written since.
             Gap.objects.using(self._using).filter(stream=keys[0], reason=Gap.Reason.CRASH).delete()
             self._note_whether_it_goes_on(*keys, str(fields.get("end_reason", "")))
@@ -385,7 +415,7 @@ class Writer:
 
 
 def note_call(sid: str, facts: dict[str, Any], *, using: str) -> Call:
-    """`CallQuerySet.note` with texts made storable, whatever they are."""
+    """`CallQuerySet.note` with texts made storable, whatever they are. Erased if the call was erased."""
     clean: dict[str, Any] = {}
     for name, value in facts.items():
         field = Call._meta.get_field(name)
@@ -423,8 +453,9 @@ def summarise(call_id: int, *, using: str) -> None:
     )
     # Not every cleared gap is one: what had not been heard when the caller hung up interrupted nobody.
     interrupted = CallEvent.objects.using(using).filter(call=call_id, kind="cleared").exists()
+    erased = Exists(Erasure.objects.of_audio(OuterRef("sid")))
     Call.objects.using(using).filter(pk=call_id).update(
-        audio_samples=end, has_warning=warning, was_interrupted=interrupted
+        audio_samples=Case(When(erased, then=0), default=end), has_warning=warning, was_interrupted=interrupted
     )
 
 

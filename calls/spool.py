@@ -9,9 +9,10 @@ Nothing but a SpoolError comes out of here: SQLite's own errors would be taken f
 import fcntl
 import hashlib
 import logging
+import mmap
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,32 @@ def _set_aside(path: Path) -> None:
         with suppress(OSError):
             file.rename(file.with_name(file.name.replace(".spool", ".damaged")))
     path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def damaged(folder: Path) -> list[Path]:
+    """The files that were set aside."""
+    return sorted(path for path in folder.glob("*.damaged*") if path.is_file())
+
+
+def erase_damaged(folder: Path, names: Iterable[str]) -> int:
+    """Deletes the files that were set aside and name one of these calls or streams. Returns how many.
+
+    Nothing can be taken out of them, and nobody replays them.
+    """
+    wanted = [name.encode() for name in names]
+    found = [path for path in damaged(folder) if _holds(path, wanted)]
+    for path in found:
+        path.unlink(missing_ok=True)
+        logger.warning("spool_erased %s: it held a call that is erased", path)
+    return len(found)
+
+
+def _holds(path: Path, names: list[bytes]) -> bool:
+    """Rows name their stream or call in plain bytes."""
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(name) >= 0 for name in names)
 
 
 def leftovers(folder: Path, database: str, max_bytes: int, told: set[Path] | None = None) -> Iterator[Spool]:

@@ -226,6 +226,14 @@ def test_the_database_and_the_spool_are_looked_at(settings):
     assert "ok    SPOOL_DIR can be written" in out
 
 
+def test_a_damaged_spool_file_is_a_warning(settings, tmp_path):
+    settings.SPOOL_DIR = tmp_path
+    (tmp_path / "db-1.damaged").write_bytes(b"torn")
+    (warning, *_) = diagnosis.check_spool()
+    assert warning.level == "warn"
+    assert "db-1.damaged" in warning.text
+
+
 def test_a_spool_without_room_is_a_warning(settings):
     settings.SPOOL_MAX_MB = 10**12
     assert "warn  SPOOL_DIR has" in doctor()[0]

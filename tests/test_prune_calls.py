@@ -229,3 +229,14 @@ def test_a_call_that_was_never_placed_leaves_a_row_too():
         make_call(sid=None, created_at=end, ended_at=end)
     prune("--older-than", "90d")
     assert Erasure.objects.count() == 2
+
+
+def test_a_damaged_spool_file_that_names_an_erased_call_goes_with_it(settings, tmp_path):
+    settings.SPOOL_DIR = tmp_path
+    stream = make_stream()
+    (tmp_path / "db-1.damaged").write_bytes(b"torn" * 2000 + stream.sid.encode() + b"audio")
+    (tmp_path / "db-1.damaged-wal").write_bytes(stream.call.sid.encode())
+    (tmp_path / "db-2.damaged").write_bytes(b"somebody else's")
+    (tmp_path / "db-3.damaged").write_bytes(b"")
+    retention.erase(stream.call, "asked for", audio_only=True)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["db-2.damaged", "db-3.damaged"]

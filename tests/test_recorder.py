@@ -12,11 +12,13 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.db import connection, connections
 from django.utils import timezone
 
 from calls.models import AudioChunk, Call, CallEvent, Gap, Mark, QuarantinedRow, Stream
 from calls.recorder import PATIENCE, Recorder
+from calls.retention import erase
 from calls.rows import CallRow, StreamChange, Writer, encode, unexplained
 from calls.spool import Spool, fingerprint
 from calls.tape import Tape
@@ -664,6 +666,66 @@ def test_a_call_is_noted_behind_an_absent_database(recorder, database):
     database.back()
     recorder.step()
     assert Call.objects.get().status == "ringing"
+
+
+# --- calls that were erased -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dead_spool(recorders, recorder, database, settings):
+    """A call of one second that is stored, and a process that died with the next second of it in its spool."""
+    recorder.step()
+    dead = recorders()
+    facts = {"from_number": "+15550100001"}
+    row = stream_row(owner=dead.owner, call=facts)
+    dead.submit([CallRow("CA1", facts), row, chunk(0, SECOND), ended()])
+    dead.step()
+    settings.RECORDER_MAX_BUFFER_MB = 0
+    database.away()
+    late = event("completed", stream=None, source="call-status")
+    dead.submit([CallRow("CA1", facts | {"status": "completed"}), row, chunk(1, SECOND), event(), late, ended()])
+    dead.step()
+    dead.close()
+    database.back()
+
+
+def replay(recorder, clock):
+    clock.now += 6
+    assert recorder.step()
+    assert list(settings.SPOOL_DIR.iterdir()) == []
+
+
+def test_an_erased_call_does_not_come_back_out_of_a_spool(recorder, clock, dead_spool):
+    erase(Call.objects.get(), "asked for")
+    replay(recorder, clock)
+    for model in (Call, Stream, AudioChunk, CallEvent, QuarantinedRow):
+        assert not model.objects.exists()
+
+
+def test_erased_audio_does_not_come_back_out_of_a_spool(recorder, clock, dead_spool):
+    erase(Call.objects.get(), "asked for", audio_only=True)
+    replay(recorder, clock)
+    assert not AudioChunk.objects.exists()
+    assert not Gap.objects.exists()
+    assert CallEvent.objects.count() == 2
+    assert Call.objects.get().audio_samples == 0
+
+
+def test_what_was_not_erased_does_come_back(recorder, clock, dead_spool):
+    replay(recorder, clock)
+    assert payloads() == [SECOND, SECOND]
+
+
+def test_a_call_that_is_erased_while_it_runs_leaves_the_others_alone(recorder):
+    recorder.submit([stream_row(), stream_row("MZ2"), chunk(0), chunk(0, stream="MZ2")])
+    recorder.step()
+    erase(Call.objects.get(sid="CA1"), "asked for")
+    recorder.submit([chunk(1), mark(), event(), chunk(1, stream="MZ2"), ended(), stream_row("MZ3", call_sid="CA1")])
+    recorder.submit([chunk(0, stream="MZ3")])
+    recorder.step()
+    assert list(Call.objects.values_list("sid", flat=True)) == ["CA2"]
+    assert AudioChunk.objects.count() == 2
+    assert not QuarantinedRow.objects.exists()
 
 
 # --- somebody else holds a row ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import connection, transaction
 
-from calls.models import Call, CallEvent
+from calls.models import Call, CallEvent, Erasure
 from calls.rows import note_call
 from tests.factories import make_call, make_stream, sid
 from tests.webhooks import CALL, COMPLETED, INCOMING, STARTED, STREAM, get, post
@@ -271,3 +271,18 @@ def test_no_number_is_too_strange_to_be_stored(client, number):
 def test_a_thousand_fields_are_no_trouble(client):
     call_status(client, **{f"Field{number}": "x" for number in range(900)})
     assert len(CallEvent.objects.get().data) == 100
+
+
+@pytest.mark.parametrize("callback", [call_status, stream_status])
+def test_a_late_callback_does_not_bring_an_erased_call_back(client, callback):
+    Erasure.objects.create(call_sid=CALL, reason="asked for")
+    callback(client)
+    assert not Call.objects.exists()
+    assert not CallEvent.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["/incoming", "/stream-ended"])
+def test_a_late_request_for_twiml_does_not_bring_an_erased_call_back(client, path):
+    Erasure.objects.create(call_sid=CALL, reason="asked for")
+    assert post(client, path, {**INCOMING, "CallSid": CALL}).status_code == 200
+    assert not Call.objects.exists()
