@@ -121,6 +121,12 @@ class Playback:
         self._marks.append(mark)
         return mark
 
+    def forgo_mark(self, now: int, name: str) -> PendingMark:
+        """A mark is never sent, since what lies before it was cleared: it has its number, and does not come back."""
+        mark = PendingMark(self.marks_sent, name, now, cleared=True)
+        self.marks_sent += 1
+        return mark
+
     def clear(self, now: int) -> tuple[list[tuple[int, bytes]], int]:
         """A clear was sent. Returns what was heard until now, and how many samples never will be.
 

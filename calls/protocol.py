@@ -332,7 +332,7 @@ class StreamProtocol:
     def media(self, payload: bytes) -> str:
         """The text that plays raw µ-law, a multiple of 160 bytes (odd sizes click, openai-agents-python#1906)."""
         if self.state is not State.STREAMING or not self.bidirectional:
-            self._check_sending("media")
+            self.check_sending("media")
         if not payload or len(payload) % 160:
             raise ValueError(f"audio comes in multiples of 160 bytes, not {len(payload)}")
         # One join and one base64 a message: this runs 50 times a second for every call.
@@ -340,15 +340,16 @@ class StreamProtocol:
 
     def mark(self, name: str) -> str:
         """The text that asks for an echo once everything before it has been played."""
-        self._check_sending("mark")
+        self.check_sending("mark")
         return msgspec.json.encode({"event": "mark", "streamSid": self.stream_sid, "mark": {"name": name}}).decode()
 
     def clear(self) -> str:
         """The text that empties Twilio's play buffer and brings every outstanding mark back."""
-        self._check_sending("clear")
+        self.check_sending("clear")
         return f'{{"event":"clear","streamSid":"{self.stream_sid}"}}'
 
-    def _check_sending(self, what: str) -> None:
+    def check_sending(self, what: str) -> None:
+        """StateError if nothing can be sent here and now."""
         if not self.bidirectional:
             raise StateError(f"{what}: nothing can be sent on a <Start> stream; <Connect> makes a bidirectional one")
         if self.state is not State.STREAMING:

@@ -15,7 +15,9 @@ import msgspec
 from django.conf import settings
 from django.utils import timezone
 
-from calls.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE, is_speech
+from calls.audio import FRAME_SAMPLES, SAMPLE_RATE, is_speech
+from calls.outgoing import LOOK_AHEAD, Cue, Outgoing
+from calls.outgoing import StreamEnded as StreamEnded
 from calls.playback import ADJACENT, PendingMark, Playback, StreamClock
 from calls.protocol import DtmfBody, MediaBody, StartBody, State, StreamProtocol
 from calls.security import StreamToken
@@ -30,10 +32,8 @@ Media = MediaBody
 Dtmf = DtmfBody
 Outcome = Literal["played", "cleared"]
 
-# One media message: small enough that clear and mark stay fine-grained, Twilio takes any size.
-MESSAGE_SAMPLES = 1 * SAMPLE_RATE
-# How much may lie in Twilio's buffer; past ten minutes it throws away (31931).
-LOOK_AHEAD = 10 * SAMPLE_RATE
+# What may wait to be sent, in samples: 10 minutes. Beyond that even a play that does not wait does.
+MOST_WAITING = 600 * SAMPLE_RATE
 # Media that nobody has taken yet, in frames: 2 s.
 QUEUE_FRAMES = 100
 # Frames of speech in a row that count as the caller speaking: 100 ms.
@@ -53,10 +53,6 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 Event = Media | Dtmf | Mark
-
-
-class StreamEnded(Exception):
-    """The stream is over; nothing can be sent any more."""
 
 
 class MediaStream:
@@ -95,6 +91,9 @@ class MediaStream:
         self._hang_up = hang_up
         self._clock = clock
         self._playback = Playback()
+        self._outgoing = Outgoing(self._playback, protocol, clock, send, send_now, self.flush_playback, self._note_mark)
+        #: How often the handler has cleared.
+        self._clears = 0
         self._events: deque[Event] = deque()
         self._media_queued = 0
         self._readers = 0
@@ -171,41 +170,66 @@ class MediaStream:
             self._readers -= 1
 
     async def play(self, audio: bytes, *, barge_in: bool = False, wait: bool = True) -> Outcome:
-        """Plays raw µ-law and returns once the caller has heard it, or "cleared" if it was cut short.
+        """Plays raw µ-law, 8000 bytes a second, and returns once the caller has heard it, or "cleared" if it was cut.
 
-        Sent in pieces of at most 1 s, padded to a multiple of 160 bytes, never more than 10 s ahead. `barge_in`: a key
-        or 100 ms of speech clears it. `wait=False` returns once it is sent, and sends no mark of its own; nobody is
-        there to clear it then, so that `barge_in` needs a play that waits.
+        `barge_in`: a key or 100 ms of speech clears it. It needs a play that waits.
+
+        `wait=False` returns at once: it is played behind what was given before. What is not heard within 10 s waits
+        here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for room. Chunks of any size
+        make one speech without seams, as long as each comes before the one before it has been heard; whatever comes
+        between (a mark, `clear`, `hang_up`, a pause) ends the speech, and pads it to whole frames of 160 bytes.
         """
+        # A frame that nothing waits before, 50 times a second for every call, goes straight to the socket.
+        if (
+            not wait
+            and not barge_in
+            and type(audio) is bytes
+            and len(audio) == FRAME_SAMPLES
+            and self._outgoing.is_idle
+            and self._playback.pending < LOOK_AHEAD
+        ):
+            self._check_open()
+            text = self._protocol.media(audio)
+            self._playback.play(self._clock.now(time.monotonic()), audio)
+            if not self._send_now(text):
+                await self._send(text)
+            return "cleared" if self._ended else "played"
         if barge_in and not wait:
             raise ValueError("barge_in needs a play that waits: with wait=False nobody would clear it")
         self._check_open()
+        self._protocol.check_sending("media")
+        if not wait:
+            return await self._say(audio)
         if not barge_in:
-            return await self._play(audio, None, wait=wait)
+            return await self._until_heard(audio, None)
         interrupted = self._watch_for_caller()
         try:
-            return await self._play(audio, interrupted, wait=wait)
+            return await self._until_heard(audio, interrupted)
         finally:
             if self._interrupted is interrupted:
                 self._interrupted = None
 
     async def clear(self) -> None:
-        """Empties Twilio's buffer: what was not heard yet never will be. Waiting plays return "cleared"."""
+        """What was not heard yet never will be: it leaves Twilio's buffer, and what still waited here is forgotten.
+
+        Waiting plays return "cleared", and marks come back as that.
+        """
         self._check_open()
         text = self._protocol.clear()
+        self._clears += 1
+        unsent = self._forget(*self._outgoing.drop())
         lost = self._empty(self._now())
-        if lost:
-            self._tape.event("cleared", timezone.now(), samples=lost)
+        if lost or unsent >= FRAME_SAMPLES:
+            self._tape.event("cleared", timezone.now(), samples=lost, **({"unsent": unsent} if unsent else {}))
         for mark in self._playback.pending_marks:
             self._settle(mark, "cleared", None)
         await self._send(text)
 
     async def mark(self, name: str) -> None:
-        """Asks for a Mark event once everything sent so far has been heard. Names may repeat."""
+        """Asks for a Mark event once everything given to play so far has been heard. Names may repeat."""
         self._check_open()
-        text = self._protocol.mark(name)
-        self._note_mark(name)
-        await self._send(text)
+        self._outgoing.cue(Cue(name, self._protocol.mark(name)))
+        await self._outgoing.flow()
 
     async def digits(
         self, count: int | None = None, *, timeout: float = 5.0, terminator: str = "#", sensitive: bool = False
@@ -242,13 +266,13 @@ class MediaStream:
             self._tape.event("recording-resumed", timezone.now())
 
     async def hang_up(self) -> None:
-        """Lets the caller hear what was sent, then ends the stream; the call is hung up at once.
+        """Lets the caller hear what was given to play, then ends the stream; the call is hung up at once.
 
         The handler may go on for 5 s more, to clean up; whatever it sends then is a mistake, and raises StreamEnded.
         """
         self.flush_playback(time.monotonic())
-        if not self._ended and self.bidirectional and self._playback.pending:
-            await self._heard(None)
+        if not self._ended and self.bidirectional and (self._playback.pending or not self._outgoing.is_idle):
+            await self._until_heard(b"", None)
         if not self._ended:
             self.hung_up = True
             self.end()
@@ -295,6 +319,9 @@ class MediaStream:
             return
         self._ended = True
         at = self._lost_at if self._lost_at is not None else self._moment(time.monotonic())
+        unsent = self._forget(*self._outgoing.close())
+        if unsent >= FRAME_SAMPLES:
+            self._tape.event("unsent", timezone.now(), samples=unsent)
         self._empty(at)
         for mark in self._playback.pending_marks:
             self._settle(mark, "played" if mark.position <= at else "cleared", None)
@@ -336,11 +363,29 @@ class MediaStream:
         if self._ended or self._protocol.state is not State.STREAMING:
             raise StreamEnded(f"{self.stream_sid} is over")
 
-    def _note_mark(self, name: str) -> PendingMark:
-        mark = self._playback.mark(self._now(), name)
+    def _note_mark(self, cue: Cue) -> str:
+        """A mark is about to be sent: returns its text."""
+        name = cue.name if cue.played is None else f"{OWN_MARK}{self._playback.marks_sent}"
+        text = cue.text or self._protocol.mark(name)
+        cue.mark = mark = self._playback.mark(self._now(), name)
         self._sent_marks[mark.index] = timezone.now()
         self._tape.mark(mark, self._sent_marks[mark.index], "pending", None)
-        return mark
+        if cue.played is not None:
+            self._plays[mark.index] = cue.played
+        return text
+
+    def _forget(self, samples: int, cues: list[Cue]) -> int:
+        """These samples and marks were never sent: who waits for them learns that. Returns the samples."""
+        for cue in cues:
+            if cue.played is not None:
+                if not cue.played.done():
+                    cue.played.set_result("cleared")
+                continue
+            now = timezone.now()
+            self._tape.mark(self._playback.forgo_mark(self._now(), cue.name), now, "cleared", now)
+            self._events.append(Mark(cue.name, "cleared"))
+            self._wake()
+        return samples
 
     def _settle(self, mark: PendingMark, outcome: Outcome, returned_at: dt.datetime | None) -> None:
         """A mark's outcome is known: when it comes back, or before, when its audio is cleared."""
@@ -351,51 +396,47 @@ class MediaStream:
         if future is not None and not future.done():
             future.set_result(outcome)
 
-    async def _play(self, audio: bytes, interrupted: asyncio.Future[None] | None, *, wait: bool) -> Outcome:
-        playback = self._playback
-        before = playback.cleared
-        for piece in _pieces(audio):
-            if playback.pending + len(piece) > LOOK_AHEAD and not await self._make_room(len(piece), interrupted):
-                break
-            if self._ended or playback.cleared != before:
-                return "cleared"
-            text = self._protocol.media(piece)
-            playback.play(self._now(), piece)
-            if not self._send_now(text):
-                await self._send(text)
-        if self._ended or playback.cleared != before:
-            return "cleared"
-        return await self._heard(interrupted) if wait else "played"
-
-    async def _heard(self, interrupted: asyncio.Future[None] | None) -> Outcome:
-        """Waits until everything sent so far is heard or cleared; the caller may interrupt it."""
-        if self._ended:
-            return "cleared"
-        name = f"{OWN_MARK}{self._playback.marks_sent}"
-        text = self._protocol.mark(name)
-        mark = self._note_mark(name)
-        future = self._plays[mark.index] = self._loop.create_future()
-        await self._send(text)
-        patience = (mark.position - self._now()) / SAMPLE_RATE + MARK_PATIENCE
-        waiting: set[asyncio.Future[Any]] = {future} if interrupted is None else {future, interrupted}
-        done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            self._plays.pop(mark.index, None)
-            logger.warning("mark_lost call=%s stream=%s: no echo of %s", self.call_sid, self.stream_sid, name)
-            return "played"
-        if not future.done():
-            await self.clear()
-        outcome: Outcome = future.result()
-        return outcome
-
-    async def _make_room(self, samples: int, interrupted: asyncio.Future[None] | None) -> bool:
-        """Waits while so many more would make 10 s in Twilio's buffer. False if it makes no sense to go on."""
-        while self._playback.pending + samples > LOOK_AHEAD:
+    async def _say(self, audio: bytes) -> Outcome:
+        clears = self._clears
+        while self._outgoing.waiting > MOST_WAITING and not self._ended and self._clears == clears:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-            self.flush_playback(time.monotonic())
-            if self._ended or (interrupted is not None and interrupted.done()):
+        if not self._ended and self._clears == clears:
+            self._outgoing.say(audio)
+            await self._outgoing.flow()
+        return "cleared" if self._ended or self._clears != clears else "played"
+
+    async def _until_heard(self, audio: bytes, interrupted: asyncio.Future[None] | None) -> Outcome:
+        """Waits until this and all that was given before is heard or cleared; the caller may interrupt it."""
+        played: asyncio.Future[Outcome] = self._loop.create_future()
+        cue = Cue(played=played)
+        whole = self._outgoing.say_all(audio, cue)
+        try:
+            await self._outgoing.flow()
+            if not await self._decided(cue, played, interrupted):
+                return "played"
+            if not played.done():
+                await self.clear()
+            return played.result()
+        finally:
+            if not played.done():
+                self._outgoing.take_back(whole, cue)
+
+    async def _decided(
+        self, cue: Cue, played: asyncio.Future[Outcome], interrupted: asyncio.Future[None] | None
+    ) -> bool:
+        """Waits for a mark to come back, or for the caller to interrupt. False if it stays away."""
+        waiting: set[asyncio.Future[Any]] = {played} if interrupted is None else {played, interrupted}
+        while True:
+            mark = cue.mark
+            ahead = 0 if mark is None else mark.position - self._now()
+            patience = ahead / SAMPLE_RATE + MARK_PATIENCE
+            done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return True
+            if mark is not None:
+                self._plays.pop(mark.index, None)
+                logger.warning("mark_lost call=%s stream=%s: no echo of %s", self.call_sid, self.stream_sid, mark.name)
                 return False
-        return True
 
     def _watch_for_caller(self) -> asyncio.Future[None]:
         self._speech = 0
@@ -457,13 +498,3 @@ class MediaStream:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def _pieces(audio: bytes) -> list[bytes]:
-    """Audio as messages: a second each, the last one padded with silence to a multiple of 160 bytes."""
-    if len(audio) == FRAME_SAMPLES:
-        return [audio]
-    padded = audio + SILENCE * (-len(audio) % FRAME_SAMPLES)
-    if len(padded) <= MESSAGE_SAMPLES:
-        return [padded] if padded else []
-    return [padded[at : at + MESSAGE_SAMPLES] for at in range(0, len(padded), MESSAGE_SAMPLES)]

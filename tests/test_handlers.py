@@ -220,6 +220,7 @@ async def hangs_up(stream):
     await stream.play(LOUD, wait=False)
     await stream.hang_up()
     await cleaned_up.wait()
+    cleaned_up.clear()
 
 
 async def hangs_up_on_two(stream):
@@ -380,6 +381,7 @@ async def test_hanging_up_ends_the_call_before_the_handler_has_cleaned_up(own):
         assert (stream.handler_finished_at is None, switchboard.finished) == (False, {line.call_sid: "finished"})
         cleaned_up.set()
         await line.gone()
+        assert not cleaned_up.is_set()
     assert (await stored(the_stream)).end_reason == "handler"
     assert not await stored(CallEvent.objects.filter(kind="handler-cut").exists)
 

@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from calls import streams
+from calls import outgoing, streams
+from calls.audio import tone
 from calls.protocol import StateError
 from calls.rows import DtmfRow, EventRow, GapRow, MarkRow
 from calls.streams import StreamEnded
@@ -70,9 +71,10 @@ async def test_audio_is_sent_in_pieces_of_a_second_with_one_mark_behind(phone):
 
 @pytest.mark.parametrize("size", [1, 159, 160, 161, 8001])
 async def test_only_the_last_piece_is_padded_with_silence(phone, size):
-    await phone.stream.play(b"\x20" * size, wait=False)
-    sent = b"".join(audio(phone))
-    assert sent == b"\x20" * size + b"\xff" * (-size % 160)
+    playing = begin(phone.stream.play(b"\x20" * size))
+    await phone.play_out()
+    await done(playing)
+    assert b"".join(audio(phone)) == b"\x20" * size + b"\xff" * (-size % 160)
     assert all(len(piece) % 160 == 0 for piece in audio(phone))
 
 
@@ -88,18 +90,131 @@ async def test_nothing_to_play_is_heard_at_once(phone):
     assert audio(phone) == []
 
 
-async def test_no_more_than_ten_seconds_are_sent_ahead(phone):
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await phone.stream.play(SECOND * 12, wait=False)
+async def test_what_is_not_waited_for_is_taken_at_once_and_no_more_than_ten_seconds_of_it_are_sent_ahead(phone):
+    assert await phone.stream.play(SECOND * 30, wait=False) == "played"
     assert len(audio(phone)) == 10
 
 
-async def test_what_is_left_is_sent_when_there_is_room_again(phone, monkeypatch):
-    monkeypatch.setattr(streams, "LOOK_AHEAD", 8000 + 800)
-    playing = begin(phone.stream.play(SECOND + b"\x20" * 1600, wait=False))
-    assert await done(playing) == "played"
-    assert sum(map(len, audio(phone))) == 9600
+async def test_what_is_left_is_sent_when_there_is_room_again_with_what_came_behind_it(phone, monkeypatch):
+    monkeypatch.setattr(outgoing, "LOOK_AHEAD", 8000 + 800)
+    await phone.stream.play(SECOND + b"\x20" * 1600, wait=False)
+    await phone.stream.mark("said")
+    await phone.stream.play(b"\x21" * 160, wait=False)
+    assert [message["event"] for message in phone.sent] == ["media"]
+    while (await phone.heard("media"))["media"]["payload"][:4] != "ISEh":
+        pass
+    assert [message["event"] for message in phone.sent] == ["media", "media", "mark", "media"]
+    assert b"".join(audio(phone)) == SECOND + b"\x20" * 1600 + b"\x21" * 160
+
+
+async def test_clear_forgets_what_was_not_sent_and_says_how_much_that_was(phone):
+    await phone.stream.play(SECOND * 30, wait=False)
+    await phone.stream.mark("said")
+    await phone.stream.clear()
+    await phone.stream.play(LOUD, wait=False)
+    assert [message["event"] for message in phone.sent] == ["media"] * 10 + ["clear", "media"]
+    (event,) = phone.rows(EventRow)
+    assert event.data["unsent"] == 160_000
+    assert 0 < event.data["samples"] <= 80_000
+
+
+async def test_a_mark_that_was_never_sent_comes_back_cleared(phone):
+    await phone.stream.play(SECOND * 30, wait=False)
+    await phone.stream.mark("said")
+    await phone.stream.clear()
+    phone.hang_up()
+    assert [(event.name, event.outcome) async for event in phone.stream] == [("said", "cleared")]
+    assert [(row.name, row.outcome) for row in phone.rows(MarkRow)] == [("said", "cleared")]
+
+
+async def test_clear_ends_a_play_that_waits_behind_others(phone):
+    await phone.stream.play(SECOND * 30, wait=False)
+    playing = begin(phone.stream.play(SECOND))
+    await asyncio.sleep(0)
+    await phone.stream.clear()
+    assert await done(playing) == "cleared"
+    assert [message["event"] for message in phone.sent] == ["media"] * 10 + ["clear"]
+
+
+async def test_a_play_that_is_given_up_before_it_was_sent_never_is(phone, monkeypatch):
+    monkeypatch.setattr(outgoing, "LOOK_AHEAD", 1600)
+    await phone.stream.play(b"\x20" * 1600, wait=False)
+    playing = begin(phone.stream.play(SECOND))
+    await asyncio.sleep(0)
+    playing.cancel()
+    await phone.stream.mark("said")
+    await phone.heard("mark")
+    assert b"".join(audio(phone)) == b"\x20" * 1600
+
+
+async def test_hanging_up_waits_for_what_was_not_sent_yet(phone, monkeypatch):
+    monkeypatch.setattr(outgoing, "LOOK_AHEAD", 8000)
+    await phone.stream.play(SECOND + b"\x21" * 1600, wait=False)
+    hanging_up = begin(phone.stream.hang_up())
+    await phone.play_out()
+    await done(hanging_up)
+    assert b"".join(audio(phone)) == SECOND + b"\x21" * 1600
+
+
+async def test_what_was_never_sent_when_the_caller_hangs_up_is_told_and_is_no_interruption(phone):
+    await phone.stream.play(SECOND * 30, wait=False)
+    phone.hang_up()
+    rows = phone.rows(EventRow)
+    assert [(row.kind, row.data) for row in rows] == [("unsent", {"samples": 160_000})]
+
+
+async def test_ten_minutes_may_wait_and_then_a_play_waits_for_room(phone, monkeypatch):
+    monkeypatch.setattr(streams, "MOST_WAITING", 8000)
+    await phone.stream.play(SECOND * 12, wait=False)
+    playing = begin(phone.stream.play(SECOND, wait=False))
+    await asyncio.sleep(0)
+    assert not playing.done()
+    await phone.stream.clear()
+    assert await done(playing) == "cleared"
+
+
+# --- chunks of any size -----------------------------------------------------------------------------------------------
+
+
+TONE = tone(440, 2000)
+
+
+async def test_chunks_of_any_size_make_one_speech_without_seams(phone):
+    for at in range(0, len(TONE), 1037):
+        await phone.stream.play(TONE[at : at + 1037], wait=False)
+    await phone.stream.mark("said")
+    assert b"".join(audio(phone)) == TONE
+    assert all(len(piece) % 160 == 0 for piece in audio(phone))
+
+
+@pytest.mark.parametrize("size", [1, 77, 160, 161, 320, 999, 1037, 8001])
+async def test_a_speech_in_chunks_ends_with_a_play_that_waits(phone, size):
+    for at in range(0, 8000, size):
+        await phone.stream.play(TONE[at : min(at + size, 8000)], wait=False)
+    playing = begin(phone.stream.play(TONE[8000:8100]))
+    await phone.play_out()
+    await done(playing)
+    assert b"".join(audio(phone)) == TONE[:8100] + b"\xff" * 60
+
+
+async def test_the_end_of_a_speech_is_sent_though_nothing_follows(phone):
+    await phone.stream.play(TONE[:1037], wait=False)
+    await phone.heard("media")
+    assert payload(await phone.heard("media")) == TONE[960:1037] + b"\xff" * 83
+
+
+async def test_a_mark_ends_a_speech(phone):
+    await phone.stream.play(b"\x20" * 77, wait=False)
+    await phone.stream.mark("said")
+    await phone.stream.play(b"\x21" * 160, wait=False)
+    assert audio(phone) == [b"\x20" * 77 + b"\xff" * 83, b"\x21" * 160]
+
+
+async def test_clear_ends_a_speech_without_its_last_samples(phone):
+    await phone.stream.play(b"\x20" * 77, wait=False)
+    await phone.stream.clear()
+    await phone.stream.play(b"\x21" * 160, wait=False)
+    assert audio(phone) == [b"\x21" * 160]
 
 
 async def test_a_mark_that_never_comes_back_does_not_hold_a_handler_for_ever(phone, monkeypatch, caplog):
@@ -164,7 +279,7 @@ async def test_a_mark_pending_at_the_clear_is_cleared_and_a_later_one_of_its_nam
 
 
 async def test_a_cleared_play_that_is_still_sending_stops(phone, monkeypatch):
-    monkeypatch.setattr(streams, "LOOK_AHEAD", 16_000)
+    monkeypatch.setattr(outgoing, "LOOK_AHEAD", 16_000)
     playing = begin(phone.stream.play(SECOND * 30))
     await phone.heard("media")
     await phone.heard("media")

@@ -28,14 +28,14 @@ def project(tmp_path):
 
 @pytest.fixture
 def speech():
-    """A speech service: answers after a second of audio, is interrupted half a second later, then says goodbye."""
+    """A speech service: answers for 30 s after a second of audio, is interrupted half a second later, says goodbye."""
 
     def talk(socket):
         heard = 0
         for message in socket:
             before, heard = heard, heard + len(message)
             if before < 8000 <= heard:
-                socket.send(ANSWER + ANSWER)
+                socket.send(ANSWER * 50)
             if before < 12000 <= heard:
                 socket.send("interrupted")
                 socket.send(ANSWER)
@@ -69,6 +69,8 @@ def test_the_first_example_takes_an_order_by_key(project):
 def test_the_assistant_is_interrupted_and_says_goodbye(project, speech):
     report = answered(project, "assistant", speech=speech)
     assert report.clears == 1
+    # Half a second of the long answer, and the short one; not the 10 s that lay ahead.
+    assert len(report.heard_audio) < 5 * 8000
     assert report.heard_audio.rstrip(b"\xff").endswith(ANSWER[-400:].rstrip(b"\xff"))
     assert report.streams[0].closed_by == "server"
     assert not CallEvent.objects.filter(kind="handler-failed").exists()
