@@ -24,6 +24,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from calls.inquiry import inquiry
 from calls.lanes import Lanes
 from calls.live import hints
 from calls.recorder import recorder
@@ -75,6 +76,7 @@ class Lifespan:
             # uvicorn speaks of its own lifespan before anything else, and ends no request that is being answered.
             self._drain = Drain(asyncio.get_running_loop(), has_lifespan=scope["type"] == "lifespan")
             self._hints = asyncio.create_task(hints.run())
+            inquiry.start()
             self._watchdog = Watchdog(switchboard.note_stall, give_up)
             self._watchdog.start()
         if scope["type"] == "lifespan":

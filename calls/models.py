@@ -35,6 +35,10 @@ def storable_json(value: Any, depth: int = 4) -> Any:
     return storable(value, 4000)
 
 
+# The parameter of a voice request that says that it comes from our simulator.
+SIMULATED = "Simulated"
+
+
 class Track(models.TextChoices):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
@@ -76,6 +80,22 @@ class CallQuerySet(models.QuerySet["Call"]):
         answered = Q(answered_at=None) | Q(answered_at__lt=now - after)
         old_enough = self.live().filter(answered, created_at__lt=now - after, dialing=False, sid__isnull=False)
         return old_enough.exclude(direction="outbound-api", answered_at=None).exclude(Exists(recent))
+
+    def quiet(self, now: dt.datetime, after: dt.timedelta, again: dt.timedelta) -> "CallQuerySet":
+        """Calls that may be over without our knowing: live, and for that long without a stream and without an event.
+
+        One that Twilio was asked about comes up again after `again`.
+        """
+        due = Q(asked_at=None) | Q(asked_at__lt=now - again)
+        stream = Stream.objects.filter(Q(ended_at__isnull=True) | Q(ended_at__gt=now - after), call=OuterRef("pk"))
+        event = CallEvent.objects.filter(call=OuterRef("pk"), received_at__gt=now - after)
+        old_enough = self.live().filter(due, created_at__lt=now - after, sid__isnull=False)
+        return old_enough.exclude(Exists(stream)).exclude(Exists(event)).order_by(F("asked_at").asc(nulls_first=True))
+
+    def asked_in_vain(self, now: dt.datetime, patience: dt.timedelta, trust: dt.timedelta) -> "CallQuerySet":
+        """Those that Twilio was asked about that long ago without saying, within `trust`, that they go on."""
+        silent = Q(alive_at=None) | Q(alive_at__lt=now - trust)
+        return self.filter(silent, asked_at__lt=now - patience)
 
     def unheard(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
         """Calls that we placed, or may have, of which Twilio has said neither that they were answered nor their end.
@@ -179,6 +199,12 @@ class Call(models.Model):
     )
     has_warning = models.BooleanField(default=False, help_text="Frames missing, a failed handler, or cut short.")
     was_interrupted = models.BooleanField(default=False, help_text="The caller spoke or pressed a key into playback.")
+    asked_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When Twilio was last asked what became of it."
+    )
+    alive_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When Twilio last said, being asked, that it goes on."
+    )
     notes = models.TextField(blank=True)
     reviewed = models.BooleanField(default=False)
     reviewed_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -233,6 +259,11 @@ class Call(models.Model):
 
     def __str__(self) -> str:
         return self.sid or f"call {self.pk}, not yet placed"
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether `simulate_call` placed it: Twilio knows nothing of it. Its requests say so, and are signed."""
+        return bool(self.parameters.get(SIMULATED))
 
     def fill(self, facts: dict[str, Any]) -> list[str]:
         """Takes facts that are still unknown, and returns the fields that changed."""

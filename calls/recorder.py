@@ -46,6 +46,9 @@ LEASE = 14
 UNWRITTEN = 4000
 # A call without a stream and without a <Dial> is over after this many seconds: its number sends no status callback.
 ABANDONED = 60
+# Where Twilio is asked first: seconds that it has to answer, and for which its word that a call goes on is good.
+ASKING = 30
+TRUST = 600
 # A call that we placed and that nobody answered is over after this many hours: Twilio's queue holds it for a day.
 UNHEARD = 25
 # Seconds after which a database that neither answers nor refuses is frozen. A statement has 5 s, SQLite's lock 20 s.
@@ -110,6 +113,8 @@ class Recorder:
         #: Neither memory nor the spool take any more, and the database has taken nothing since.
         self.has_no_room = False
         self.written_rows = 0
+        #: Whether this process asks Twilio about quiet calls (calls.inquiry) before they are taken for over.
+        self.asks_twilio = False
         self._writer = Writer()
         self._queue: deque[Batch] = deque()
         self._aside = Aside(clock)
@@ -664,7 +669,10 @@ class Recorder:
         stale = Stream.objects.using(DATABASE).orphaned(now, dt.timedelta(seconds=LEASE))
         for pk in list(stale.exclude(lease_owner=self.owner).values_list("pk", flat=True)):
             self._unless_locked(self._close_orphan, stale.filter(pk=pk))
-        for call in Call.objects.using(DATABASE).abandoned(now, dt.timedelta(seconds=ABANDONED)):
+        abandoned = Call.objects.using(DATABASE).abandoned(now, dt.timedelta(seconds=ABANDONED))
+        if self.asks_twilio:
+            abandoned = abandoned.asked_in_vain(now, dt.timedelta(seconds=ASKING), dt.timedelta(seconds=TRUST))
+        for call in abandoned:
             reason = f"no stream, no <Dial> and no status callback for {ABANDONED} s"
             self._unless_locked(self._presume_over, call, now, Call.Status.COMPLETED, reason)
         for call in Call.objects.using(DATABASE).unheard(now, dt.timedelta(hours=UNHEARD)):

@@ -1011,6 +1011,20 @@ def test_leases_are_renewed_while_a_long_backlog_is_written(recorder, clock):
 # --- calls that nobody ends -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("asked", "alive", "over"),
+    [(None, None, False), (1, None, False), (60, None, True), (60, 60, False), (60, 3600, True)],
+    ids=["not asked yet", "asked just now", "nobody knows", "Twilio says it goes on", "Twilio said so an hour ago"],
+)
+def test_where_twilio_can_be_asked_a_call_is_guessed_to_be_over_only_after_that(recorder, clock, asked, alive, over):
+    recorder.asks_twilio = True
+    times = {"asked_at": asked, "alive_at": alive}
+    now = timezone.now()
+    an_hour_old(**{name: now - dt.timedelta(seconds=at) for name, at in times.items() if at is not None})
+    beat(recorder, clock, 20)
+    assert (Call.objects.get().ended_at is not None) == over
+
+
 def an_hour_old(**facts):
     begun = timezone.now() - dt.timedelta(hours=1)
     return make_live_call(**{"created_at": begun, "answered_at": begun, **facts})

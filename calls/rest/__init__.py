@@ -5,11 +5,12 @@ at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestEr
 """
 
 from .calls import end_call, look_up, place_call, say_goodbye, transfer
-from .errors import OutcomeUnknown, RestError
+from .errors import UNKNOWN, OutcomeUnknown, RestError
 from .numbers import Change, Number, configure_number, numbers
 
 
 __all__ = [
+    "UNKNOWN",
     "Change",
     "Number",
     "OutcomeUnknown",

@@ -1,5 +1,6 @@
 """Calls: place one, end one, redirect one."""
 
+import datetime as dt
 import logging
 import uuid
 from collections.abc import Mapping
@@ -160,8 +161,11 @@ def look_up(call: Call) -> Call:
     """Asks Twilio how a call is, where its callbacks are late or lost, and returns the row as it is then."""
     if call.sid is not None:
         found = _fetch(call)
-        call.refresh_from_db()
-        _learn(call, found.status, found.duration)
+        with transaction.atomic():
+            # A callback may come at this very moment.
+            Call.objects.select_for_update().filter(pk=call.pk).first()
+            call.refresh_from_db()
+            _learn(call, found.status, found.duration, found.end_time)
     return call
 
 
@@ -235,9 +239,11 @@ def _is_over(call: Call, error: RestError) -> bool:
     return Call.Status.is_terminal(found.status)
 
 
-def _learn(call: Call, status: str | None, duration: str | None = None) -> None:
+def _learn(call: Call, status: str | None, duration: str | None = None, ended: dt.datetime | None = None) -> None:
+    """Takes over what Twilio says; `ended` is when, if it is over."""
     seconds = int(duration) if duration and duration.isdecimal() else None
-    if changed := call.advance(status or "", duration=seconds):
+    at = max(min(ended, timezone.now()), call.created_at) if ended else None
+    if changed := call.advance(status or "", duration=seconds, at=at):
         call.save(update_fields=changed)
         if "ended_at" in changed:
             summarise(call.pk, using="default")

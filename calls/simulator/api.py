@@ -12,6 +12,8 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import format_datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
@@ -50,6 +52,7 @@ class PlacedCall:
     status: str = "queued"
     duration: str | None = None
     answered_by: str | None = None
+    ended: datetime | None = None
     updates: list[Form] = field(default_factory=list)
     #: Set once the account has been told something of this call, or there is nothing to tell.
     told: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,7 +77,7 @@ class PlacedCall:
             "from": self.get("From"),
             "status": "ringing" if self.status == "initiated" else self.status,
             "start_time": None,
-            "end_time": None,
+            "end_time": format_datetime(self.ended) if self.ended else None,
             "duration": self.duration,
             "price": None,
             "price_unit": "USD",
