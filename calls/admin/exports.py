@@ -29,8 +29,8 @@ COLUMNS = [
     "ended (UTC)", "duration (s)", "recorded (s)", "warnings", "caller interrupted", "reviewed", "tags", "notes",
 ]  # fmt: skip
 # A cell that begins like this is a formula to a spreadsheet, also behind blanks that it strips.
-_FORMULA = re.compile(r"[\s\u200b\ufeff]*[=+\-@\t\r＝＋－＠]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+_FORMULA = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r＝＋－＠]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def csv_response(request: HttpRequest, queryset: QuerySet[Call]) -> StreamingHttpResponse:
@@ -70,7 +70,8 @@ def csv_lines(found: Iterable[list[Call]], *, whole: bool) -> Iterator[bytes]:
 def harmless(cell: Any) -> str:
     """A cell on one line that no spreadsheet takes for a formula; phone numbers are quoted too, and keep their plus."""
     text = _CONTROL.sub(" ", str(cell))
-    return f"'{text}" if _FORMULA.match(str(cell)) else text
+    # Also what begins one only when the control characters before it are gone.
+    return f"'{text}" if _FORMULA.match(str(cell)) or _FORMULA.match(text) else text
 
 
 def zip_pieces(calls: list[Call], *, whole: bool) -> Iterator[bytes]:
