@@ -1,7 +1,8 @@
 """Erasing calls for good: the audit row stays, and nothing of the content."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +12,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
-from calls.models import AudioChunk, Call, Erasure, QuarantinedRow, Stream
+from calls.audio import SAMPLE_RATE
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erasure, QuarantinedRow, Stream
 from calls.spool import erase_damaged
 
 
@@ -30,6 +32,50 @@ def erasable(calls: QuerySet[Call], *, audio_only: bool = False) -> QuerySet[Cal
 
 def audio_bytes(call: Call) -> int:
     return int(AudioChunk.objects.filter(stream__call=call).aggregate(sum=Sum("length", default=0))["sum"])
+
+
+@dataclass(frozen=True)
+class Content:
+    """What goes when calls are erased."""
+
+    calls: int
+    samples: int
+    bytes: int
+    keys: int
+    events: int
+    notes: int
+    tags: int
+
+    @classmethod
+    def of(cls, calls: Sequence[Call]) -> "Content":
+        chunks = AudioChunk.objects.filter(stream__call__in=calls)
+        return cls(
+            calls=len(calls),
+            samples=sum(call.audio_samples for call in calls),
+            bytes=int(chunks.aggregate(sum=Sum("length", default=0))["sum"]),
+            keys=Dtmf.objects.filter(stream__call__in=calls).count(),
+            events=CallEvent.objects.filter(call__in=calls).count(),
+            notes=sum(bool(call.notes) for call in calls),
+            tags=Call.tags.through.objects.filter(call__in=calls).count(),
+        )
+
+    def lines(self, *, audio_only: bool = False) -> list[str]:
+        """What goes, as one reads it before one says yes."""
+        sound = f"{self.samples // SAMPLE_RATE} s of recordings ({_size(self.bytes)} stored)"
+        if audio_only:
+            return [sound]
+        rest = [(self.keys, "pressed key"), (self.events, "event"), (self.notes, "note"), (self.tags, "tag")]
+        counted = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in rest if count]
+        whose = "the call" if self.calls == 1 else f"{self.calls} calls"
+        return [sound, *counted, f"the numbers, the name and the parameters of {whose}"]
+
+
+#: What is left of an erased call.
+STAYS = "a line that says what was erased, when, by whom and why; and who had listened to it."
+
+
+def _size(count: int) -> str:
+    return f"{count / 1_000_000:.1f} MB" if count >= 100_000 else f"{count} bytes"
 
 
 def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool = False) -> int:

@@ -25,6 +25,7 @@ from calls.models import Call, RecordingAccess, Tag
 
 from . import cells, page
 from .base import FactsAdmin, guard
+from .erasing import Erasing
 from .exports import chosen, csv_response, zip_response
 from .filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
 from .lists import CallPages, Search
@@ -38,14 +39,14 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Outbound, Search, FactsAdmin[Call]):
+class CallAdmin(Outbound, Erasing, Search, FactsAdmin[Call]):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
     list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Tagged)
     autocomplete_fields = ("tags",)
     list_per_page = 50
-    actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download")
+    actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download", "erase_selected")
     action_form = TagForm
     list_display_links = ("parties", "masked_parties")
     sortable_by = ("when", "length")

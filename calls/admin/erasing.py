@@ -1,0 +1,123 @@
+"""Erasing calls in the admin: what would go is shown first, a reason is wanted, and a line about it stays for good."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminRadioSelect, AdminTextInputWidget
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_http_methods
+
+from calls.models import Call
+from calls.retention import STAYS, Content, erasable, erase, leaving_no_traces
+
+from . import numbers, page
+from .base import guard
+
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+
+    Base = ModelAdmin[Call]
+else:
+    Base = object
+
+# As many as a page of the list holds.
+MOST = 50
+
+
+class EraseForm(forms.Form):
+    what = forms.ChoiceField(
+        label="Erase",
+        choices=[("all", "the whole call"), ("audio", "only the recording")],
+        initial="all",
+        widget=AdminRadioSelect,
+    )
+    reason = forms.CharField(
+        max_length=200,
+        label="Why",
+        help_text="Kept for good, with your name: write no number and no caller's name.",
+        widget=AdminTextInputWidget(attrs={"autocomplete": "off"}),
+    )
+
+
+class Erasing(Base):
+    """Adds this to the admin of calls."""
+
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("calls.erase_call")
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path("erase/", self.admin_site.admin_view(self.erase), name="calls_call_erase")
+        return [own, *super().get_urls()]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        call = kwargs.get("obj")
+        if call and call.ended_at is not None and self.has_erase_permission(request):
+            context["erase_url"] = _url([call.pk])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.action(description="Erase…", permissions=["erase"])
+    def erase_selected(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase:
+        return HttpResponseRedirect(_url(list(queryset.values_list("pk", flat=True)[:MOST])))
+
+    @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
+    def erase(self, request: HttpRequest) -> HttpResponseBase:
+        """Asks whether that is meant, and does it. The query names the calls."""
+        if not (self.has_erase_permission(request) and self.has_view_permission(request)):
+            raise PermissionDenied
+        named = Call.objects.filter(pk__in=_named(request.GET))
+        calls = list(erasable(named))
+        running = named.count() - len(calls)
+        form = EraseForm(request.POST if request.method == "POST" else None)
+        if calls and form.is_valid():
+            return self._erase(request, calls, form)
+        content = Content.of(calls)
+        context = {
+            "title": _title(request, calls),
+            "form": form,
+            "calls": calls,
+            "running": running,
+            "goes": content.lines(),
+            "stays": STAYS,
+            "back_url": _back(calls),
+        }
+        shared = {**self.admin_site.each_context(request), "opts": self.opts}
+        return guard(TemplateResponse(request, "admin/calls/call/erase.html", {**shared, **context}))
+
+    def _erase(self, request: HttpRequest, calls: list[Call], form: EraseForm) -> HttpResponseBase:
+        assert isinstance(request.user, User), "admin_view lets nobody else in"
+        audio_only, back = form.cleaned_data["what"] == "audio", _back(calls)
+        with leaving_no_traces():
+            for call in calls:
+                erase(call, form.cleaned_data["reason"], user=request.user, audio_only=audio_only)
+        count = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
+        what = f"The audio of {count} was erased." if audio_only else f"{count} erased."
+        self.message_user(request, what, messages.SUCCESS)
+        return HttpResponseRedirect(back if audio_only else reverse("admin:calls_call_changelist"))
+
+
+def _named(query: QueryDict) -> list[int]:
+    return [int(pk) for pk in query.getlist("call")[:MOST] if pk.isascii() and pk.isdigit() and len(pk) < 19]
+
+
+def _url(keys: list[int]) -> str:
+    return reverse("admin:calls_call_erase") + "?" + "&".join(f"call={key}" for key in keys)
+
+
+def _back(calls: list[Call]) -> str:
+    if len(calls) == 1:
+        return reverse("admin:calls_call_change", args=[calls[0].pk])
+    return reverse("admin:calls_call_changelist")
+
+
+def _title(request: HttpRequest, calls: list[Call]) -> str:
+    if len(calls) == 1:
+        return f"Erase: {page.title(calls[0], numbers.may_see(request))}"
+    return f"Erase {len(calls)} calls"
