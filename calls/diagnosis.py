@@ -26,7 +26,7 @@ from twilio.request_validator import RequestValidator
 
 from calls.rest import RestError, numbers
 from calls.rest.numbers import Number
-from calls.spool import damaged
+from calls.spool import damaged, fingerprint, foreign
 from calls.twiml import stream_url
 
 
@@ -129,6 +129,14 @@ async def _round_trip() -> None:
 
 def check_spool() -> Iterator[Finding]:
     """System checks say whether it can be written."""
+    database = fingerprint(settings.DATABASES["default"])
+    if names := ", ".join(file.name for file in foreign(settings.SPOOL_DIR, database)):
+        yield Finding(
+            "warn",
+            f"SPOOL_DIR has recordings of another database, which nobody writes: {names}.",
+            f"If the database was moved or renamed (this one's files begin with {database}), "
+            "see what they hold and write it with `manage.py replay_spool`.",
+        )
     if names := ", ".join(file.name for file in damaged(settings.SPOOL_DIR)):
         yield Finding(
             "warn",

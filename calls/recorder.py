@@ -32,7 +32,7 @@ from calls import rows as written
 from calls.aside import Aside, is_locked, size_of
 from calls.models import Call, CallEvent, Erasure, QuarantinedRow, Stream, storable
 from calls.rows import DATABASE, AnyRow, ChunkRow, GapRow, StreamRow, Writer
-from calls.spool import Spool, SpoolDamaged, SpoolError, fingerprint, leftovers
+from calls.spool import Spool, SpoolDamaged, SpoolError, fingerprint, foreign, leftovers
 from calls.tape import Tape
 
 
@@ -635,7 +635,8 @@ class Recorder:
         """Every 5 s: take over the spools of dead processes, close what they left, end abandoned calls."""
         self._next_housekeeping = self._clock() + HEARTBEAT
         for spool in leftovers(settings.SPOOL_DIR, fingerprint(settings.DATABASES["default"]), 2**62, self._told):
-            self._unless_locked(self._take_over, spool)
+            self._unless_locked(self.take_over, spool)
+        self._name_foreign()
         # After an outage every lease is old: the others get the time to renew theirs first.
         if self._beating_since is not None and self._clock() - self._beating_since >= LEASE:
             self._reap(timezone.now())
@@ -649,12 +650,24 @@ class Recorder:
                 raise
             logger.info("housekeeping_waits: somebody holds a row that %s needs", action.__name__.strip("_"))
 
-    def _take_over(self, spool: Spool) -> None:
+    def _name_foreign(self) -> None:
+        """A database that is moved or renamed leaves spools behind that nobody else will ever look at."""
+        for path in foreign(settings.SPOOL_DIR, fingerprint(settings.DATABASES["default"])):
+            if path not in self._told:
+                self._told.add(path)
+                logger.error(
+                    "spool_of_another_database %s: it is not written here; if the database was moved or renamed, "
+                    "do that with manage.py replay_spool",
+                    path,
+                )
+
+    def take_over(self, spool: Spool, on_batch: Callable[[], object] = lambda: None) -> None:
         """Writes what a dead process left, with its own refusals; our own streams do not wait for it."""
         writer, streams = Writer(), set()
         try:
             for rows in self._drain(spool, writer):
                 streams |= {row.stream for row in rows if isinstance(row, ChunkRow | GapRow)}
+                on_batch()
                 self._catch_up()
         except BaseException:
             spool.close()

@@ -186,6 +186,14 @@ class Spool:
             raise SpoolDamaged(f"{error} ({self.path})") from error
         return row
 
+    def look(self) -> Iterator[bytes]:
+        """The batches, oldest first, which stay where they are. SpoolDamaged where they cannot be read."""
+        try:
+            for (batch,) in self._db.execute("SELECT batch FROM spool WHERE id > ? ORDER BY id", (self._removed,)):
+                yield batch
+        except sqlite3.Error as error:
+            raise SpoolDamaged(f"{error} ({self.path})") from error
+
     def remove(self, key: int, size: int) -> None:
         """Takes the oldest batch out. That needs no room: what a full disk does not delete goes with the file."""
         self._removed = key
@@ -225,6 +233,27 @@ def _set_aside(path: Path) -> None:
         with suppress(OSError):
             file.rename(file.with_name(file.name.replace(".spool", ".damaged")))
     path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def foreign(folder: Path, database: str) -> list[Path]:
+    """The spools of other databases that nobody holds: of this one too, before it was moved or renamed."""
+    others = (path for path in folder.glob("*.spool") if not path.name.startswith(f"{database}-"))
+    return sorted(path for path in others if not is_held(path))
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process fills this file, or reads it."""
+    try:
+        lock = os.open(path.with_suffix(".lock"), os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def damaged(folder: Path) -> list[Path]:

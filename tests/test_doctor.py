@@ -226,6 +226,15 @@ def test_the_database_and_the_spool_are_looked_at(settings):
     assert "ok    SPOOL_DIR can be written" in out
 
 
+def test_a_spool_of_another_database_is_a_warning(settings, tmp_path):
+    settings.SPOOL_DIR = tmp_path
+    (tmp_path / "00000000-dead.spool").write_bytes(b"")
+    (warning, *_) = diagnosis.check_spool()
+    assert warning.level == "warn"
+    assert "00000000-dead.spool" in warning.text
+    assert "replay_spool" in warning.hint
+
+
 def test_a_damaged_spool_file_is_a_warning(settings, tmp_path):
     settings.SPOOL_DIR = tmp_path
     (tmp_path / "db-1.damaged").write_bytes(b"torn")

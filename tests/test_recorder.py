@@ -637,6 +637,18 @@ def test_a_spool_that_is_no_spool_is_set_aside(recorder, settings):
     assert Stream.objects.count() == 1
 
 
+def test_a_spool_of_another_database_is_named_once_and_left_alone(recorder, clock, settings, caplog):
+    spool = Spool(settings.SPOOL_DIR / "00000000-dead.spool", 2**20)
+    spool.append(encode([stream_row()]))
+    beat(recorder, clock, 6)
+    assert "spool_of_another_database" not in caplog.text
+    spool.close()
+    beat(recorder, clock, 12)
+    assert caplog.text.count(f"spool_of_another_database {spool.path}") == 1
+    assert spool.path.exists()
+    assert not Stream.objects.exists()
+
+
 def test_a_torn_spool_is_replayed_as_far_as_it_goes(recorder, settings):
     path = settings.SPOOL_DIR / f"{fingerprint(settings.DATABASES['default'])}-dead.spool"
     spool = Spool(path, 2**20)
