@@ -18,6 +18,7 @@ GROUPS = {
         "export_call",
         "erase_call",
         "place_call",
+        "point_numbers",
         "change_tag",
         "delete_tag",
         "view_recordingaccess",

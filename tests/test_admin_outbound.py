@@ -7,6 +7,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
 from django.urls import reverse
 
@@ -21,6 +22,7 @@ ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
 TOKEN = "0123456789abcdef0123456789abcdef"
 OURS, THEIRS = "+14155550199", "+14155550100"
 PLACE, NUMBERS, LIST = "/admin/calls/call/place/", "/admin/calls/call/numbers/", "/admin/calls/call/"
+POINT = f"{NUMBERS}point/{OURS}/"
 FORM = {"to": THEIRS, "from_": OURS, "handler": "echo", "parameters": ""}
 
 pytestmark = pytest.mark.django_db
@@ -199,6 +201,57 @@ def test_numbers_that_cannot_be_asked_for_are_explained(client, ops, api):
     html = text(client.get(NUMBERS))
     assert "Twilio does not accept our credentials" in html
     assert "No numbers to show." in html
+
+
+@pytest.fixture
+def pointer(client):
+    user = make_staff("view_call", "point_numbers", "see_numbers")
+    client.force_login(user)
+    return user
+
+
+def test_a_number_is_pointed_at_a_handler_after_a_look_at_where_it_points(client, pointer, api):
+    api.numbers[0].voice_url = "https://old.example.org/voice"
+    assert f'href="{POINT}"' in text(client.get(NUMBERS))
+    html = text(client.get(POINT))
+    assert "https://old.example.org/voice" in html
+    assert api.numbers[0].voice_url == "https://old.example.org/voice"
+    response = client.post(POINT, {"handler": "echo"})
+    assert said(response) == [f"Calls to {OURS} are answered here from now on, by echo."]
+    assert api.numbers[0].voice_url == "https://voice.example.org/incoming/echo"
+
+
+def test_who_pointed_a_number_is_on_record_with_what_was_there(client, pointer, api):
+    api.numbers[0].voice_url = "https://old.example.org/voice"
+    client.post(POINT, {"handler": ""})
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_repr) == (pointer, OURS)
+    assert "VoiceUrl was https://old.example.org/voice" in entry.change_message
+    assert api.numbers[0].voice_url == "https://voice.example.org/incoming"
+
+
+def test_a_number_that_something_else_answers_is_warned_of(client, pointer, api):
+    api.numbers[0].voice_application_sid = "AP1"
+    assert "TwiML application AP1 answers this number" in text(client.get(POINT))
+    assert "TwiML application AP1 answers this number" in said(client.post(POINT, {"handler": "echo"}))[1]
+
+
+@pytest.mark.parametrize("handler", ["nobody", "echo; drop"])
+def test_a_number_is_not_pointed_at_a_handler_that_is_none(client, pointer, api, handler):
+    assert "Select a valid choice" in text(client.post(POINT, {"handler": handler}))
+    assert api.numbers[0].voice_url == ""
+
+
+def test_a_number_that_is_not_ours_is_said_to_be_none(client, pointer, api):
+    response = client.get(POINT.replace(OURS, "+4930901820"))
+    assert response["Location"] == NUMBERS
+    assert "This account has no number +4930901820" in said(response)[0]
+
+
+def test_who_may_place_calls_may_not_point_numbers(client, ops, api):
+    assert "Answer here" not in text(client.get(NUMBERS))
+    assert [client.get(POINT).status_code, client.post(POINT, {"handler": "echo"}).status_code] == [403, 403]
+    assert api.numbers[0].voice_url == ""
 
 
 def test_a_silent_twilio_is_named_on_the_page(client, ops, api, monkeypatch):

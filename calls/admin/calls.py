@@ -32,6 +32,7 @@ from .lists import CallPages, Search
 from .numbers import may_see, shown
 from .outbound import Outbound
 from .playback import note_access, peaks_response, record_access, recording_response
+from .pointing import Pointing
 
 
 class TagForm(ActionForm):
@@ -39,7 +40,7 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Outbound, Erasing, Search, FactsAdmin[Call]):
+class CallAdmin(Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}

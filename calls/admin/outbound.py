@@ -1,4 +1,4 @@
-"""Calls out: place one, end or transfer a running one, and see where the account's numbers point.
+"""Calls out: place one, end or transfer a running one.
 
 All of it needs `calls.place_call`, and whatever is asked of a call is on its timeline with who asked.
 """
@@ -21,13 +21,14 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods
 
 from calls import handlers, rest
 from calls.models import Call, CallEvent
 
 from . import numbers, page
 from .base import guard
+from .pointing import ASK_TWILIO
 
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ CONTROLS = {
 def asks_twilio(page: str, method: str) -> bool:
     """Whether a request to the page of this name waits for Twilio's REST API, which may be slow or silent."""
     changes = {f"admin:calls_call_{name}" for name in ("place", *CONTROLS)}
-    return page == "admin:calls_call_numbers" or (method == "POST" and page in changes)
+    return page in ASK_TWILIO or (method == "POST" and page in changes)
 
 
 def may_place(request: HttpRequest) -> bool:
@@ -142,7 +143,6 @@ class Outbound(Base):
         wrap = self.admin_site.admin_view
         own = [
             path("place/", wrap(self.place), name="calls_call_place"),
-            path("numbers/", wrap(self.numbers), name="calls_call_numbers"),
         ]
         for name in CONTROLS:
             view = wrap(partial(self.control, name=name))
@@ -207,18 +207,6 @@ class Outbound(Base):
             self.message_user(request, str(error), level)
         else:
             self.message_user(request, control.done if done else "The call was over already.")
-
-    @method_decorator(require_safe)
-    def numbers(self, request: HttpRequest) -> HttpResponseBase:
-        """The account's numbers, asked of Twilio now."""
-        if not may_place(request):
-            raise PermissionDenied
-        try:
-            found = rest.numbers()
-        except rest.RestError as error:
-            found = []
-            self.message_user(request, str(error), messages.ERROR)
-        return self._page(request, "numbers", {"title": "Our numbers", "numbers": found})
 
     def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponseBase:
         shared = {**self.admin_site.each_context(request), "opts": self.opts}
