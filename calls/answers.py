@@ -30,8 +30,8 @@ class Answer:
     words: str
 
     @property
-    def has_dial(self) -> bool:
-        return twiml.has_dial(self.document)
+    def lives_on(self) -> bool:
+        return twiml.lives_on(self.document)
 
     @property
     def without_secrets(self) -> str:

@@ -13,6 +13,8 @@ from calls import placement
 from calls.placement import Spell
 
 
+# Twilio ends every call by then.
+LONGEST_CALL = dt.timedelta(hours=24)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -69,7 +71,10 @@ class CallQuerySet(models.QuerySet["Call"]):
         return self.filter(ended_at__isnull=False)
 
     def abandoned(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
-        """Answered calls without a stream and without a <Dial> for that long, which nobody will ever end.
+        """Answered calls without a stream, a <Dial> or a wait for that long, which nobody will ever end.
+
+        Twilio ends every call after 24 h, also one that we last left with a <Dial> or in a queue
+        (https://www.twilio.com/docs/voice/api/call-resource, TimeLimit).
 
         A call that is still to be answered has Twilio's own timeout and callbacks.
         """
@@ -78,7 +83,8 @@ class CallQuerySet(models.QuerySet["Call"]):
         )
         # One that we placed may have waited and rung for longer than that before it was answered.
         answered = Q(answered_at=None) | Q(answered_at__lt=now - after)
-        old_enough = self.live().filter(answered, created_at__lt=now - after, dialing=False, sid__isnull=False)
+        alone = Q(dialing=False) | Q(created_at__lt=now - LONGEST_CALL)
+        old_enough = self.live().filter(answered, alone, created_at__lt=now - after, sid__isnull=False)
         return old_enough.exclude(direction="outbound-api", answered_at=None).exclude(Exists(recent))
 
     def quiet(self, now: dt.datetime, after: dt.timedelta, again: dt.timedelta) -> "CallQuerySet":
@@ -192,7 +198,7 @@ class Call(models.Model):
         null=True, blank=True, help_text="Seconds, as Twilio counts them (CallDuration)."
     )
     dialing = models.BooleanField(
-        default=False, help_text="The last document had a <Dial>: the call lives without a stream."
+        default=False, help_text="The last document keeps the call without a stream: a <Dial>, a queue, a wait."
     )
     audio_samples = models.PositiveBigIntegerField(
         default=0, help_text="Length of the recording at 8000 samples a second."
@@ -292,6 +298,23 @@ class Call(models.Model):
         self.tags.add(*pending.tags.all())
         pending.delete(using=using)
         self.save(using=using, update_fields=changed)
+
+    def revive(self, since: dt.datetime) -> list[str]:
+        """Undoes a guess that the call was over, if it was no more than that: a stream has begun since.
+
+        Returns the fields that changed, unsaved.
+        """
+        guess = self.events.filter(kind="presumed-over").first() if self.ended_at else None
+        said = self.events.filter(source=CallEvent.Source.CALL_STATUS, kind__in=[s for s in self.Status if s.terminal])
+        if guess is None or said.exists():
+            return []
+        # Another guess may follow, and is another event.
+        guess.kind, guess.key = "presumed-over-wrongly", f"presumed-over:{guess.pk}"
+        guess.data = {**guess.data, "but": f"A stream began at {since:%H:%M:%S} UTC: the call was not over."}
+        guess.save(using=self._state.db, update_fields=["kind", "key", "data"])
+        self.status, self.ended_at = self.Status.IN_PROGRESS, None
+        self.answered_at = self.answered_at or since
+        return ["status", "ended_at", "answered_at"]
 
     def advance(self, status: str, *, duration: int | None = None, at: dt.datetime | None = None) -> list[str]:
         """Moves the status up, never down; a terminal one sticks. Returns the fields that changed, unsaved.

@@ -237,10 +237,17 @@ class Writer:
             return
         key = known[0][0] if known else self._create(row, call)
         self._streams[row.sid] = (key, call.pk)
-        if not known and Stream.objects.using(self._using).filter(call=call).exclude(pk=key).exists():
-            summarise(call.pk, using=self._using)
+        if not known:
+            self._note_beginning(row, key, call)
         if Erasure.objects.using(self._using).of_audio(row.call_sid).exists():
             self._silent.add(row.sid)
+
+    def _note_beginning(self, row: StreamRow, key: int, call: Call) -> None:
+        """What a new stream says of its call: it lives, and others came before."""
+        if changed := call.revive(row.started_at):
+            call.save(using=self._using, update_fields=changed)
+        if Stream.objects.using(self._using).filter(call=call).exclude(pk=key).exists():
+            summarise(call.pk, using=self._using)
 
     def _create(self, row: StreamRow, call: Call) -> int:
         return (
@@ -395,23 +402,24 @@ class Writer:
             self._silent.discard(row.stream)
             # Its own process was alive all the time: what others took for a crash has been written since.
             Gap.objects.using(self._using).filter(stream=keys[0], reason=Gap.Reason.CRASH).delete()
-            self._note_whether_it_goes_on(*keys, str(fields.get("end_reason", "")))
+            note_whether_it_goes_on(*keys, str(fields.get("end_reason", "")), using=self._using)
             summarise(keys[1], using=self._using)
 
-    def _note_whether_it_goes_on(self, stream: int, call: int, reason: str) -> None:
-        """A call whose stream has ended may be over, and Twilio need not tell us.
 
-        A <Start> stream lives as long as its call: where Twilio says stop, the <Dial> beside it is over too. A drain, a
-        broken socket or a handler that has heard enough ends the stream and not the call. A <Connect> stream ends when
-        its call is transferred, or goes on to another document of ours.
-        """
-        ended = Stream.objects.using(self._using).filter(pk=stream)
-        if reason != Stream.EndReason.STOP and ended.filter(bidirectional=False).exists():
-            return
-        later = ["transfer", "transfer-unknown", "stream-ended"]
-        replaced = CallEvent.objects.filter(call=OuterRef("pk"), kind__in=later)
-        dialing = Call.objects.using(self._using).filter(~Exists(replaced), pk=call, dialing=True)
-        dialing.update(dialing=False)
+def note_whether_it_goes_on(stream: int, call: int, reason: str, *, using: str) -> None:
+    """A call whose stream has ended may be over, and Twilio need not tell us.
+
+    A <Start> stream lives as long as its call: where Twilio says stop, the <Dial> beside it is over too. A drain, a
+    broken socket or a handler that has heard enough ends the stream and not the call. A <Connect> stream ends when
+    its call is transferred, or goes on to another document of ours.
+    """
+    ended = Stream.objects.using(using).filter(pk=stream)
+    if reason != Stream.EndReason.STOP and ended.filter(bidirectional=False).exists():
+        return
+    later = ["transfer", "transfer-unknown", "stream-ended"]
+    replaced = CallEvent.objects.filter(call=OuterRef("pk"), kind__in=later)
+    dialing = Call.objects.using(using).filter(~Exists(replaced), pk=call, dialing=True)
+    dialing.update(dialing=False)
 
 
 def note_call(sid: str, facts: dict[str, Any], *, using: str) -> Call:
@@ -479,6 +487,7 @@ def close_orphan(stream: Stream, lost: int, *, using: str) -> None:
     """Ends a stream whose process is gone: what it had not written, at most `lost` samples, is a gap."""
     stream.ended_at = timezone.now()
     stream.end_reason = Stream.EndReason.INTERRUPTED
+    note_whether_it_goes_on(stream.pk, stream.call_id, stream.end_reason, using=using)
     explain_crash(stream, lost, using=using)
 
 

@@ -31,8 +31,13 @@ logger = logging.getLogger(__name__)
 
 SIGNATURE = "X-Twilio-Signature"
 SIGNATURE_SETTINGS = "X-Twilio-Webhooks-Signature-Settings"
-# Seconds between the answer with the token and the `start` that brings it back.
-TOKEN_MAX_AGE = 120
+# Seconds between the answer with the token and the `start` that brings it back: a document may keep a caller in a queue
+# or on the phone for as long as a call can last, 24 h, before its <Connect>. A shorter life would cost such calls their
+# stream and gain little: a token is good for one socket of one call, and that socket's handshake is signed by Twilio.
+TOKEN_MAX_AGE = 24 * 60 * 60
+# Nonces that a process remembers, about 10 MB: older ones are refused by the database, which never forgets them, when
+# the stream's row is written.
+MOST_NONCES = 100_000
 # Twilio allows 500 characters for a parameter's name and value together.
 TOKEN_MAX_LENGTH = 400
 # A reference to a row and the parameters for its handler, as they travel in a URL.
@@ -154,7 +159,7 @@ class StreamToken(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def read(cls, text: object) -> "StreamToken | None":
-        """The token, or None if it is not ours, was changed, or is older than 120 s."""
+        """The token, or None if it is not ours, was changed, or is older than a call can be."""
         if not isinstance(text, str) or len(text) > TOKEN_MAX_LENGTH or not text.isascii():
             return None
         try:
@@ -216,7 +221,11 @@ def _cut(number: str, length: int) -> str:
 
 
 class UsedNonces:
-    """The nonces that this process has seen, for as long as a token lives."""
+    """The nonces that this process has seen last, none for longer than a token lives.
+
+    It answers at once, and while the database is away; what it has forgotten, or another process has seen, the database
+    refuses, at most a few hundred ms later.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
@@ -226,4 +235,9 @@ class UsedNonces:
         now = time.monotonic()
         while self._seen and next(iter(self._seen.values())) < now - TOKEN_MAX_AGE:
             del self._seen[next(iter(self._seen))]
-        return self._seen.setdefault(nonce, now) is now
+        if nonce in self._seen:
+            return False
+        if len(self._seen) >= MOST_NONCES:
+            del self._seen[next(iter(self._seen))]
+        self._seen[nonce] = now
+        return True

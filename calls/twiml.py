@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 from django.conf import settings
 from twilio.twiml.voice_response import Connect, Start, VoiceResponse
@@ -119,6 +120,29 @@ def transfer(number: str) -> str:
     return str(response)
 
 
-def has_dial(document: str) -> bool:
-    """Whether the call can live on without a stream, because the document connects it to somebody."""
-    return "<Dial" in document
+# Verbs behind which a call can live for hours without a stream, whatever else the document has.
+_ELSEWHERE = {"Dial", "Enqueue", "Redirect", "Refer"}
+# ... and those that only take their time: they keep a call whose stream is still to come, or runs beside them.
+_SPOKEN = {"Say", "Play", "Gather", "Record", "Pay", "Prompt"}
+# A pause as short as this keeps nobody, in seconds.
+_SHORT_PAUSE = 10
+
+
+def lives_on(document: str) -> bool:
+    """Whether the call can live on without a stream: the document connects it to somebody, or lets it wait."""
+    try:
+        verbs = list(ElementTree.fromstring(document.encode()))
+    except ElementTree.ParseError:
+        # FAILED_HANDLER_TWIML is the operator's; Twilio says what is wrong with it.
+        return "<Dial" in document
+    names = [verb.tag for verb in verbs if not _is_short_pause(verb)]
+    if _ELSEWHERE.intersection(names):
+        return True
+    before = names[: names.index("Connect")] if "Connect" in names else []
+    behind = names[names.index("Start") :] if "Start" in names else []
+    return not (_SPOKEN | {"Pause"}).isdisjoint([*before, *behind])
+
+
+def _is_short_pause(verb: ElementTree.Element) -> bool:
+    length = verb.get("length", "1")
+    return verb.tag == "Pause" and (not length.isdecimal() or int(length) <= _SHORT_PAUSE)

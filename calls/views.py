@@ -247,7 +247,7 @@ async def _answer(
 ) -> HttpResponse:
     """Answers a voice request, and keeps what was asked and answered; `is_away`: the database has not answered once."""
     call = signed.call
-    call.facts |= {"dialing": answer.has_dial, **(facts or {})}
+    call.facts |= {"dialing": answer.lives_on, **(facts or {})}
     row = event(
         kind,
         signed.call_sid,

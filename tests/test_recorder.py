@@ -1060,6 +1060,12 @@ def test_a_call_that_rings_or_talks_elsewhere_goes_on(recorder, clock, facts):
     assert call.ended_at is None
 
 
+def test_a_call_that_talks_elsewhere_is_over_when_twilio_ends_every_call(recorder, clock):
+    an_hour_old(dialing=True, created_at=timezone.now() - dt.timedelta(hours=25))
+    beat(recorder, clock, 20)
+    assert Call.objects.get().ended_at
+
+
 def test_a_call_whose_stream_ended_just_now_goes_on(recorder, clock):
     call = an_hour_old()
     make_stream(call, ended_at=timezone.now() - dt.timedelta(seconds=50))

@@ -345,3 +345,46 @@ def test_a_cleared_play_marks_the_call_as_interrupted(writer):
     make_event(Call.objects.get(), kind="cleared", source="stream")
     writer.write([ended()])
     assert Call.objects.get().was_interrupted
+
+
+# --- a call that was taken for over -----------------------------------------------------------------------------------
+
+
+def presume_over(writer):
+    writer.write([CallRow("CA1", {"status": "ringing"}), event("presumed-over", stream=None, source="system")])
+    Call.objects.update(status="completed", ended_at=START)
+
+
+def test_a_stream_that_begins_undoes_a_presumed_end(writer):
+    presume_over(writer)
+    writer.write([stream_row()])
+    call = Call.objects.get()
+    assert (call.status, call.ended_at, call.answered_at) == ("in-progress", None, START)
+    assert call.events.get().kind == "presumed-over-wrongly"
+    assert call.events.get().data == {"but": "A stream began at 15:09:26 UTC: the call was not over."}
+
+
+def test_a_call_can_be_presumed_over_again(writer):
+    presume_over(writer)
+    writer.write([stream_row()])
+    writer.write([event("presumed-over", stream=None, source="system")])
+    assert sorted(CallEvent.objects.values_list("kind", flat=True)) == ["presumed-over", "presumed-over-wrongly"]
+
+
+def test_what_twilio_says_of_a_calls_end_no_stream_undoes(writer):
+    presume_over(writer)
+    writer.write([event("completed", stream=None, source="call-status")])
+    writer.write([stream_row()])
+    assert Call.objects.get().status == "completed"
+
+
+@pytest.mark.parametrize(("bidirectional", "goes_on"), [(True, False), (False, True)])
+def test_a_call_whose_stream_died_with_its_process_goes_on_with_the_dial_beside_it(writer, bidirectional, goes_on):
+    writer.write([CallRow("CA1", {"dialing": True}), stream_row(bidirectional=bidirectional)])
+    close_orphan(Stream.objects.get(), 4000, using="recorder")
+    assert Call.objects.get().dialing == goes_on
+
+
+def test_a_start_stream_leaves_the_dial_beside_it(writer):
+    writer.write([CallRow("CA1", {"dialing": True}), stream_row(bidirectional=False)])
+    assert Call.objects.get().dialing

@@ -379,7 +379,7 @@ def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr("django.core.signing.time.time", lambda: moment)
 
 
-def test_a_token_is_good_for_120_seconds(monkeypatch):
+def test_a_token_is_good_for_as_long_as_a_call_can_last(monkeypatch):
     at(monkeypatch, 0)
     made = token().sign()
     monkeypatch.undo()
@@ -522,11 +522,18 @@ def test_a_nonce_is_remembered_as_long_as_a_token_lives_and_no_longer(monkeypatc
     assert list(nonces._seen) == ["b"]
 
 
+def test_nonces_take_no_more_memory_than_there_is_for_them(monkeypatch):
+    monkeypatch.setattr("calls.security.MOST_NONCES", 2)
+    nonces = UsedNonces()
+    assert [nonces.is_first(nonce) for nonce in "abcb"] == [True, True, True, False]
+    assert list(nonces._seen) == ["b", "c"]
+
+
 def test_using_a_nonce_again_does_not_prolong_its_memory(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr("calls.security.time.monotonic", lambda: now[0] + 0.0)
     nonces = UsedNonces()
-    for seconds in (0, 100, 100):
+    for seconds in (0, TOKEN_MAX_AGE - 20, 100):
         now[0] += seconds
         first = nonces.is_first("a")
     assert first

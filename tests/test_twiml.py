@@ -109,12 +109,44 @@ def test_a_call_whose_handler_failed_ends_as_the_settings_say(settings):
     assert twiml.failed_handler() == settings.FAILED_HANDLER_TWIML
 
 
-def test_a_document_that_dials_is_told_from_one_that_speaks_of_it():
-    dials, speaks = VoiceResponse(), VoiceResponse()
-    dials.dial("+15550100001")
-    speaks.say("<Dial>")
-    assert twiml.has_dial(str(dials))
-    assert not twiml.has_dial(str(speaks))
+CONNECT = "<Connect><Stream url='wss://x'/></Connect>"
+START = "<Start><Stream url='wss://x'/></Start>"
+
+
+@pytest.mark.parametrize(
+    "verbs",
+    [
+        "<Dial>+15550100001</Dial>",
+        START + "<Dial>+15550100001</Dial>",
+        "<Enqueue>support</Enqueue>" + CONNECT,
+        "<Say>All of us are busy.</Say>" + CONNECT,
+        "<Gather><Say>Press 1.</Say></Gather>" + CONNECT,
+        "<Pause length='90'/>" + CONNECT,
+        START + "<Play>https://x/music.mp3</Play>",
+        "<Redirect>https://other.example.org/</Redirect>",
+    ],
+)
+def test_a_call_lives_on_without_a_stream_if_its_document_has_something_else_for_it(verbs):
+    assert twiml.lives_on(f"<Response>{verbs}</Response>")
+
+
+@pytest.mark.parametrize(
+    "verbs",
+    [
+        CONNECT,
+        CONNECT + "<Say>Never said: there is an action.</Say>",
+        START + CONNECT,
+        "<Pause length='1'/>" + CONNECT,
+        "<Say>&lt;Dial></Say><Hangup/>",
+        "<Reject/>",
+    ],
+)
+def test_a_call_does_not_live_on_without_a_stream_otherwise(verbs):
+    assert not twiml.lives_on(f"<Response>{verbs}</Response>")
+
+
+def test_a_document_that_is_no_xml_is_looked_through_for_a_dial():
+    assert twiml.lives_on("<Response><Dial>+1")
 
 
 def test_every_document_is_declared_as_utf_8():
