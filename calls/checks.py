@@ -69,6 +69,22 @@ def check_tokens() -> Iterator[CheckMessage]:
         )
 
 
+def check_api_key() -> Iterator[CheckMessage]:
+    key, secret = settings.TWILIO_API_KEY, settings.TWILIO_API_SECRET
+    if bool(key) != bool(secret):
+        yield Error(
+            f"{'TWILIO_API_SECRET' if key else 'TWILIO_API_KEY'} is not set, and one is of no use without the other.",
+            hint="Set both, from the Twilio Console, or neither: then the first TWILIO_AUTH_TOKEN signs our requests.",
+            id="calls.E011",
+        )
+    elif key and not re.fullmatch("SK[0-9a-fA-F]{32}", key):
+        yield Error(
+            "TWILIO_API_KEY is not SK and 32 hexadecimal digits.",
+            hint="Copy the key's SID from the Twilio Console; its secret belongs into TWILIO_API_SECRET.",
+            id="calls.E012",
+        )
+
+
 def check_handlers() -> Iterator[CheckMessage]:
     for name in dict.fromkeys([*handlers.names(), settings.DEFAULT_STREAM_HANDLER]):
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name):
@@ -166,5 +182,14 @@ def check_scale() -> Iterator[CheckMessage]:
 
 @register
 def check_settings(**kwargs: object) -> list[CheckMessage]:
-    checks = (check_public_url, check_tokens, check_handlers, check_numbers, check_twiml, check_spool, check_scale)
+    checks = (
+        check_public_url,
+        check_tokens,
+        check_api_key,
+        check_handlers,
+        check_numbers,
+        check_twiml,
+        check_spool,
+        check_scale,
+    )
     return [message for check in checks for message in check()]

@@ -9,7 +9,6 @@ import datetime as dt
 import logging
 import threading
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 from django.utils import timezone
@@ -30,11 +29,6 @@ QUIET = 60
 AGAIN = 300
 
 
-def may_ask() -> bool:
-    """Whether there are credentials to ask with."""
-    return bool(settings.TWILIO_ACCOUNT_SID and settings.TWILIO_AUTH_TOKENS)
-
-
 class Inquiry:
     """`start` once a process."""
 
@@ -43,7 +37,7 @@ class Inquiry:
         self._is_away = False
 
     def start(self) -> None:
-        if self._thread is not None or not may_ask():
+        if self._thread is not None or not rest.has_credentials():
             return
         recorder.asks_twilio = True
         self._thread = threading.Thread(target=self._run, name="inquiry", daemon=True)

@@ -79,6 +79,9 @@ class MediaStream:
         self.tracks = start.tracks
         #: The <Parameter>s of the stream, without our token.
         self.parameters = {name: str(value) for name, value in start.custom_parameters.items() if name != "token"}
+        #: Who the caller is by the carrier's word, and which number forwarded the call here; mostly unknown.
+        self.caller_name = self.parameters.get("CallerName", "")
+        self.forwarded_from = self.parameters.get("ForwardedFrom", "")
         #: 0, or how often this call has been connected again: greet nobody twice.
         self.resumed = token.resumed
         #: Frames that were dropped from the queue because the handler was too slow.

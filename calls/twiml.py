@@ -14,12 +14,24 @@ from django.conf import settings
 from twilio.twiml.voice_response import Connect, Start, VoiceResponse
 
 
+# https://www.twilio.com/docs/voice/twiml/stream#parameter: name and value together stay below.
+PARAMETER_MAX_LENGTH = 500
 APOLOGY = "We are sorry, this call cannot be answered right now. Please try again later."
 
 
 def stream_url() -> str:
     """Where Twilio opens the socket: wss for an https origin (Twilio accepts nothing else), ws on loopback."""
     return f"ws{settings.PUBLIC_URL.removeprefix('http')}/connection"
+
+
+def check_parameter(name: str, value: str) -> None:
+    """ValueError, in a sentence, for a <Parameter> that Twilio would not hand on."""
+    if not name or name == "token":
+        raise ValueError(f"A parameter cannot be named {name!r}.")
+    if len(name) + len(value) >= PARAMETER_MAX_LENGTH:
+        raise ValueError(
+            f"The parameter {name[:40]} is too long: name and value stay below {PARAMETER_MAX_LENGTH} characters."
+        )
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class StreamNoun:
     parameters: dict[str, str]
     #: How often this call has been connected again.
     resumed: int = 0
-    #: Further <Parameter>s for the handler: what a call that we placed was given.
+    #: Further <Parameter>s: what a call that we placed was given, and what `parameter` adds.
     custom: dict[str, str] = field(default_factory=dict)
     #: Seconds of silence before the stream.
     pause: int = 0
@@ -60,6 +72,15 @@ class StreamNoun:
         response.append(start)
         return response
 
+    def parameter(self, name: str, value: str) -> "StreamNoun":
+        """Adds a <Parameter>, which the handler finds in `stream.parameters`. ValueError if it is too long.
+
+        In a handler's `twiml`, which is asked again when the call is connected again.
+        """
+        check_parameter(name, value)
+        self.custom[name] = value
+        return self
+
     def _begin(self, response: VoiceResponse | None) -> VoiceResponse:
         response = response if response is not None else VoiceResponse()
         if self.pause:
@@ -76,6 +97,8 @@ class StreamNoun:
         )
         stream.parameter(name="token", value=self.sign(bidirectional))
         for name, value in self.custom.items():
+            # Also what was put into `custom` itself: Twilio would run no document with a longer one.
+            check_parameter(name, value)
             stream.parameter(name=name, value=value)
 
 

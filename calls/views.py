@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -49,6 +49,9 @@ SHORT_STREAM = 10
 # Seconds for which a call waits that a draining worker was asked about: by then the proxy's check of our readiness,
 # once a second, has failed, and sends the stream to another one.
 DRAINING_PAUSE = 1
+# What a handler is told as <Parameter>s, being too long for its token, and how much of it: 500 characters are allowed.
+TOLD = ("CallerName", "ForwardedFrom", "AnsweredBy")
+CUT = 400
 # Never stored: long opaque tokens, and what has a column of its own.
 SECRET_PARAMETERS = {"CallToken", "StirPassportToken", "ref"}
 COLUMNS = {
@@ -100,8 +103,14 @@ class Signed:
     @property
     def custom(self) -> dict[str, str]:
         """What the handler is told beside the numbers: what a call that we placed was given, and who answered it."""
-        answered_by = self.parameters.get("AnsweredBy")
-        return {**(self.ref.parameters if self.ref else {}), **({"AnsweredBy": answered_by} if answered_by else {})}
+        said = {name: value[:CUT] for name in TOLD if (value := self.parameters.get(name))}
+        given = self.ref.parameters if self.ref else {}
+        return {**said, **given, **{name: said[name] for name in ("AnsweredBy",) if name in said}}
+
+    def reminded(self, **known: str) -> "Signed":
+        """With what the call's first request said: whether later ones repeat it is not documented."""
+        missing = {name: value for name, value in known.items() if value and not self.parameters.get(name)}
+        return replace(self, parameters={**self.parameters, **missing})
 
     @property
     def delivery(self) -> str:
@@ -374,8 +383,10 @@ async def _go_on(signed: Signed, name: str, resumed: int) -> HttpResponse:
     how, broken, is_away = switchboard.finished.get(signed.call_sid), resumed + 1, False
     if how is None:
         try:
-            how, known, broken = await _ask(signed.request, lambda: _last_streams(signed.call_sid, resumed + 1))
-            name = name or known
+            asked = signed
+            how, call, broken = await _ask(signed.request, lambda: _last_streams(asked.call_sid, resumed + 1))
+            name = name or call.handler
+            signed = signed.reminded(CallerName=call.caller_name, ForwardedFrom=call.forwarded_from)
         except (DatabaseError, InterfaceError, TimeoutError) as error:
             logger.warning("stream_ended without a database call=%s: %s", signed.call_sid, ascii(str(error))[:200])
             is_away = True
@@ -395,21 +406,21 @@ def _next(signed: Signed, how: str | None, name: str, resumed: int, broken: int)
     return _document(signed, name or settings.DEFAULT_STREAM_HANDLER, resumed=resumed + 1)
 
 
-def _last_streams(call_sid: str, attempts: int) -> tuple[str | None, str, int]:
-    """How the call's last stream ended, the call's handler, and how many attempts in a row broke at once.
+def _last_streams(call_sid: str, attempts: int) -> tuple[str | None, Call, int]:
+    """How the call's last stream ended, the call, and how many attempts in a row broke at once.
 
     An attempt whose handshake failed has left no stream.
     """
     streams = Stream.objects.filter(call__sid=call_sid).order_by("-started_at", "-pk")
-    handler = Call.objects.filter(sid=call_sid).values_list("handler", flat=True).first() or ""
+    call = Call.objects.filter(sid=call_sid).only("handler", "caller_name", "forwarded_from").first() or Call()
     broken = max(attempts - streams.count(), 0)
     for at, stream in enumerate(streams[: RECONNECTS + 1]):
         # Behind the end of its stream a handler fails nobody.
         failed = stream.handler_failed and stream.end_reason not in ("handler", "stop", "disconnect")
         if at == 0 and (failed or stream.handler_finished_at):
-            return ("failed" if failed else "finished"), handler, 0
+            return ("failed" if failed else "finished"), call, 0
         lived = ((stream.ended_at or timezone.now()) - stream.started_at).total_seconds()
         if lived >= SHORT_STREAM:
             break
         broken += 1
-    return None, handler, broken
+    return None, call, broken

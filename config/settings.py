@@ -48,6 +48,9 @@ _public = urlsplit(PUBLIC_URL)
 TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="")
 # Several while tokens rotate; the first one is the primary and signs REST requests.
 TWILIO_AUTH_TOKENS = [token.strip() for token in env.list("TWILIO_AUTH_TOKEN", default=[]) if token.strip()]
+# Sign our REST requests instead of the token, which Twilio's requests are still checked with.
+TWILIO_API_KEY = env.str("TWILIO_API_KEY", default="")
+TWILIO_API_SECRET = env.str("TWILIO_API_SECRET", default="")
 TWILIO_API_URL = env.str("TWILIO_API_URL", default="https://api.twilio.com").rstrip("/")
 
 # name=dotted.path,… added to echo, voicemail and monitor.

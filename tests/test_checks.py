@@ -34,6 +34,21 @@ def test_nothing_is_found_where_nothing_is_wrong(good):
     assert check_settings() == []
 
 
+@pytest.mark.parametrize(
+    ("key", "secret", "ids"),
+    [
+        ("", "", []),
+        ("SK" + "a" * 32, "secret", []),
+        ("SK" + "a" * 32, "", ["calls.E011"]),
+        ("", "secret", ["calls.E011"]),
+        ("AC" + "a" * 32, "secret", ["calls.E012"]),
+    ],
+)
+def test_an_api_key_and_its_secret_come_together(good, key, secret, ids):
+    good.TWILIO_API_KEY, good.TWILIO_API_SECRET = key, secret
+    assert found() == ids
+
+
 def test_the_checks_are_run_with_djangos_own(good):
     good.TWILIO_AUTH_TOKENS = []
     assert "calls.E003" in [message.id for message in run_checks()]

@@ -46,6 +46,13 @@ async def test_parameters_are_those_of_the_document_without_our_token():
     assert Phone(more=',"lang":"de"').stream.parameters == {"lang": "de"}
 
 
+async def test_a_handler_sees_who_calls_and_who_forwarded_the_call():
+    stream = Phone(more=',"CallerName":"ANNA","ForwardedFrom":"+14155550111"').stream
+    assert (stream.caller_name, stream.forwarded_from) == ("ANNA", "+14155550111")
+    stream = Phone().stream
+    assert (stream.caller_name, stream.forwarded_from) == ("", "")
+
+
 async def test_a_stream_says_how_often_its_call_was_connected_again():
     assert Phone(resumed=2).stream.resumed == 2
 

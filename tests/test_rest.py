@@ -115,7 +115,7 @@ def test_a_refused_call_has_failed_with_twilios_code_and_words(api):
 
 ERRORS = [
     (400, 10004, "wait until some are over"),
-    (401, 20003, "check TWILIO_ACCOUNT_SID and the first TWILIO_AUTH_TOKEN"),
+    (401, 20003, "check TWILIO_ACCOUNT_SID and TWILIO_API_KEY"),
     (429, 20429, "try again in a few seconds"),
     (400, 21205, "PUBLIC_URL has to be an https origin"),
     (400, 21210, "use one of the account's own numbers"),
@@ -230,6 +230,20 @@ def test_the_token_is_in_no_log_and_no_error(api, caplog):
     assert "twilio_request POST" in said
     assert TOKEN not in said
     assert "authorization" not in said.lower()
+
+
+def test_an_api_key_signs_instead_of_the_token(api, settings):
+    settings.TWILIO_API_KEY, settings.TWILIO_API_SECRET = "SK" + "a" * 32, "the secret of the key"
+    settings.TWILIO_AUTH_TOKENS = ["f" * 32]
+    api.add_key("SK" + "a" * 32, "the secret of the key")
+    assert rest.place_call(THEIRS).account_sid == ACCOUNT
+
+
+def test_a_key_that_was_revoked_is_said_in_words(api, settings):
+    settings.TWILIO_API_KEY, settings.TWILIO_API_SECRET = "SK" + "a" * 32, "the secret of the key"
+    with pytest.raises(RestError, match="TWILIO_API_KEY with its secret") as raised:
+        rest.place_call(THEIRS)
+    assert "the secret of the key" not in str(raised.value)
 
 
 # --- running calls

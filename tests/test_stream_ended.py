@@ -78,6 +78,14 @@ def test_only_the_last_stream_says_whether_the_conversation_is_over(client, call
     assert verbs(ended(client, resumed=1)) == ["Connect"]
 
 
+def test_a_call_that_is_connected_again_still_knows_who_calls(client, call):
+    Call.objects.update(caller_name="ANNA", forwarded_from="+14155550111")
+    broken_stream(call)
+    found = document(ended(client)).iter("Parameter")
+    values = {each.get("name"): each.get("value") for each in found}
+    assert (values["CallerName"], values["ForwardedFrom"]) == ("ANNA", "+14155550111")
+
+
 # --- it goes on -------------------------------------------------------------------------------------------------------
 
 

@@ -294,7 +294,8 @@ def test_name_and_token_stay_below_twilios_500_characters(client):
 @pytest.mark.django_db
 def test_hostile_numbers_stay_inside_the_token(client):
     response = post(client, "/incoming", {**INCOMING, "From": '"/></Stream><Dial>1</Dial>', "CallerName": "]]>"})
-    assert [element.tag for element in document(response).iter()] == ["Response", "Connect", "Stream", "Parameter"]
+    tags = [element.tag for element in document(response).iter()]
+    assert tags == ["Response", "Connect", "Stream", "Parameter", "Parameter"]
 
 
 @pytest.mark.django_db
@@ -351,6 +352,66 @@ def test_a_hostile_handler_name_is_one_line_of_the_log(client, caplog, name):
     signed = {SIGNATURE: signature(f"https://voice.example.org/incoming/{name}", form)}
     assert verbs(client.post(f"/incoming/{name}", form, headers=signed)) in (["Say", "Hangup"], [])
     assert all("\n" not in message and "\x00" not in message for message in caplog.messages)
+
+
+def told(response):
+    found = document(response).iter("Parameter")
+    return {each.get("name"): each.get("value") for each in found if each.get("name") != "token"}
+
+
+@pytest.mark.django_db
+def test_a_handler_is_told_who_calls_and_who_forwarded_the_call(client):
+    form = {**INCOMING, "CallerName": "ANNA", "ForwardedFrom": "+14155550111"}
+    assert told(post(client, "/incoming", form)) == {"CallerName": "ANNA", "ForwardedFrom": "+14155550111"}
+
+
+@pytest.mark.django_db
+def test_a_long_name_is_cut_to_what_twilio_hands_on(client):
+    (value,) = told(post(client, "/incoming", {**INCOMING, "CallerName": "ü" * 2000})).values()
+    assert 0 < len("CallerName" + value) < 500
+
+
+async def asks_who(stream):
+    pass
+
+
+def _with_an_order(noun):
+    return noun.parameter("order", noun.parameters["To"]).connect()
+
+
+def _with_a_novel(noun):
+    return noun.parameter("novel", "x" * 495).connect()
+
+
+def _behind_our_back(noun):
+    noun.custom["novel"] = "x" * 495
+    return noun.connect()
+
+
+@pytest.fixture
+def own(settings, monkeypatch):
+    """Has `asks_who` answer with that document."""
+
+    def make(document):
+        settings.STREAM_HANDLERS = {"own": "tests.test_webhooks.asks_who"}
+        monkeypatch.setattr(asks_who, "twiml", document, raising=False)
+
+    return make
+
+
+@pytest.mark.django_db
+def test_a_handlers_document_may_add_parameters(client, own):
+    own(_with_an_order)
+    assert told(post(client, "/incoming/own", INCOMING)) == {"order": "+14155550199"}
+
+
+@pytest.mark.parametrize("document", [_with_a_novel, _behind_our_back])
+@pytest.mark.django_db
+def test_a_parameter_that_is_too_long_is_an_apology_and_a_line_of_the_log(client, own, document, caplog):
+    own(document)
+    assert verbs(post(client, "/incoming/own", INCOMING)) == ["Say", "Hangup"]
+    assert f"twiml_failed handler='own' call={CALL}" in caplog.messages
+    assert "The parameter novel is too long: name and value stay below 500 characters." in caplog.text
 
 
 @pytest.mark.django_db

@@ -5,6 +5,7 @@ at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestEr
 """
 
 from .calls import end_call, look_up, place_call, say_goodbye, transfer
+from .client import has_credentials
 from .errors import UNKNOWN, OutcomeUnknown, RestError
 from .numbers import Change, Number, configure_number, numbers
 
@@ -17,6 +18,7 @@ __all__ = [
     "RestError",
     "configure_number",
     "end_call",
+    "has_credentials",
     "look_up",
     "numbers",
     "place_call",

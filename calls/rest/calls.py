@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 # What Twilio tells us of a call that we placed: each a field of its own, as one value they would be lost.
 PROGRESS = ["initiated", "ringing", "answered", "completed"]
-# https://www.twilio.com/docs/voice/twiml/stream#parameter: name and value together.
-PARAMETER_MAX_LENGTH = 500
 
 
 def place_call(
@@ -80,13 +78,11 @@ def place_call(
 def _checked(parameters: Mapping[str, str]) -> dict[str, str]:
     """Parameters as they fit into a <Parameter> each, and all of them into the address that carries them."""
     for name, value in parameters.items():
-        if not name or name == "token":
-            raise RestError(f"A parameter cannot be named {name!r}.")
-        if len(name) + len(value) >= PARAMETER_MAX_LENGTH:
-            raise RestError(
-                f"The parameter {name[:40]} is too long: name and value stay below {PARAMETER_MAX_LENGTH} characters."
-            )
-        if storable(name + value, PARAMETER_MAX_LENGTH) != name + value:
+        try:
+            documents.check_parameter(name, value)
+        except ValueError as error:
+            raise RestError(str(error)) from None
+        if storable(name + value, documents.PARAMETER_MAX_LENGTH) != name + value:
             raise RestError(f"The parameter {name[:40]!a} has characters that cannot be stored.")
     given = dict(parameters)
     if len(CallRef(2**63 - 1, given).sign()) > REF_MAX_LENGTH:

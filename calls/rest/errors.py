@@ -26,7 +26,8 @@ ADVICE = {
     10004: "Too many calls run at once for this account: wait until some are over, or have Twilio raise its limit.",
     13224: "That is no number that can be called: write it with + and its country code, like +14155550100.",
     13227: "Calls to that country are not allowed: allow it under Voice > Geographic Permissions in the Console.",
-    20003: "Twilio does not accept our credentials: check TWILIO_ACCOUNT_SID and the first TWILIO_AUTH_TOKEN.",
+    20003: "Twilio does not accept our credentials: check TWILIO_ACCOUNT_SID and TWILIO_API_KEY with its secret, "
+    "or the first TWILIO_AUTH_TOKEN if there is no key.",
     20005: "The Twilio account is not active: look into the Console for why it was suspended or closed.",
     20008: "These are test credentials, which cannot do this: set the account's live ones.",
     20404: "Twilio knows no such call or number in this account: it may be over, or belong to another account.",

@@ -134,7 +134,7 @@ class TwilioApi:
         self.url = ""
         self._on_call = on_call
         self._reply_last = reply_last  # the first status callback comes before the reply to the request
-        self._authorization = f"Basic {b64encode(f'{account_sid}:{auth_token}'.encode()).decode()}"
+        self._authorizations = {_basic(account_sid, auth_token)}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[Exception] = []
 
@@ -182,6 +182,10 @@ class TwilioApi:
             thread.join(10)
             loop.close()
 
+    def add_key(self, key: str, secret: str) -> None:
+        """An API key of the account's (SK…): good for these resources as the account's own token is."""
+        self._authorizations.add(_basic(key, secret))
+
     # --- Requests
 
     def _answering(self, handle: Handle) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -199,7 +203,7 @@ class TwilioApi:
         return answer
 
     def _admit(self, request: web.Request) -> None:
-        if request.headers.get("Authorization") != self._authorization:
+        if request.headers.get("Authorization") not in self._authorizations:
             raise ApiError(401, 20003, "Authenticate")
         if request.match_info.get("account") != self.account_sid:
             raise _unknown(request)
@@ -324,6 +328,10 @@ def _configure(number: PhoneNumber, form: Form) -> None:
         at = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
         if hasattr(number, at) and at not in ("sid", "phone_number"):
             setattr(number, at, value)
+
+
+def _basic(name: str, secret: str) -> str:
+    return f"Basic {b64encode(f'{name}:{secret}'.encode()).decode()}"
 
 
 def _is_url(text: str) -> bool:
