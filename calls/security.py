@@ -92,6 +92,19 @@ def _has_hash_of(url: str, body: bytes) -> bool:
     return hmac.compare_digest(stated.encode(), hashlib.sha256(body).hexdigest().encode())
 
 
+# HMAC-SHA1, or HMAC-SHA256 if the signature's settings say so, in base64.
+_SIGNATURE = re.compile("[A-Za-z0-9+/]{27}=|[A-Za-z0-9+/]{43}=")
+
+
+def could_be_signed(path: str, headers: Mapping[str, str]) -> bool:
+    """Whether the header looks like a signature at all; a refusal is logged. Costs nothing, and says nothing more."""
+    signature = headers.get(SIGNATURE)
+    if signature and _SIGNATURE.fullmatch(signature):
+        return True
+    _log_refusal("webhook", settings.PUBLIC_URL + path, "parameters that were not read", signature)
+    return False
+
+
 def is_signed_webhook(path: str, params: Any, headers: Mapping[str, str]) -> bool:
     """Whether Twilio sent this request. `path` includes the query, as it was on the wire; a refusal is logged."""
     url = settings.PUBLIC_URL + path

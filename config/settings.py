@@ -187,6 +187,9 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True
 LOGIN_URL = "admin:login"
 
+# The admin's forms; calls/bodies.py refuses more before it is read, and the Caddyfile before that.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
+
 # --- Security -------------------------------------------------------------------------------------------------------
 
 _https = _public.scheme == "https"

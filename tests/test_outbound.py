@@ -3,7 +3,7 @@
 import datetime as dt
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
 import pytest
@@ -38,7 +38,8 @@ def post(client, path, ref=None, **form):
     path += f"?ref={quote(ref.sign())}" if ref else ""
     form = {"AccountSid": ACCOUNT, "Direction": "outbound-api", "From": OURS, "To": THEIRS, **form}
     signature = RequestValidator(TOKEN).compute_signature(f"https://voice.example.org{path}", form)
-    return client.post(path, form, headers={"X-Twilio-Signature": signature})
+    headers = {"X-Twilio-Signature": signature}
+    return client.post(path, urlencode(form), content_type="application/x-www-form-urlencoded", headers=headers)
 
 
 def pending(**facts):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
 import pytest
 from django.core.asgi import get_asgi_application
@@ -75,13 +76,29 @@ WRONG = {
 }
 
 
+FORM = "application/x-www-form-urlencoded"
+
+
 # Without the database: pytest-django raises for any query.
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_a_form_that_twilio_did_not_sign_is_refused_without_a_query(client, wrong):
     headers = {} if wrong is None else {SIGNATURE: wrong}
-    response = client.post("/incoming", INCOMING, headers=headers)
+    response = client.post("/incoming", urlencode(INCOMING), content_type=FORM, headers=headers)
     assert response.status_code == 403
     assert b"<" not in response.content
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "bm9uc2Vuc2U=", "A" * 28, "A" * 27 + "=="])
+def test_what_cannot_be_a_signature_is_refused_before_the_form_is_parsed(client, caplog, monkeypatch, wrong):
+    monkeypatch.setattr("django.http.request.QueryDict.__init__", lambda *_, **__: pytest.fail("parsed"))
+    response = client.post("/incoming", b"a=%41", content_type=FORM, headers={SIGNATURE: wrong})
+    assert response.status_code == 403
+    assert "parameters that were not read" in caplog.text
+
+
+def test_fields_in_a_form_that_twilio_never_sends_are_not_read(client):
+    wrong = signature(INCOMING_URL, INCOMING)
+    assert client.post("/incoming", INCOMING, headers={SIGNATURE: wrong}).status_code == 403
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -153,12 +170,13 @@ def test_a_signature_for_the_host_of_a_header_is_refused(client):
 
 
 def test_a_refusal_names_the_url_and_the_parameters_but_no_value(client, caplog):
-    client.post("/incoming?secret=squirrel", INCOMING, headers={SIGNATURE: "bm9uc2Vuc2U="})
+    path, wrong = "/incoming?secret=squirrel", "bm9uc2Vuc2UxMjM0NTY3ODkwMTI="
+    client.post(path, urlencode(INCOMING), content_type=FORM, headers={SIGNATURE: wrong})
     (line,) = [message for message in caplog.messages if message.startswith("signature_invalid")]
     assert "https://voice.example.org/incoming?secret=" in line
     assert "CallSid" in line
     assert "StirVerstat" in line
-    for value in ("squirrel", "bm9uc2Vuc2U=", CALL, "+14155550100", "a long opaque token", "0123456789abcdef"):
+    for value in ("squirrel", wrong, CALL, "+14155550100", "a long opaque token", "0123456789abcdef"):
         assert value not in caplog.text
 
 
@@ -350,7 +368,8 @@ def test_a_handler_that_cannot_be_imported_is_an_apology(client, settings, caplo
 def test_a_hostile_handler_name_is_one_line_of_the_log(client, caplog, name):
     form = {"CallSid": CALL}
     signed = {SIGNATURE: signature(f"https://voice.example.org/incoming/{name}", form)}
-    assert verbs(client.post(f"/incoming/{name}", form, headers=signed)) in (["Say", "Hangup"], [])
+    response = client.post(f"/incoming/{name}", urlencode(form), content_type=FORM, headers=signed)
+    assert verbs(response) in (["Say", "Hangup"], [])
     assert all("\n" not in message and "\x00" not in message for message in caplog.messages)
 
 
@@ -462,7 +481,7 @@ def impatient(monkeypatch):
 
 async def post_async(path, form):
     headers = {"X-Forwarded-Proto": "https", SIGNATURE: signature(f"https://voice.example.org{path}", form)}
-    return await AsyncClient(**headers).post(path, form)
+    return await AsyncClient(**headers).post(path, urlencode(form), content_type=FORM)
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
