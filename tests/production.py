@@ -4,17 +4,27 @@ with Production(tmp_path, database_url) as production:
     production.call("thanks.wav")
 """
 
+import contextlib
 import json
 import os
 import re
 import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlencode
+from uuid import uuid4
 
+import psycopg
+import redis
 import yaml
+from psycopg import sql
+from twilio.request_validator import RequestValidator
 
 from tests.servers import free_port, until
 
@@ -46,6 +56,23 @@ def compose() -> dict[str, Any]:
 
 def service(name: str) -> dict[str, Any]:
     return compose()["services"][name]
+
+
+@contextmanager
+def new_database(server_url: str) -> Iterator[str]:
+    """A new PostgreSQL database; dropped whoever is still connected. ConnectionError if it or Redis does not answer."""
+    name = f"callstream_{uuid4().hex[:12]}"
+    try:
+        redis.Redis.from_url(REDIS_URL, socket_connect_timeout=3).ping()
+        server = psycopg.connect(server_url, autocommit=True, connect_timeout=3)
+    except (psycopg.Error, redis.RedisError) as error:
+        raise ConnectionError(f"PostgreSQL and Redis do not both answer: {error}") from error
+    with contextlib.closing(server):
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield f"{server_url.rpartition('/')[0]}/{name}"
+        finally:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def proxy_environment(folder: Path, public_url: str, upstreams: list[str]) -> dict[str, str]:
@@ -124,7 +151,7 @@ class Production:
     def healthy(self, port: int) -> bool:
         """The image's own HEALTHCHECK."""
         [command] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", dockerfile(), re.MULTILINE)
-        program, *arguments = [word.replace(":8000", f":{port}") for word in json.loads(command)]
+        program, *arguments = [word.replace("8000", str(port)) for word in json.loads(command)]
         return subprocess.run([program, *arguments], env=self.environment, capture_output=True).returncode == 0
 
     @property
@@ -158,9 +185,26 @@ class Production:
         return "".join(f"\n--- {path.name}\n{path.read_text()[-4000:]}" for path in self.folder.glob("*.log"))
 
     def get(self, path: str) -> tuple[int, str]:
-        context = ssl.create_default_context(cafile=self.certificate)
-        with urllib.request.urlopen(self.url + path, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(self.url + path, context=self.context, timeout=10) as answer:
             return answer.status, answer.headers.get("Strict-Transport-Security", "")
+
+    def post(self, path: str, **form: str) -> int:
+        """The status of a webhook, signed as Twilio does; 0 if there is none."""
+        signature = RequestValidator(self.environment["TWILIO_AUTH_TOKEN"]).compute_signature(self.url + path, form)
+        headers = {"X-Twilio-Signature": signature, "Content-Type": "application/x-www-form-urlencoded"}
+        request = urllib.request.Request(self.url + path, urlencode(form).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, context=self.context, timeout=15) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        is_https = self.url.startswith("https")
+        return ssl.create_default_context(cafile=self.certificate) if is_https else None
 
     def stop(self) -> None:
         for process in self.processes:

@@ -8,27 +8,26 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
-from uuid import uuid4
 
 import psycopg
 import pytest
-import redis
 import yaml
-from psycopg import sql
 
 from tests.production import (
     DATABASE_URL,
-    REDIS_URL,
     ROOT,
     Production,
     compose,
     dockerfile,
     flag,
+    new_database,
     proxy_environment,
     service,
 )
@@ -159,18 +158,11 @@ def test_caddy_accepts_its_file(tls, tmp_path):
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    """A new PostgreSQL database; dropped whoever is still connected."""
-    name = f"callstream_{uuid4().hex[:12]}"
     try:
-        redis.Redis.from_url(REDIS_URL, socket_connect_timeout=3).ping()
-        server = psycopg.connect(DATABASE_URL, autocommit=True, connect_timeout=3)
-    except (psycopg.Error, redis.RedisError) as error:
-        missing(f"PostgreSQL and Redis do not both answer: {error}")
-    with server:
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield f"{DATABASE_URL.rpartition('/')[0]}/{name}"
-        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-    server.close()
+        with new_database(DATABASE_URL) as url:
+            yield url
+    except ConnectionError as error:
+        missing(str(error))
 
 
 @pytest.fixture
@@ -178,6 +170,63 @@ def production(tmp_path: Path, database: str) -> Iterator[Production]:
     needs("caddy")
     with Production(tmp_path, database) as production:
         yield production
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
+    """For tests that end nothing of it."""
+    needs("caddy")
+    with ExitStack() as stack:
+        try:
+            database = stack.enter_context(new_database(DATABASE_URL))
+        except ConnectionError as error:
+            missing(str(error))
+        yield stack.enter_context(Production(tmp_path_factory.mktemp("standing"), database, "http"))
+
+
+def say(production: Production, *parts: bytes) -> int:
+    """What is answered to these bytes; 0 if nothing is."""
+    with socket.create_connection(("127.0.0.1", production.port), timeout=10) as line, suppress(OSError):
+        for part in parts:
+            line.sendall(part)
+        return int(line.recv(100).split()[1] or 0)
+    return 0
+
+
+@pytest.mark.process
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_a_client_that_breaks_its_own_requests_takes_no_worker_out_of_rotation(standing):
+    head = b"%b /incoming HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answered = []
+    for method in [b"GET", b"POST"] * 10:
+        assert say(standing, head % method, b"5\r\nCallS\r\nzz\r\n") in (0, 400, 403, 502)
+        answered.append(standing.post("/call-status", CallSid="CA" + "1" * 32, CallStatus="ringing"))
+    assert answered == [204] * 20
+
+
+@pytest.mark.process
+@pytest.mark.postgres
+@pytest.mark.redis
+@pytest.mark.parametrize("path", [b"/incoming", b"/connection", b"/admin/calls/live/1", b"/admin/login/"])
+def test_who_claims_to_upgrade_sends_no_larger_body(standing, path):
+    head = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: x\r\nConnection: Upgrade\r\n" % path
+    assert say(standing, head + b"Content-Length: 600000000\r\n\r\n", bytes(1000)) == 413
+    chunk = b"%x\r\n%b\r\n" % (100_000, bytes(100_000))
+    # 400: no HTTP behind an upgrade. 502: a worker has closed the connection while the proxy was still writing to it.
+    assert say(standing, head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 40) in (0, 400, 413, 502)
+
+
+@pytest.mark.process
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_no_log_has_what_stands_in_a_query(standing):
+    assert standing.get("/admin/login/?q=%2B14155550177")[0] == 200
+    assert say(standing, b"GET /incoming?ref=c3F1aXJyZWw HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == 403
+    logs = "".join(path.read_text() for path in standing.folder.glob("*.log"))
+    wait_for(lambda: '"/admin/login/?"' in (standing.folder / "proxy.log").read_text(), seconds=5)
+    assert "4155550177" not in logs
+    assert "c3F1aXJyZWw" not in logs
 
 
 def lanes(database: str, call_sid: str) -> dict[str, int]:
