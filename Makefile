@@ -39,6 +39,11 @@ test: $(INSTALLED) ## Run the tests on SQLite, and on PostgreSQL and Redis where
 faults: $(INSTALLED) ## End and starve servers with 30 streams, again and again, and print what was lost (15 minutes)
 	$(BIN)/python -m tests.faults $(ARGS)
 
+.PHONY: attack
+attack: $(INSTALLED) ## Attack two workers behind Caddy with 20 calls running, and print what callers notice (3 minutes)
+	$(BIN)/python config/dotenv.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.attack $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (20 minutes; ARGS=gate: 1 minute)
 	$(BIN)/python config/dotenv.py
