@@ -9,13 +9,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import PurePath
 from typing import Any, Literal
 
 import msgspec
 from django.conf import settings
 from django.utils import timezone
 
-from calls.audio import FRAME_SAMPLES, SAMPLE_RATE, is_speech
+from calls.audio import FRAME_SAMPLES, SAMPLE_RATE, Examiner, is_speech
 from calls.outgoing import LOOK_AHEAD, Cue, Outgoing
 from calls.outgoing import StreamEnded as StreamEnded
 from calls.playback import ADJACENT, PendingMark, Playback, StreamClock
@@ -95,6 +96,7 @@ class MediaStream:
         self._clock = clock
         self._playback = Playback()
         self._outgoing = Outgoing(self._playback, protocol, clock, send, send_now, self.flush_playback, self._note_mark)
+        self._examiner = Examiner()
         #: How often the handler has cleared.
         self._clears = 0
         self._events: deque[Event] = deque()
@@ -175,6 +177,8 @@ class MediaStream:
     async def play(self, audio: bytes, *, barge_in: bool = False, wait: bool = True) -> Outcome:
         """Plays raw µ-law, 8000 bytes a second, and returns once the caller has heard it, or "cleared" if it was cut.
 
+        ValueError for what is no µ-law: a WAV file (`calls.audio.read_wav` reads it) or PCM16 (`pcm16_to_mulaw`).
+
         `barge_in`: a key or 100 ms of speech clears it. It needs a play that waits.
 
         `wait=False` returns at once: it is played behind what was given before. What is not heard within 10 s waits
@@ -201,6 +205,7 @@ class MediaStream:
             raise ValueError("barge_in needs a play that waits: with wait=False nobody would clear it")
         self._check_open()
         self._protocol.check_sending("media")
+        audio = self._examined(audio)
         if not wait:
             return await self._say(audio)
         if not barge_in:
@@ -365,6 +370,18 @@ class MediaStream:
     def _check_open(self) -> None:
         if self._ended or self._protocol.state is not State.STREAMING:
             raise StreamEnded(f"{self.stream_sid} is over")
+
+    def _examined(self, audio: object) -> bytes:
+        if not isinstance(audio, bytes | bytearray | memoryview):
+            is_name = isinstance(audio, str | PurePath)
+            what = f"the name of a file ({str(audio)[:80]!r})" if is_name else type(audio).__name__
+            raise TypeError(
+                f"play takes raw µ-law bytes, not {what}; calls.audio.read_wav(data) returns those of a WAV file"
+            )
+        audio = bytes(audio)
+        if objection := self._examiner.objection(audio):
+            raise ValueError(objection)
+        return audio
 
     def _note_mark(self, cue: Cue) -> str:
         """A mark is about to be sent: returns its text."""

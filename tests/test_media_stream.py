@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 
 from calls import outgoing, streams
-from calls.audio import tone
+from calls.audio import mulaw_to_pcm16, tone
+from calls.handlers import SOUNDS
 from calls.protocol import StateError
 from calls.rows import DtmfRow, EventRow, GapRow, MarkRow
 from calls.streams import StreamEnded
@@ -238,6 +240,38 @@ async def test_two_plays_one_behind_the_other_each_have_a_mark_of_their_own(phon
     assert not second.done()
     await phone.play_out()
     assert await done(second) == "played"
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("greeting.wav", "the name of a file \\('greeting.wav'\\)"),
+        ("g" * 160, "the name of a file"),
+        (Path("greeting.wav"), "the name of a file"),
+        (None, "NoneType"),
+        ([1, 2, 3], "list"),
+    ],
+)
+async def test_what_is_no_audio_is_refused_with_what_to_do(phone, what, why, wait):
+    with pytest.raises(TypeError, match=f"raw µ-law bytes, not {why}.*read_wav"):
+        await phone.stream.play(what, wait=wait)
+    assert phone.sent == []
+
+
+@pytest.mark.parametrize("wait", [True, False])
+async def test_a_file_or_pcm16_is_refused_rather_than_played_as_noise(phone, wait):
+    with pytest.raises(ValueError, match="read_wav"):
+        await phone.stream.play((SOUNDS / "greeting.wav").read_bytes(), wait=wait)
+    with pytest.raises(ValueError, match="pcm16_to_mulaw"):
+        await phone.stream.play(mulaw_to_pcm16(TONE), wait=wait)
+    assert phone.sent == []
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+async def test_bytes_of_any_kind_are_played(phone, kind):
+    await phone.stream.play(kind(LOUD), wait=False)
+    assert audio(phone) == [LOUD]
 
 
 # --- clear ------------------------------------------------------------------------------------------------------------
