@@ -1,7 +1,11 @@
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate, pre_migrate
 
 
@@ -15,6 +19,7 @@ class CallsConfig(AppConfig):
 
         pre_migrate.connect(take_time, sender=self)
         post_migrate.connect(make_groups, sender=self)
+        connection_created.connect(keep_private)
 
 
 def take_time(using: str, **kwargs: Any) -> None:
@@ -23,3 +28,14 @@ def take_time(using: str, **kwargs: Any) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+
+
+def keep_private(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    """Recordings and numbers are in SQLite's files, and those are made as the umask has it: for everybody to read."""
+    if connection.vendor != "sqlite":
+        return
+    for end in ("", "-wal", "-shm"):
+        file = Path(f"{connection.settings_dict['NAME']}{end}")
+        with suppress(OSError):
+            if file.is_file() and (mode := file.stat().st_mode) & 0o077:
+                file.chmod(mode & 0o700)
