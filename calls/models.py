@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, Value
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from calls import placement
@@ -338,9 +339,10 @@ class StreamQuerySet(models.QuerySet["Stream"]):
     def live(self) -> "StreamQuerySet":
         return self.filter(ended_at__isnull=True)
 
-    def orphaned(self, now: dt.datetime, after: dt.timedelta) -> "StreamQuerySet":
+    def orphaned(self, after: dt.timedelta) -> "StreamQuerySet":
         """Streams whose process has not renewed its lease for that long."""
-        return self.live().filter(lease_at__lt=now - after)
+        # By the database's clock, as it was renewed: those of two hosts may differ by more than a lease.
+        return self.live().filter(lease_at__lt=Now() - Value(after))
 
 
 class Stream(models.Model):

@@ -26,6 +26,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from calls import rows as written
@@ -620,12 +621,11 @@ class Recorder:
         """Every 5 s: our streams are alive, also those that others took for dead while we had no database."""
         if self._clock() < self._next_heartbeat or self._stopping:
             return
-        now = timezone.now()
         streams = Stream.objects.using(DATABASE).filter(lease_owner=self.owner)
         with transaction.atomic(using=DATABASE):
-            _unlocked(streams.live()).update(lease_at=now)
+            _unlocked(streams.live()).update(lease_at=Now())
             _unlocked(streams.filter(sid__in=[*self.tapes], end_reason=Stream.EndReason.INTERRUPTED)).update(
-                lease_at=now, ended_at=None, end_reason=""
+                lease_at=Now(), ended_at=None, end_reason=""
             )
         self._next_heartbeat = self._clock() + HEARTBEAT
         if self._beating_since is None:
@@ -679,7 +679,7 @@ class Recorder:
                 written.explain_crash(stream, UNWRITTEN, using=DATABASE)
 
     def _reap(self, now: dt.datetime) -> None:
-        stale = Stream.objects.using(DATABASE).orphaned(now, dt.timedelta(seconds=LEASE))
+        stale = Stream.objects.using(DATABASE).orphaned(dt.timedelta(seconds=LEASE))
         for pk in list(stale.exclude(lease_owner=self.owner).values_list("pk", flat=True)):
             self._unless_locked(self._close_orphan, stale.filter(pk=pk))
         abandoned = Call.objects.using(DATABASE).abandoned(now, dt.timedelta(seconds=ABANDONED))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from django.db import IntegrityError, connections, transaction
 from django.db.models import Case, Exists, F, Max, OuterRef, Q, Sum, When
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from calls import absence, placement
@@ -257,6 +258,7 @@ class Writer:
                 call=call,
                 nonce=row.nonce,
                 lease_owner=row.owner,
+                lease_at=Now(),
                 name=storable(row.name, 255),
                 tracks=storable_json(row.tracks),
                 custom_parameters=storable_json(row.custom_parameters),

@@ -950,6 +950,17 @@ def test_an_orphan_is_closed_with_a_crash_gap(recorder, clock):
     assert Gap.objects.values_list("start", "length", "reason").get() == (1600, 4000, "crash")
 
 
+def test_leases_are_renewed_and_judged_by_the_databases_clock(recorder, clock, monkeypatch):
+    """The clock of our host is wrong by an hour."""
+    recorder.submit([stream_row(owner=recorder.owner)])
+    make_stream(make_live_call(), sid="MZ2", lease_owner="another", lease_at=timezone.now())
+    right = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: right() + dt.timedelta(hours=1))
+    beat(recorder, clock, 20)
+    assert Stream.objects.live().count() == 2
+    assert abs(Stream.objects.get(sid="MZ1").lease_at - right()) < dt.timedelta(minutes=1)
+
+
 def test_our_own_streams_are_never_orphans(recorder, clock):
     make_stream(make_live_call(), lease_owner=recorder.owner, lease_at=long_ago())
     beat(recorder, clock, 20)
