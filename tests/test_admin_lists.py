@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import io
+import re
 import zipfile
 from importlib import import_module
 
@@ -90,6 +91,25 @@ def test_calls_are_found_by_their_tag(client, ops):
 @pytest.mark.parametrize("query", ["status=%F0", "tag=x", "tag=", "handler=nobody", "when=never", "flag=", "o=99.x.-1"])
 def test_a_filter_of_nonsense_is_no_error(client, ops, query):
     assert client.get(f"{LIST}?{query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("since=2026-03-14&until=2026-03-15T12:30", "14 Mar 2026 to 15 Mar 2026, 12:30"),
+        ("since=2026-03-14T15:09", "Since 14 Mar 2026, 15:09"),
+        ("until=2026-03-14", "Until 14 Mar 2026"),
+    ],
+)
+def test_a_typed_time_is_named_among_the_filters(client, ops, query, words):
+    html = client.get(f"{LIST}?{query}").content.decode()
+    assert re.search(f'<li class="selected"><a href="[^"]*">{words}</a></li>', html)
+
+
+def test_a_time_that_ends_before_it_begins_is_said_to(client, ops):
+    make_call()
+    html = client.get(f"{LIST}?since=2026-03-15&until=2026-03-14").content.decode()
+    assert "This time ends before it begins: 15 Mar 2026 to 14 Mar 2026." in html
 
 
 @pytest.mark.parametrize("query", ["since=yesterday", "until=2026-02-30", "since=2026-13-01T25:00"])

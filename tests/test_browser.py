@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from channels.routing import ProtocolTypeRouter
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.asgi import get_asgi_application
 from django.test import Client
 from django.utils import timezone
@@ -44,6 +45,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True),
     # WhiteNoise's files: Django reads them whole under ASGI, which is what one wants of small files.
+    # A test may end while the browser still fetches the icon.
+    pytest.mark.filterwarnings(r"ignore:[\s\S]*icon\.svg:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning"),
 ]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -478,7 +481,10 @@ def test_every_page_is_accessible(visit, twilio, scheme):
             page.click("#logout-form button")
         else:
             page.goto(path)
-        found += [(path, broken["id"], broken["nodes"][0]["target"]) for broken in violations(page)]
+        found += [(path, broken) for broken in violations(page)]
+        page.set_viewport_size({"width": 360, "height": 900})
+        found += [(path, "small", broken) for broken in violations(page)]
+        page.set_viewport_size({"width": 1280, "height": 900})
     assert found == []
 
 
@@ -489,7 +495,82 @@ DJANGOS = [[".help-tooltip"], [".vTimeField"], [".vDateField"]]
 def violations(page):
     """What axe-core complains of; without `preload` it adds no styles, which the pages' policy would refuse."""
     options = {"resultTypes": ["violations"], "preload": False}
-    return Axe().run(page, {"exclude": DJANGOS}, options).response["violations"]
+    found = Axe().run(page, {"exclude": DJANGOS}, options).response["violations"]
+    return [(broken["id"], broken["nodes"][0]["target"]) for broken in found]
+
+
+def test_a_running_call_keeps_up_in_the_list(visit, ops):
+    call = make_recording(seconds=2, status="in-progress", ended_at=None, audio_samples=0, answered_at=timezone.now())
+    page = visit(LIST, ops)
+    page.check(".action-select")
+    wait_until(page, "document.querySelector('.call-running').textContent === '0:02'")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_selector('.call-play[aria-pressed="true"]')
+    Call.objects.filter(pk=call.pk).update(status="completed", ended_at=timezone.now(), audio_samples=16_000)
+    page.wait_for_selector(".field-state >> text=Completed")
+    assert (page.inner_text(".field-length"), page.is_checked(".action-select")) == ("0:02", True)
+    assert page.locator(".call-running").count() == 0
+
+
+def test_calls_that_come_meanwhile_are_told_of_and_push_nothing_away(visit, ops):
+    make_recording(seconds=2, status="in-progress", ended_at=None)
+    page = visit(LIST, ops)
+    make_recording(seconds=1)
+    page.wait_for_selector("text=Other calls are here by now.")
+    assert page.locator("#result_list tbody tr").count() == 1
+    page.click("text=Show them")
+    page.wait_for_selector("#result_list tbody tr >> nth=1")
+
+
+def test_an_action_that_lacks_its_tag_asks_for_it_and_keeps_the_selection(visit, ops):
+    make_call()
+    Tag.objects.create(name="billing")
+    page = visit(LIST, ops)
+    assert not page.is_visible("select[name=tag]")
+    page.check(".action-select")
+    page.select_option("select[name=action]", "put_tag")
+    page.click("button[name=index]")
+    assert page.evaluate("document.querySelector('select[name=tag]').validationMessage") == "Choose which tag."
+    assert page.is_checked(".action-select")
+    page.select_option("select[name=tag]", label="billing")
+    page.click("button[name=index]")
+    page.wait_for_selector("text=Tagged as “billing”: 1 call.")
+
+
+def test_on_a_small_screen_the_filters_wait_above_the_calls(visit, ops):
+    make_call()
+    page = visit(LIST, ops, width=360)
+    assert not page.is_visible("text=Last 7 days")
+    page.click(".call-filters-toggle")
+    top = page.locator("text=Last 7 days").bounding_box()["y"]
+    assert top < page.locator("#result_list").bounding_box()["y"]
+
+
+def test_on_a_small_screen_nothing_of_a_calls_page_is_cut_off(visit, ops):
+    call = eventful()
+    LogEntry.objects.log_actions(ops.pk, [call], CHANGE, change_message="x" * 80, single_object=True)
+    page = visit(page_of(call), ops, width=360)
+    page.click(".call-menu summary")
+    for part in (
+        ".call-menu ul",
+        "#id_notes",
+        ".field-tags .select2-container",
+        ".field-tags .related-widget-wrapper-link",
+    ):
+        box = page.locator(part).first.bounding_box()
+        assert box["x"] >= 0, part
+        assert box["x"] + box["width"] <= 345, part  # that is 15 from the edge, where the page's own margin is
+    page.goto(f"{LIST}{call.pk}/history/")
+    assert page.locator("#change-history table").bounding_box()["width"] <= 360
+
+
+def test_fifteen_calls_fit_on_an_ordinary_screen_and_no_time_wraps(visit, ops):
+    for _ in range(20):
+        make_recording(seconds=1, caller_name="Ada Lovelace")
+    page = visit(LIST, ops)
+    boxes = [line.bounding_box() for line in page.locator("#result_list tbody tr").all()]
+    assert sum(box["y"] + box["height"] <= 900 for box in boxes) >= 15
+    assert {line.evaluate("t => t.getClientRects().length") for line in page.locator(".field-when time").all()} == {1}
 
 
 def test_a_play_button_says_who_called_whom_and_when(visit, ops):

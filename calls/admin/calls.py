@@ -182,13 +182,12 @@ class CallAdmin(Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
 
     @admin.display(description="Play", empty_value="")
     def play(self, call: Call) -> SafeString | None:
-        if not call.audio_samples:
+        seconds = call.audio_samples / SAMPLE_RATE or cells.recorded_so_far(call, call.streams.all())
+        if not seconds:
             return None
         return format_html(
             '<button type="button" class="call-play" data-src="{}" data-seconds="{}" {}>▶</button>',
-            reverse("admin:calls_call_recording", args=[call.pk]),
-            call.audio_samples / SAMPLE_RATE,
-            _named("Play", call),
+            *(reverse("admin:calls_call_recording", args=[call.pk]), seconds, _named("Play", call)),
         )
 
     @admin.display(description="Who called whom")
@@ -209,6 +208,8 @@ class CallAdmin(Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
 
     @admin.display(description="Length", ordering="audio_samples")
     def length(self, call: Call) -> SafeString:
+        if call.ended_at is None:
+            return cells.running_tag(call)
         lasted = "" if call.duration is None else f"; by Twilio's count the call lasted {call.duration} s"
         if call.audio_samples:
             recorded = cells.clock(call.audio_samples)

@@ -43,6 +43,24 @@ def clock(samples: int) -> str:
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
 
 
+def recorded_so_far(call: Call, streams: Iterable[Stream]) -> float:
+    """Seconds of a running call's recording, about: it goes on while this is read. Of one that is over, none."""
+    began = min((stream.started_at for stream in streams), default=None)
+    if call.ended_at or began is None:
+        return 0
+    return round(max(0.0, (timezone.now() - began).total_seconds()), 1)
+
+
+def running_tag(call: Call) -> SafeString:
+    """How long a call has been running; list.js counts on."""
+    since = call.answered_at or call.created_at
+    seconds = max(0, int((timezone.now() - since).total_seconds()))
+    return format_html(
+        '<span class="call-running" data-since="{}" title="Still running">{}</span>',
+        *(f"{since.timestamp():.0f}", clock(seconds * audio.SAMPLE_RATE)),
+    )
+
+
 def precise(samples: int) -> str:
     """Samples as 0:07.3: where in a recording something is."""
     tenths = abs(samples) * 10 // audio.SAMPLE_RATE

@@ -4,13 +4,14 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.formats import date_format
 
 from calls.models import Call, Tag
 
@@ -120,6 +121,9 @@ class When(admin.SimpleListFilter):
         self, request: HttpRequest, params: dict[str, Any], model: type[Call], model_admin: "ModelAdmin[Any]"
     ) -> None:
         self.typed = {name: (params.pop(name, None) or [""])[-1] for name in ("since", "until")}
+        # A field for minutes shows no day; a link has days.
+        ends = {"since": "T00:00", "until": "T23:59"}
+        self.shown = {name: value + ends[name] * (len(value) == 10) for name, value in self.typed.items()}
         super().__init__(request, params, model, model_admin)
         mine = {*self.expected_parameters(), "p", "e"}
         self.others = [(name, value) for name, values in request.GET.lists() for value in values if name not in mine]
@@ -138,15 +142,27 @@ class When(admin.SimpleListFilter):
             "query_string": changelist.get_query_string(remove=[*none, "when"]),
             "display": "Any time",
         }
+        if any(self.typed.values()):
+            yield {"selected": True, "query_string": changelist.get_query_string(), "display": self.span()}
         for value, word in self.lookup_choices:
             query = changelist.get_query_string({"when": value}, none)
             yield {"selected": self.value() == value, "query_string": query, "display": word}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
         since, until = self.bounds()
+        if since and until and since >= until:
+            messages.error(request, f"This time ends before it begins: {self.span()}. Swap the two to see its calls.")
+            return queryset.none()
         if since:
             queryset = queryset.filter(created_at__gte=since)
         return queryset.filter(created_at__lt=until) if until else queryset
+
+    def span(self) -> str:
+        """The typed times in words, as they were meant: the end includes what it names."""
+        since, until = (_words(_typed(self.typed[name], end=False)) for name in ("since", "until"))
+        if since and until:
+            return f"{since} to {until}"
+        return f"Since {since}" if since else f"Until {until}"
 
     def bounds(self) -> tuple[dt.datetime | None, dt.datetime | None]:
         named = {
@@ -164,6 +180,14 @@ def midnight(days: int) -> dt.datetime:
     """The midnight that many days from today's, by the calendar: also where a day has 23 hours."""
     day = timezone.localdate() + dt.timedelta(days=days)
     return timezone.make_aware(dt.datetime.combine(day, dt.time()))
+
+
+def _words(at: dt.datetime | None) -> str:
+    """A day, or a minute of it."""
+    if at is None:
+        return ""
+    local = timezone.localtime(at)
+    return date_format(local, "j M Y" if local.time() == dt.time() else "j M Y, H:i")
 
 
 def _typed(value: str, *, end: bool) -> dt.datetime | None:

@@ -29,7 +29,7 @@ MOST_FOUND = 1000
 NATIONAL_DIGITS = 6
 # All that a line of the list tells about a call's streams.
 _HEALTH = (
-    *("call", "name", "bidirectional", "absent", "end_reason"),
+    *("call", "name", "bidirectional", "absent", "started_at", "end_reason"),
     *("frames_missing", "frames_rejected", "handler_failed", "handler_overruns"),
 )
 FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
