@@ -34,6 +34,8 @@ from calls.models import (
 
 
 DATABASE = "recorder"
+# A key that is nobody's business.
+MASKED = "•"
 # For a picture every third sample will do; looking at all of them was the writer's largest cost.
 PEAK_STEP = 3
 CHUNKS = f'{AudioChunk._meta.db_table} (stream_id, track, "index", start, length, payload, peaks)'
@@ -349,12 +351,22 @@ class Writer:
             )
 
     def _write_dtmf(self, rows: list[DtmfRow]) -> None:
-        keys = [
+        """A key that turned out to be secret is written again, masked, and stays so whatever is written behind it."""
+        last = {(row.stream, row.index): row for row in rows if row.digit != MASKED}
+        masked = {(row.stream, row.index): row for row in rows if row.digit == MASKED}
+        keys = self._keys_pressed([row for key, row in last.items() if key not in masked])
+        if keys:
+            Dtmf.objects.using(self._using).bulk_create(keys, ignore_conflicts=True)
+        if secret := self._keys_pressed(list(masked.values())):
+            Dtmf.objects.using(self._using).bulk_create(
+                secret, update_conflicts=True, unique_fields=["stream", "index"], update_fields=["digit"]
+            )
+
+    def _keys_pressed(self, rows: list[DtmfRow]) -> list[Dtmf]:
+        return [
             Dtmf(stream_id=key, index=row.index, digit=storable(row.digit, 8), timestamp_ms=row.timestamp_ms)
             for row, key in self._with_keys(rows)
         ]
-        if keys:
-            Dtmf.objects.using(self._using).bulk_create(keys, ignore_conflicts=True)
 
     def _write_events(self, rows: list[EventRow]) -> None:
         events = []

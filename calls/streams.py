@@ -21,6 +21,7 @@ from calls.outgoing import LOOK_AHEAD, Cue, Outgoing
 from calls.outgoing import StreamEnded as StreamEnded
 from calls.playback import ADJACENT, PendingMark, Playback, StreamClock
 from calls.protocol import DtmfBody, MediaBody, StartBody, State, StreamProtocol
+from calls.rows import MASKED, DtmfRow
 from calls.security import StreamToken
 from calls.tape import Tape
 
@@ -41,7 +42,6 @@ QUEUE_FRAMES = 100
 SPEECH_FRAMES = 5
 # How long after its audio a mark may stay away before we go on without it, in seconds.
 MARK_PATIENCE = 10.0
-MASKED = "•"
 # Names of the marks that `play` sends for itself.
 OWN_MARK = "callstream:"
 
@@ -115,6 +115,8 @@ class MediaStream:
         self._interrupted: asyncio.Future[None] | None = None
         self._speech = 0
         self._secret = settings.MASK_DTMF
+        #: Keys that are stored as they are, with their rows: they may turn out to be secret.
+        self._open_keys: list[tuple[Dtmf, DtmfRow]] = []
 
     def __repr__(self) -> str:
         return f"<MediaStream {self.stream_sid} of {self.call_sid}>"
@@ -244,7 +246,7 @@ class MediaStream:
     ) -> str:
         """Keys until `count` of them, the terminator, or `timeout` seconds without one; typed ahead counts too.
 
-        `sensitive` keeps them out of the rows and the logs: each is stored as •, the ones typed ahead excepted.
+        `sensitive` keeps them out of the rows and the logs: each is stored as •, also those that were typed ahead.
         """
         typed = ""
         masked, self._secret = self._secret, self._secret or sensitive
@@ -301,7 +303,9 @@ class MediaStream:
             self._wake()
 
     def push_dtmf(self, dtmf: Dtmf) -> None:
-        self._tape.key(MASKED if self._secret else dtmf.digit, self._now())
+        row = self._tape.key(MASKED if self._secret else dtmf.digit, self._now())
+        if not self._secret:
+            self._open_keys.append((dtmf, row))
         self._events.append(dtmf)
         self._wake()
         self._interrupt("key")
@@ -497,6 +501,8 @@ class MediaStream:
             for at, event in enumerate(self._events):
                 if type(event) is Dtmf:
                     self._take(at)
+                    if self._secret:
+                        self._mask(event)
                     return event.digit
             left = deadline - time.monotonic()
             if self._ended or left <= 0:
@@ -506,6 +512,14 @@ class MediaStream:
                     await self._wait()
             except TimeoutError:
                 return ""
+
+    def _mask(self, key: Dtmf) -> None:
+        """A key that was typed ahead is secret: what is stored of it, or about to be, is masked."""
+        for at, (dtmf, row) in enumerate(self._open_keys):
+            if dtmf is key:
+                self._tape.mask(row, MASKED)
+                del self._open_keys[at]
+                return
 
     async def _wait(self) -> None:
         """Until something happens. A handler may wait in several tasks: for audio in one, for keys in another."""

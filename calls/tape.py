@@ -254,9 +254,16 @@ class Tape:
     def mark(self, mark: PendingMark, sent_at: dt.datetime, outcome: str, returned_at: dt.datetime | None) -> None:
         self.rows.append(MarkRow(self.sid, mark.index, mark.name, sent_at, mark.position, outcome, returned_at))
 
-    def key(self, digit: str, position: int) -> None:
-        self.rows.append(DtmfRow(self.sid, self._keys, digit, position // SAMPLES_PER_MS))
+    def key(self, digit: str, position: int) -> DtmfRow:
+        row = DtmfRow(self.sid, self._keys, digit, position // SAMPLES_PER_MS)
+        self.rows.append(row)
         self._keys += 1
+        return row
+
+    def mask(self, row: DtmfRow, masked: str) -> None:
+        """What `key` has returned shall not be known: wherever in memory it waits, and in the database."""
+        row.digit = masked
+        self.rows.append(row)
 
     def event(self, kind: str, at: dt.datetime, **data: Any) -> None:
         """A step of the stream, for the call's timeline."""

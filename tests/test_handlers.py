@@ -9,7 +9,7 @@ from calls import consumers, handlers, views
 from calls.audio import tone
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Stream
 from calls.switchboard import switchboard
-from tests.line import Line, payload, stored
+from tests.line import Line, payload, stored, until
 from tests.phone import Phone, begin, done
 from tests.webhooks import INCOMING, document, post, token, verbs
 
@@ -276,7 +276,7 @@ def _document(noun):
 has_a_document.twiml = _document
 
 
-ENDINGS = ("hangs_up", "hangs_up_on_two", "fails_behind_the_end", "plays_behind_the_end")
+ENDINGS = ("asks_late", "hangs_up", "hangs_up_on_two", "fails_behind_the_end", "plays_behind_the_end")
 
 
 @pytest.fixture
@@ -427,6 +427,24 @@ async def test_sensitive_keys_reach_the_handler_and_nothing_else(own, caplog):
         assert (await line.heard())["mark"]["name"] == "4 keys from de"
     assert await stored(lambda: [row.digit for row in Dtmf.objects.all()]) == ["•"] * 4
     assert "9753" not in caplog.text
+
+
+async def asks_late(stream):
+    await stream.play(LOUD)
+    await stream.digits(4, sensitive=True)
+    await stream.mark("taken")
+    async for _ in stream:
+        pass
+
+
+@recorded
+async def test_sensitive_keys_that_were_stored_before_they_were_asked_for_are_masked(own):
+    async with Line("asks_late") as line:
+        line.press("9753")
+        await until(lambda: [key.digit for key in Dtmf.objects.all()] == ["9", "7", "5", "3"])
+        await line.play_out()
+        await line.heard()
+    assert await stored(lambda: [key.digit for key in Dtmf.objects.all()]) == ["•"] * 4
 
 
 @recorded

@@ -510,6 +510,14 @@ async def test_sensitive_digits_are_stored_masked_and_never_logged(phone, caplog
     assert "9753" not in caplog.text
 
 
+async def test_keys_typed_ahead_of_sensitive_digits_are_masked_and_no_others(phone):
+    phone.press("1")
+    assert await phone.stream.digits(1, timeout=0) == "1"
+    phone.press("97#5")
+    assert await phone.stream.digits(4, timeout=0, sensitive=True) == "97"
+    assert {row.index: row.digit for row in phone.rows(DtmfRow)} == {0: "1", 1: "•", 2: "•", 3: "•", 4: "5"}
+
+
 async def test_all_digits_are_masked_where_the_settings_say_so(settings):
     settings.MASK_DTMF = True
     phone = Phone()

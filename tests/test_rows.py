@@ -129,6 +129,15 @@ def test_a_mark_that_came_back_is_one_row_with_its_new_place(writer):
     assert Mark.objects.values_list("position", "outcome", "returned_at").get() == (400, "played", START)
 
 
+def test_a_masked_key_replaces_the_open_one_and_is_never_replaced_by_it(writer):
+    known, masked = DtmfRow("MZ1", 0, "5", 1000), DtmfRow("MZ1", 0, "•", 1000)
+    writer.write([stream_row(), known])
+    for rows in ([masked], [known], [masked, known], [known, masked], [DtmfRow("MZ1", 1, "6", 9), known]):
+        writer.write(rows)
+        assert Dtmf.objects.get(index=0).digit == "•"
+    assert Dtmf.objects.get(index=1).digit == "6"
+
+
 def test_rows_of_an_erased_stream_vanish_and_hold_nothing_up(writer):
     writer.write([stream_row(), stream_row("MZ2"), chunk()])
     Call.objects.get(sid="CA1").delete()
