@@ -615,7 +615,7 @@ class RecordingAccess(models.Model):
         verbose_name_plural = "recording accesses"
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.call_sid or 'calls'} by {self.user_id}"
+        return f"{self.kind} at {self.at:%Y-%m-%d %H:%M}"
 
     def extend(self, start: int, stop: int) -> None:
         """Adds seconds to what was sent; neighbours become one. Of very many, the first grow together."""

@@ -461,6 +461,7 @@ def everywhere():
         *(f"{LIST}{live.pk}/{name}/" for name in ("hang-up", "goodbye", "transfer")),
         *(f"/admin/calls/{name}/" for name in about),
         *(f"/admin/calls/{name}/{row.pk}/change/" for name, row in about.items()),
+        *(f"{LIST}erase/?call={call.pk}", f"{LIST}numbers/point/+14155550199/"),
         *("/admin/calls/tag/add/", f"/admin/calls/tag/{Tag.objects.get().pk}/delete/", "/admin/password_change/"),
         *(
             "/admin/auth/user/",

@@ -3,11 +3,13 @@
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
 from calls.models import Erasure, QuarantinedRow, RecordingAccess, Tag
 
 from .base import FactsAdmin, ModelAdmin
-from .cells import spans, time_tag
+from .cells import moment, spans, time_tag
 
 
 @admin.register(RecordingAccess)
@@ -27,8 +29,11 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
     @admin.display(description="Call")
     def whose(self, access: RecordingAccess) -> str:
         if access.call:
-            return str(access.call)
-        return f"{access.call_sid or 'a call'}, erased" if access.kind != "export" or access.call_sid else "a list"
+            url, began = reverse("admin:calls_call_change", args=[access.call.pk]), moment(access.call.created_at)
+            return format_html('<a href="{}" title="{}">Call of {}</a>', url, access.call_sid, began)
+        if access.kind == RecordingAccess.Kind.EXPORT and not access.call_sid:
+            return "a list"
+        return format_html('an erased call<br><span class="call-sid">{}</span>', access.call_sid)
 
     @admin.display(description="Heard")
     def heard(self, access: RecordingAccess) -> str:

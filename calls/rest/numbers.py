@@ -27,7 +27,7 @@ class Number:
     @property
     def warnings(self) -> list[str]:
         """What keeps Twilio from asking the VoiceUrl."""
-        overriding = {"the TwiML application": self.application_sid, "the SIP trunk": self.trunk_sid}
+        overriding = {"The TwiML application": self.application_sid, "The SIP trunk": self.trunk_sid}
         return [
             f"{what} {sid} answers this number, and its VoiceUrl is ignored: take it off the number in the Console."
             for what, sid in overriding.items()
