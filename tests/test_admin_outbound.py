@@ -89,10 +89,50 @@ def test_the_form_knows_the_handlers_and_where_calls_come_from(client, ops, api)
 
 
 def test_what_twilio_refuses_is_said_above_the_form_and_what_was_typed_stays(client, ops, api):
-    response = client.post(PLACE, {**FORM, "to": "0415"})
-    assert "write it with + and its country code" in text(response)
-    assert 'value="0415"' in text(response)
-    assert Call.objects.get().status == "failed"
+    api.refusals = [ApiError(400, 21216, "Account not allowed to call")]
+    response = client.post(PLACE, FORM)
+    assert "Twilio does not call that number" in text(response)
+    assert f'value="{THEIRS}"' in text(response)
+
+
+@pytest.mark.parametrize("refusal", [ApiError(400, 21216, "Account not allowed"), ApiError(429, 20429, "Too Many")])
+def test_an_attempt_that_did_nothing_leaves_no_call(client, ops, api, refusal):
+    api.refusals = [refusal]
+    client.post(PLACE, FORM)
+    assert not Call.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "wrong"),
+    [
+        ("415 555", "it has too few digits"),
+        ("+1415555010012345", "it has too many digits"),
+        ("+999123456789", "no country has that code"),
+        ("my mother", "it is no number"),
+    ],
+)
+def test_what_is_no_number_is_refused_before_anybody_is_asked(client, ops, api, typed, wrong):
+    html = text(client.post(PLACE, {**FORM, "to": typed}))
+    assert f"“{typed}” cannot be called: {wrong}. Write it with +" in html
+    assert (api.requests, Call.objects.count()) == ([], 0)
+
+
+@pytest.mark.parametrize("typed", ["(415) 555-0100", "+1 415 555 0100", "1-415-555-0100", "+14155550100"])
+def test_a_number_is_called_however_it_is_written(client, ops, api, typed):
+    client.post(PLACE, {**FORM, "to": typed})
+    assert Call.objects.get().to_number == THEIRS
+
+
+@pytest.mark.parametrize("address", ["sip:desk@example.com", "client:anna"])
+def test_other_addresses_are_left_to_twilio(client, ops, api, address):
+    client.post(PLACE, {**FORM, "to": address})
+    assert api.requests[-1][2]["To"] == [address]
+
+
+def test_a_call_is_not_transferred_to_what_is_no_number(client, ops, api):
+    call = live(api)
+    assert "cannot be called" in text(client.post(url("transfer", call), {"number": "415 555"}))
+    assert api.requests == []
 
 
 def test_an_unknown_outcome_shows_the_row_that_waits(client, ops, api):
@@ -113,7 +153,7 @@ def test_a_call_that_was_refused_can_be_tried_again_at_once(client, ops, api):
     api.refusals = [ApiError(429, 20429, "Too Many Requests")]
     for _ in range(2):
         client.post(PLACE, FORM)
-    assert sorted(Call.objects.values_list("status", flat=True)) == ["failed", "queued"]
+    assert [call.status for call in Call.objects.all()] == ["queued"]
 
 
 def test_parameters_that_are_no_pairs_are_explained(client, ops, api):

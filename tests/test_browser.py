@@ -44,9 +44,9 @@ from tests.factories import (
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True),
-    # WhiteNoise's files: Django reads them whole under ASGI, which is what one wants of small files.
     # A test may end while the browser still fetches the icon.
     pytest.mark.filterwarnings(r"ignore:[\s\S]*icon\.svg:pytest.PytestUnraisableExceptionWarning"),
+    # WhiteNoise's files: Django reads them whole under ASGI, which is what one wants of small files.
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning"),
 ]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -381,6 +381,24 @@ def test_notes_and_tags_are_saved(visit, ops):
     call.refresh_from_db()
     assert (call.notes, call.reviewed, call.reviewed_by) == ("Call back on Monday", True, ops)
     assert call.tags.get().name == "billing"
+
+
+def test_what_is_not_saved_is_marked_and_asked_about(visit, ops):
+    page = visit(page_of(make_recording(seconds=2)), ops)
+    assert page.locator("text=Not saved yet").count() == 0
+    page.fill("#id_notes", "half a sen")
+    page.wait_for_selector("text=Not saved yet")
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.get_by_role("link", name="Who changed what").click(no_wait_after=True)
+    wait_until(page, "document.querySelector('#id_notes').value === 'half a sen'")
+    page.wait_for_timeout(0)
+    assert asked == ["beforeunload"]
+    page.problems.clear()  # the question is what this is about
+    page.fill("#id_notes", "")
+    assert page.locator("text=Not saved yet").count() == 0
+    page.get_by_role("link", name="Who changed what").click()
+    page.wait_for_url("**/history/")
 
 
 def test_the_list_plays_in_place_one_at_a_time(visit, ops):

@@ -103,14 +103,13 @@ def test_who_placed_a_call_is_on_record(api):
     )
 
 
-def test_a_refused_call_has_failed_with_twilios_code_and_words(api):
+def test_a_refused_call_leaves_nothing_but_twilios_code_and_words(api, caplog):
     with pytest.raises(RestError, match="write it with \\+ and its country code") as raised:
         rest.place_call("4155550100")
-    call = Call.objects.get()
-    assert (call.sid, call.status, raised.value.call) == (None, "failed", call)
-    assert call.ended_at is not None
-    data = call.events.get(kind="place-failed").data
-    assert (data["code"], data["message"]) == (21211, "The 'To' number 4155550100 is not a valid phone number.")
+    error = raised.value
+    assert (error.code, error.message) == (21211, "The 'To' number 4155550100 is not a valid phone number.")
+    assert (error.call, Call.objects.count()) == (None, 0)
+    assert "unknown=False code=21211" in caplog.text
 
 
 ERRORS = [
@@ -137,7 +136,7 @@ def test_every_documented_error_is_a_sentence_that_says_what_to_do(api, status, 
         rest.place_call(THEIRS)
     assert advice in str(raised.value)
     assert f"Twilio says {code}: “In Twilio's words”" in str(raised.value)
-    assert Call.objects.get().status == "failed"
+    assert not Call.objects.exists()
 
 
 def test_a_number_of_somebody_else_cannot_be_called_from(api):
@@ -193,7 +192,7 @@ def test_an_api_that_nobody_listens_at_has_placed_nothing(settings):
     with pytest.raises(RestError, match=f"cannot be reached at 127.0.0.1:{port}, so nothing was done") as raised:
         rest.place_call(THEIRS, OURS)
     assert not isinstance(raised.value, OutcomeUnknown)
-    assert Call.objects.get().status == "failed"
+    assert not Call.objects.exists()
 
 
 @pytest.mark.parametrize("lacking", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKENS", "DEFAULT_FROM_NUMBER", "PUBLIC_URL"])

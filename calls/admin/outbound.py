@@ -4,11 +4,13 @@ All of it needs `calls.place_call`, and whatever is asked of a call is on its ti
 """
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import phonenumbers
 from django import forms
 from django.conf import settings
 from django.contrib import messages
@@ -45,11 +47,60 @@ TWICE = dt.timedelta(seconds=5)
 PHONE = AdminTextInputWidget(attrs={"placeholder": "+14155550100", "autocomplete": "off"})
 
 
-class PlaceForm(forms.Form):
-    """Whether a number is one, Twilio says."""
+# What Twilio calls beside numbers: https://www.twilio.com/docs/voice/api/call-resource#create-a-call-resource
+_ADDRESS = re.compile(r"(sip|client):\S+", re.IGNORECASE)
+_WRONG = {
+    phonenumbers.ValidationResult.TOO_SHORT: "it has too few digits",
+    phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "it has too few digits",
+    phonenumbers.ValidationResult.TOO_LONG: "it has too many digits",
+    phonenumbers.ValidationResult.INVALID_LENGTH: "it has too few digits, or too many",
+}
 
-    to = forms.CharField(label="Whom to call", max_length=255, widget=PHONE)
-    from_ = forms.CharField(label="From", max_length=255, required=False, widget=PHONE)
+
+class PhoneField(forms.CharField):
+    """A number, however it is written, in E.164; one without a country code is of DEFAULT_FROM_NUMBER's country.
+
+    Whether anybody has it, Twilio says: numbering plans change more often than we are installed.
+    """
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(max_length=255, widget=PHONE, **facts)
+
+    def clean(self, value: Any) -> str:
+        text: str = super().clean(value)
+        if not text or _ADDRESS.fullmatch(text):
+            return text
+        try:
+            return e164(text)
+        except ValueError as error:
+            advice = "Write it with + and its country code, like +14155550100."
+            raise ValidationError(f"“{text[:40]}” cannot be called: {error}. {advice}") from None
+
+
+def e164(text: str) -> str:
+    """ValueError says what is wrong with it."""
+    try:
+        number = phonenumbers.parse(text, _region())
+    except phonenumbers.NumberParseException as error:
+        strange = error.error_type == error.INVALID_COUNTRY_CODE and text.startswith("+")
+        raise ValueError("no country has that code" if strange else "it is no number") from None
+    result = phonenumbers.is_possible_number_with_reason(number)
+    if result != phonenumbers.ValidationResult.IS_POSSIBLE:
+        raise ValueError(_WRONG.get(result, "it is no number"))
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _region() -> str | None:
+    """Whose national numbers are understood: those of the country that we call from."""
+    try:
+        return phonenumbers.region_code_for_number(phonenumbers.parse(settings.DEFAULT_FROM_NUMBER or ""))
+    except phonenumbers.NumberParseException:
+        return None
+
+
+class PlaceForm(forms.Form):
+    to = PhoneField(label="Whom to call")
+    from_ = PhoneField(label="From", required=False)
     handler = forms.ChoiceField(help_text="What answers the person called.")
     parameters = forms.CharField(
         required=False,
@@ -87,7 +138,7 @@ class GoodbyeForm(forms.Form):
 
 
 class TransferForm(forms.Form):
-    number = forms.CharField(label="To which number", max_length=255, widget=PHONE)
+    number = PhoneField(label="To which number")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def place_call(
     """Calls a number, and connects whoever answers to a handler, which finds `parameters` in `stream.parameters`.
 
     The row is there before Twilio is asked, so that a callback that beats Twilio's reply finds it. RestError: nobody is
-    called, and the row says why. OutcomeUnknown: somebody may be; the row waits for a callback, which will say.
+    called, and the row is gone again. OutcomeUnknown: somebody may be; the row waits for a callback, which will say.
     https://www.twilio.com/docs/voice/api/call-resource#create-a-call-resource
     """
     sender = from_ or settings.DEFAULT_FROM_NUMBER
@@ -66,8 +66,7 @@ def place_call(
                 **({"machine_detection": "Enable"} if machine_detection else {}),
             )
     except RestError as error:
-        error.call = call
-        _not_placed(call, error)
+        _not_placed(call, error, user)
         raise
     Call.objects.claim(call.pk, placed.sid)
     call = Call.objects.note(placed.sid, account_sid=placed.account_sid or "", status=placed.status or "")[0]
@@ -105,12 +104,15 @@ def _pending(to: str, sender: str, handler: str, given: dict[str, str], user: Ab
     return call
 
 
-def _not_placed(call: Call, error: RestError) -> None:
-    unknown = isinstance(error, OutcomeUnknown)
-    logger.warning("call_not_placed row=%s unknown=%s code=%s", call.pk, unknown, error.code)
-    note(call, "place-unknown" if unknown else "place-failed", None, reason(error))
-    if not unknown and (changed := call.advance(Call.Status.FAILED)):
-        call.save(update_fields=changed)
+def _not_placed(call: Call, error: RestError, user: AbstractBaseUser | None) -> None:
+    """What did nothing leaves no call: whoever asked has been told why, and would find one more for every try."""
+    unknown, who = isinstance(error, OutcomeUnknown), user.pk if user else None
+    logger.warning("call_not_placed row=%s unknown=%s code=%s user=%s", call.pk, unknown, error.code, who)
+    if unknown:
+        note(call, "place-unknown", None, reason(error))
+        error.call = call
+    else:
+        Call.objects.filter(pk=call.pk, sid=None).delete()
 
 
 def note(call: Call, kind: str, user: AbstractBaseUser | None, data: dict[str, Any]) -> CallEvent:
