@@ -17,7 +17,7 @@ from typing import Any
 from channels.consumer import AsyncConsumer
 from django.utils import timezone
 
-from calls import handlers
+from calls import handlers, oversights
 from calls.live import hints
 from calls.models import Stream
 from calls.playback import StreamClock
@@ -343,6 +343,7 @@ class MediaStreamConsumer(AsyncConsumer):
         assert self.stream is not None
         handler = handlers.find(name)
         assert handler is not None, "checked at start"
+        oversights.handled.set(self.stream)
         try:
             await handler(self.stream)
             if self.stream.bidirectional:

@@ -24,6 +24,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from calls import oversights
 from calls.inquiry import inquiry
 from calls.lanes import Lanes
 from calls.live import hints
@@ -79,6 +80,7 @@ class Lifespan:
             inquiry.start()
             self._watchdog = Watchdog(switchboard.note_stall, give_up)
             self._watchdog.start()
+            oversights.watch()
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":

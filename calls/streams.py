@@ -97,6 +97,7 @@ class MediaStream:
         self._playback = Playback()
         self._outgoing = Outgoing(self._playback, protocol, clock, send, send_now, self.flush_playback, self._note_mark)
         self._examiner = Examiner()
+        self._forgotten: set[tuple[str, str]] = set()
         #: How often the handler has cleared.
         self._clears = 0
         self._events: deque[Event] = deque()
@@ -309,6 +310,14 @@ class MediaStream:
         self._events.append(dtmf)
         self._wake()
         self._interrupt("key")
+
+    def note_forgotten(self, what: str, where: str) -> bool:
+        """An `await` before `what` is missing there. False if that is known of this stream."""
+        if (what, where) in self._forgotten:
+            return False
+        self._forgotten.add((what, where))
+        self._tape.event("await-forgotten", timezone.now(), what=what, line=where)
+        return True
 
     def push_mark(self, name: str) -> bool:
         """A mark came back. False if none of that name is on its way, which changes nothing."""

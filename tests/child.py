@@ -96,5 +96,13 @@ async def talks_on(stream):
     await asyncio.sleep(3)
 
 
-NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on")
+async def forgets(stream):
+    """Means to play and to mark, and does neither."""
+    for _ in range(2):
+        stream.play(tone(440, 100))
+    async for _ in stream.media():
+        pass
+
+
+NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on", "forgets")
 HANDLERS = ",".join(f"{name}=tests.child.{name}" for name in NAMES)

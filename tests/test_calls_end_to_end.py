@@ -107,6 +107,16 @@ def test_a_caller_who_hangs_up_hears_nothing_of_what_was_still_to_be_said(server
         assert (unheard.reason, unheard.length) == ("cleared", 72_000 - stream.heard)
 
 
+def test_a_forgotten_await_is_in_the_log_and_on_the_call_with_its_line(servers):
+    for server, (report,) in zip(
+        servers, on_both(servers, {"handler": "forgets", "audio": SPEECH[:4000], "silence_timeout": 0}), strict=True
+    ):
+        (event,) = Stream.objects.get(sid=report.stream_sids[0]).events.filter(kind="await-forgotten")
+        assert event.data["what"] == "MediaStream.play"
+        assert event.data["line"].startswith("tests/child.py:")
+        assert server.log.count(f"await_forgotten call={report.call_sid} at {event.data['line']}: ") == 1
+
+
 def test_the_recording_is_played_by_ranges_while_the_call_runs(servers):
     for server in servers:
         calls = Calls(server, handler="echo", audio=SPEECH, hang_up_after=20.0).talk(1.5)

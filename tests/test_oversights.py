@@ -1,0 +1,20 @@
+"""Warnings as lines of the log, and what is forgotten by the line where it is missing."""
+
+from django.conf import settings
+
+from calls import oversights
+
+
+def test_another_warning_is_a_line_of_the_log(caplog):
+    oversights._show(UserWarning("no such folder"), UserWarning, f"{settings.BASE_DIR}/calls/tape.py", 7)
+    assert caplog.messages == ["calls/tape.py:7: UserWarning: no such folder"]
+
+
+def test_what_was_given_a_name_is_found_where_it_was_made(caplog):
+    text = (
+        "coroutine 'MediaStream.mark' was never awaited\nCoroutine created at (most recent call last)\n"
+        f'  File "{settings.BASE_DIR}/handlers/desk.py", line 31, in desk\n    done = stream.mark("done")\n'
+    )
+    oversights._show(RuntimeWarning(text), RuntimeWarning, "elsewhere.py", 1)
+    (line,) = caplog.messages
+    assert line == "await_forgotten call=none at handlers/desk.py:31: MediaStream.mark() does nothing without await"
