@@ -229,6 +229,25 @@ def test_no_log_has_what_stands_in_a_query(standing):
     assert "c3F1aXJyZWw" not in logs
 
 
+def guess(production: Production, forwarded_for: str) -> int:
+    """The status that a wrong password gets from somebody who claims to come from an address."""
+    form = b"username=ops&password=wrong&csrfmiddlewaretoken=%b" % (b"x" * 32)
+    head = (
+        b"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nX-Forwarded-For: %b\r\nCookie: csrftoken=%b\r\n"
+        b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n"
+    )
+    return say(production, head % (production.port, forwarded_for.encode(), b"x" * 32, len(form)) + form)
+
+
+@pytest.mark.process
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_guesses_are_counted_by_the_address_that_the_proxy_sees_whichever_worker_is_asked(standing):
+    health = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    wait_for(lambda: say(standing, health) == 200, seconds=20)
+    assert [guess(standing, f"203.0.113.{at}") for at in range(8)] == [200] * 5 + [429] * 3
+
+
 def lanes(database: str, call_sid: str) -> dict[str, int]:
     """Samples stored of each lane."""
     query = """SELECT chunk.track, sum(chunk.length) FROM calls_audiochunk chunk
