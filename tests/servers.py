@@ -36,7 +36,7 @@ from twilio.request_validator import RequestValidator
 
 from calls.audio import SILENCE, read_wav
 from calls.models import Gap, Stream
-from calls.simulator import Report, Scenario, SimulatedCall
+from calls.simulator import Report, Scenario, SimulatedCall, TwilioApi
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -235,22 +235,30 @@ class Server:
 
 
 class Calls:
-    """Simulated calls, all at once, in a thread with a loop of its own."""
+    """Simulated calls, all at once, in a thread with a loop of its own; with Twilio's API beside them at `api_port`."""
 
-    def __init__(self, server: Server, count: int = 1, **facts: Any) -> None:
+    def __init__(self, server: Server, count: int = 1, *, api_port: int = 0, **facts: Any) -> None:
         numbers = (f"+1415555{number:04d}" for number in itertools.count(100))
         scenarios = [server.scenario(**{"from_number": next(numbers), **facts}) for _ in range(count)]
         self.calls = [SimulatedCall(scenario) for scenario in scenarios]
         self._result: Future[list[Report]] = Future()
-        self._thread = threading.Thread(target=self._run, name="calls", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(api_port,), name="calls", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, api_port: int) -> None:
         async def place() -> list[Report]:
             return await asyncio.gather(*(call.run() for call in self.calls))
 
+        async def place_with_api() -> list[Report]:
+            self.api = TwilioApi(settings.TWILIO_ACCOUNT_SID, settings.TWILIO_AUTH_TOKENS[0])
+            await self.api.start(api_port)
+            try:
+                return await asyncio.gather(*(self.api.play(call) for call in self.calls))
+            finally:
+                await self.api.stop()
+
         try:
-            self._result.set_result(asyncio.run(place()))
+            self._result.set_result(asyncio.run(place_with_api() if api_port else place()))
         except BaseException as error:
             self._result.set_exception(error)
 

@@ -7,7 +7,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-from calls.simulator import ApiError, PhoneNumber, TwilioApi
+from calls.simulator import ApiError, PhoneNumber, PlacedCall, Scenario, SimulatedCall, TwilioApi
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
@@ -156,3 +156,34 @@ def test_numbers_are_found_by_parts_and_stars_and_cleared_by_an_empty_string(api
 def test_an_address_that_is_none_is_refused(client):
     number = client.incoming_phone_numbers.list()[0]
     assert refused(number.update, voice_url="voice.example.org") == (400, 21402)
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_stream_is_started_in_a_call_that_is_not_there_or_not_in_progress(api, client):
+    call = client.calls.create(to=THEIRS, from_=OURS, url=URL)
+    assert refused(client.calls(call.sid).streams.create, url="wss://x.example/connection") == (400, 21220)
+    assert refused(client.calls("CA" + "0" * 32).streams.create, url="wss://x.example/connection") == (404, 20404)
+
+
+@pytest.fixture
+def line(api):
+    """A call that came in, with one more thing that can be asked of it."""
+    call = SimulatedCall(Scenario(public_url="https://voice.example.org", auth_token=TOKEN, account_sid=ACCOUNT))
+    placed = PlacedCall(ACCOUNT, {"To": [OURS], "From": [THEIRS]}, call.scenario.call_sid, "in-progress", line=call)
+    api.calls[placed.sid] = placed
+    return call
+
+
+def test_a_stream_that_twilio_would_not_start_is_refused(line, client):
+    start = client.calls(line.scenario.call_sid).streams.create
+    assert refused(start, url="https://x.example/connection") == (400, 20001)
+    assert refused(start, url="wss://x.example/connection", track="both") == (400, 20001)
+    long = {"parameter1_name": "token", "parameter1_value": "x" * 500}
+    assert refused(start, url="wss://x.example/connection", **long) == (400, 20001)
+
+
+def test_a_stream_that_is_not_live_cannot_be_stopped(line, client):
+    streams = client.calls(line.scenario.call_sid).streams
+    assert refused(streams("monitor-start").update, status="stopped") == (404, 20404)

@@ -12,7 +12,7 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -20,7 +20,10 @@ from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
-from calls.simulator.scenario import new_sid
+from calls.simulator.call import SimulatedCall
+from calls.simulator.documents import requested_stream
+from calls.simulator.scenario import Report, new_sid
+from calls.simulator.sockets import Stream
 
 
 EVENTS = ("initiated", "ringing", "answered", "completed")
@@ -58,6 +61,9 @@ class PlacedCall:
     told: asyncio.Event = field(default_factory=asyncio.Event)
     #: Called with the form of an update that this call has to obey.
     obey: Callable[[Form], None] = lambda form: None
+    direction: str = "outbound-api"
+    #: The call itself, if there is one: whoever asks for streams of it needs that.
+    line: SimulatedCall | None = None
 
     def get(self, name: str, default: str = "") -> str:
         return self.form.get(name, [default])[0]
@@ -81,7 +87,7 @@ class PlacedCall:
             "duration": self.duration,
             "price": None,
             "price_unit": "USD",
-            "direction": "outbound-api",
+            "direction": self.direction,
             "answered_by": self.answered_by,
             "api_version": "2010-04-01",
             "queue_time": "0",
@@ -145,6 +151,8 @@ class TwilioApi:
             ("POST", "/Calls.json", self._create),
             ("GET", "/Calls/{sid}.json", self._fetch),
             ("POST", "/Calls/{sid}.json", self._update),
+            ("POST", "/Calls/{sid}/Streams.json", self._start_stream),
+            ("POST", "/Calls/{sid}/Streams/{stream}.json", self._stop_stream),
             ("GET", "/IncomingPhoneNumbers.json", self._list),
             ("POST", "/IncomingPhoneNumbers/{sid}.json", self._configure),
             ("*", "/{rest:.*}", self._nothing),
@@ -157,6 +165,17 @@ class TwilioApi:
         self._stopping = asyncio.Event()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self.url
+
+    async def play(self, call: SimulatedCall) -> Report:
+        """Plays a call that came in by itself, with this API to change it and to stream it."""
+        scenario = call.scenario
+        form = {"To": [scenario.to_number], "From": [scenario.from_number]}
+        placed = PlacedCall(self.account_sid, form, scenario.call_sid, "in-progress")
+        placed.direction, placed.line, placed.obey = scenario.direction, call, call.obey
+        self.calls[placed.sid] = placed
+        report = await call.run()
+        placed.status = "completed"
+        return report
 
     async def stop(self) -> None:
         self._stopping.set()
@@ -282,6 +301,42 @@ class TwilioApi:
         if wanted != "canceled" or call.status == "canceled":
             call.obey(form)
         return 200, call.as_json()
+
+    # --- Streams: https://www.twilio.com/docs/voice/api/stream-resource
+
+    async def _start_stream(self, request: web.Request, form: Form) -> Found:
+        line = self._line(request)
+        try:
+            stream = line.start_stream(requested_stream(form))
+        except ValueError as error:
+            raise ApiError(400, 20001, str(error)) from None
+        return 201, self._stream_json(request, stream, "in-progress")
+
+    async def _stop_stream(self, request: web.Request, form: Form) -> Found:
+        stream = self._line(request).stop_stream(request.match_info["stream"])
+        if stream is None:
+            raise _unknown(request)
+        if form.get("Status") != ["stopped"]:
+            raise ApiError(400, 20001, "Status must be 'stopped'")
+        return 200, self._stream_json(request, stream, "stopped")
+
+    def _line(self, request: web.Request) -> SimulatedCall:
+        call = self._call(request)
+        if call.status != "in-progress" or call.line is None:
+            raise ApiError(400, 21220, "Call is not in-progress. Cannot redirect.")
+        return call.line
+
+    def _stream_json(self, request: web.Request, stream: Stream, status: str) -> dict[str, Any]:
+        sid, call_sid = stream.report.sid, request.match_info["sid"]
+        return {
+            "sid": sid,
+            "account_sid": self.account_sid,
+            "call_sid": call_sid,
+            "name": stream.name,
+            "status": status,
+            "date_updated": format_datetime(datetime.now(UTC)),
+            "uri": f"/2010-04-01/Accounts/{self.account_sid}/Calls/{call_sid}/Streams/{sid}.json",
+        }
 
     async def _nothing(self, request: web.Request, form: Form) -> Found:
         raise _unknown(request)

@@ -2,19 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from html import escape
 from urllib.parse import urljoin, urlsplit
 
 from calls.audio import tone
 from calls.simulator import parameters
 from calls.simulator.caller import FRAME_SECONDS, Caller
-from calls.simulator.documents import TwimlError, Verb, parse_twiml, read_stream
+from calls.simulator.documents import StreamNoun, TwimlError, Verb, parse_twiml, read_stream
 from calls.simulator.scenario import Report, Scenario, frames_in, new_sid
 from calls.simulator.sockets import ABNORMAL, Stream
 from calls.simulator.webhooks import Answer, CallFailed, Refused, Unreachable, Web
 
 
 MAX_STREAMS = 10
+MAX_TRACKS = 4
 MAX_REDIRECTS = 10  # https://www.twilio.com/docs/api/errors/11215
 
 Document = list[Verb]
@@ -67,6 +69,34 @@ class SimulatedCall:
     def redirect(self, document: Document) -> None:
         """The call leaves whatever it does for another document, as an update by REST makes it: no `action`."""
         self._replacement = document
+
+    def obey(self, form: Mapping[str, list[str]]) -> None:
+        """An update of the call through the REST API."""
+        if "Status" in form:
+            self.hang_up("was hung up on by the API")
+        elif "Twiml" in form:
+            self.redirect(parse_twiml(form["Twiml"][0].encode(), "text/xml"))
+        elif "Url" in form:
+            url = escape(urlsplit(form["Url"][0]).geturl())
+            document = f'<Response><Redirect method="{form.get("Method", ["POST"])[0]}">{url}</Redirect></Response>'
+            self.redirect(parse_twiml(document.encode(), "text/xml"))
+
+    def start_stream(self, verb: Verb) -> Stream:
+        """Starts a <Start> stream through the REST API, beside whatever the call does. ValueError: not like this."""
+        try:
+            stream = self._new_stream(verb, bidirectional=False)
+        except CallFailed as failure:
+            raise ValueError(str(failure)) from None
+        self._posts.append(asyncio.create_task(self._start_late(stream)))
+        return stream
+
+    def stop_stream(self, name: str) -> Stream | None:
+        """Stops a <Start> stream of that SID or name through the REST API; None if there is none."""
+        for stream in self.caller.streams:
+            if not stream.bidirectional and not stream.over.is_set() and name in (stream.report.sid, stream.name):
+                self._posts.append(asyncio.create_task(self._close(stream)))
+                return stream
+        return None
 
     async def run(self) -> Report:
         async with Web(self.scenario.server, self.scenario.auth_token, self.scenario.insecure) as self._web:
@@ -144,6 +174,17 @@ class SimulatedCall:
             self._fail(self._broken)
             self._broken = ""
 
+    async def _start_late(self, stream: Stream) -> None:
+        """One that cannot be opened is the debugger's business: the call goes on."""
+        try:
+            opened = await self._open_socket(stream)
+        except CallFailed as failure:
+            self._broken = str(failure)
+            opened = None
+        if opened is None:
+            self.report.warnings.append(f"the stream that REST asked for did not open: {self._broken}")
+            self._broken = ""
+
     async def _stop(self, verb: Verb) -> None:
         name = noun.get("name") if (noun := verb.noun("Stream")) else ""
         for stream in [stream for stream in self.caller.streams if stream.name == name]:
@@ -186,7 +227,9 @@ class SimulatedCall:
 
     async def _open(self, verb: Verb, bidirectional: bool) -> Stream | None:
         """None: the handshake failed, and the document goes on."""
-        stream = self._new_stream(verb, bidirectional)
+        return await self._open_socket(self._new_stream(verb, bidirectional))
+
+    async def _open_socket(self, stream: Stream) -> Stream | None:
         try:
             connection = await self._web.socket(stream.noun.url, self.scenario.silence_timeout or None)
         except Refused as refusal:
@@ -211,9 +254,19 @@ class SimulatedCall:
             noun = read_stream(verb, self._url)
         except TwimlError as error:
             raise CallFailed(f"the TwiML cannot be used: {error}") from None
+        self._check_limits(noun, bidirectional)
         self.report.warnings += noun.warnings
         self._check_host(noun.url)
         return Stream(noun, self.scenario, bidirectional, self.log)
+
+    def _check_limits(self, noun: StreamNoun, bidirectional: bool) -> None:
+        """https://www.twilio.com/docs/voice/twiml/stream: a name is one live stream's, and four tracks are forked."""
+        live = [stream for stream in self.caller.streams if not stream.over.is_set()]
+        if noun.name and noun.name in [stream.name for stream in live]:
+            raise CallFailed(f"a stream named {noun.name!r} is live already: names are unique in a call")
+        tracks = sum(len(stream.noun.tracks) for stream in live if not stream.bidirectional)
+        if not bidirectional and tracks + len(noun.tracks) > MAX_TRACKS:
+            raise CallFailed(f"more than {MAX_TRACKS} tracks of one call")
 
     def _is_deaf(self, stream: Stream) -> bool:
         """False, or the call fails because the server never said a thing."""
@@ -227,6 +280,8 @@ class SimulatedCall:
         """Ends a stream from our side if it still runs, and judges how it ended."""
         if not await stream.close():
             self._fail("the server went silent: it did not answer the close of the socket")
+        if stream not in self.caller.streams:
+            return  # the call ended while REST stopped it
         self.caller.streams.remove(stream)
         self.caller.answered |= stream.has_spoken
         report = await stream.finish()
@@ -247,7 +302,9 @@ class SimulatedCall:
             return self._tell(stream, "stream-stopped")
         code = "31903 Broken Pipe" if report.closed_code == ABNORMAL else "31921 Close Error"
         self._tell(stream, "stream-error", code)
-        if not stream.was_cut:
+        if any(other.name == stream.name for other in self.caller.streams):
+            self.report.warnings.append(f"another stream took over after: {self._how_it_broke(stream, code)}")
+        elif not stream.was_cut:
             self._broken = self._how_it_broke(stream, code)
 
     def _how_it_broke(self, stream: Stream, code: str) -> str:

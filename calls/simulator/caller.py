@@ -60,7 +60,7 @@ class Caller:
             return
         outbound = _frame_of(self._callee, self.position - self._callee_since) if self._callee else b""
         dropped = self._random.random() < self.scenario.drop
-        for stream in self.streams:
+        for stream in [stream for stream in self.streams if not stream.over.is_set()]:
             await stream.frame(_frame_of(self.scenario.audio, self.position), outbound, dropped)
         self.position += 1
 

@@ -1,6 +1,6 @@
 """TwiML, read as Twilio reads it: https://www.twilio.com/docs/voice/twiml. Names are case-sensitive."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit, urlunsplit
 from xml.etree import ElementTree
@@ -84,6 +84,20 @@ def read_stream(verb: Verb, base: str) -> StreamNoun:
     method = stream.get("statusCallbackMethod", "POST")
     parameters = dict(_parameters(stream))
     return StreamNoun(url, stream.get("name"), TRACKS[track], parameters, callback, method, tuple(warnings))
+
+
+def requested_stream(form: Mapping[str, list[str]]) -> Verb:
+    """The <Start> that a request for a stream stands for: https://www.twilio.com/docs/voice/api/stream-resource."""
+    attributes = {name[:1].lower() + name[1:]: values[0] for name, values in form.items() if name in _FIELDS}
+    numbers = [name.removesuffix(".Name") for name in form if name.startswith("Parameter") and name.endswith(".Name")]
+    parameters = [
+        Verb("Parameter", {"name": form[f"{number}.Name"][0], "value": form.get(f"{number}.Value", [""])[0]})
+        for number in numbers
+    ]
+    return Verb("Start", nouns=(Verb("Stream", attributes, nouns=tuple(parameters)),))
+
+
+_FIELDS = ("Url", "Name", "Track", "StatusCallback", "StatusCallbackMethod")
 
 
 def _stream_url(given: str, base: str) -> tuple[str, list[str]]:

@@ -9,12 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
-from urllib.parse import urlsplit
 
 from calls.simulator import parameters
 from calls.simulator.api import Form, PlacedCall
 from calls.simulator.call import SimulatedCall
-from calls.simulator.documents import parse_twiml
 from calls.simulator.scenario import Report, Scenario
 from calls.simulator.webhooks import CallFailed, Web
 
@@ -102,7 +100,7 @@ class OutboundCall:
         self._ended = asyncio.Event()
         self.call = SimulatedCall(self.scenario, log)
         self.report = self.call.report
-        placed.obey = self._obey
+        placed.obey, placed.line = self._obey, self.call
 
     async def run(self) -> Report:
         scenario = self.scenario
@@ -152,14 +150,4 @@ class OutboundCall:
         """An update through the REST API."""
         if "Status" in form:
             self._ended.set()
-            self.call.hang_up("was hung up on by the API")
-        elif "Twiml" in form:
-            self.call.redirect(parse_twiml(form["Twiml"][0].encode(), "text/xml"))
-        elif "Url" in form:
-            method = form.get("Method", ["POST"])[0]
-            document = f'<Response><Redirect method="{method}">{_escaped(form["Url"][0])}</Redirect></Response>'
-            self.call.redirect(parse_twiml(document.encode(), "text/xml"))
-
-
-def _escaped(url: str) -> str:
-    return urlsplit(url).geturl().replace("&", "&amp;").replace("<", "&lt;")
+        self.call.obey(form)

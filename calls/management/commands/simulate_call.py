@@ -68,7 +68,7 @@ class Command(BaseCommand):
         out = parser.add_argument_group("a call that the server places", "Serves Twilio's REST API on loopback.")
         out.add_argument("--outbound", action="store_true", help="place a call (--from, --to, --handler) and answer it")
         out.add_argument("--serve", action="store_true", help="only serve, until Ctrl-C, and answer whatever is placed")
-        out.add_argument("--api-port", type=int, default=0, metavar="PORT", help="default: one that is free")
+        out.add_argument("--api-port", type=int, default=0, metavar="PORT", help=_PORT)
         out.add_argument("--answer", choices=ANSWERS, default="human", help="who answers (default %(default)s)")
         out.add_argument("--rings", type=_seconds, default=2.0, metavar="SECONDS", help="default %(default)s")
         out.add_argument("--callbacks", choices=[*MANNERS, "early"], default="in-order", help=_CALLBACKS)
@@ -89,7 +89,7 @@ class Command(BaseCommand):
         if options["outbound"] or options["serve"]:
             reports, interrupted = _placed_by_server(scenario, options)
         else:
-            calls, interrupted = _place(_scenarios(scenario, options["calls"]), options["quiet"])
+            calls, interrupted = _place(_scenarios(scenario, options["calls"]), options["quiet"], options["api_port"])
             reports = [call.report for call in calls]
         if options["save"]:
             _save(reports, options["save"])
@@ -109,6 +109,9 @@ class Command(BaseCommand):
 
 
 _SILENCE = "fail if the server says nothing at all for so long; 0 for handlers that only listen (default %(default)s)"
+
+
+_PORT = "default: one that is free; for calls that come in: serve the API too, for a server whose TWILIO_API_URL it is"
 
 
 _CALLBACKS = "how the status callbacks come; early: before the reply to the request (default %(default)s)"
@@ -144,20 +147,26 @@ def _next_number(number: str, n: int) -> str:
     return f"+{int(number[1:]) + n}" if number.startswith("+") and number[1:].isdigit() else number
 
 
-def _place(scenarios: list[Scenario], quiet: bool) -> tuple[list[SimulatedCall], bool]:
+def _place(scenarios: list[Scenario], quiet: bool, api_port: int) -> tuple[list[SimulatedCall], bool]:
     """The calls, all over, and whether Ctrl-C ended them; a second Ctrl-C does not wait for the server."""
     try:
-        return asyncio.run(_run(scenarios, quiet))
+        return asyncio.run(_run(scenarios, quiet, api_port))
     except KeyboardInterrupt:
         raise CommandError("interrupted", returncode=INTERRUPTED) from None
 
 
-async def _run(scenarios: list[Scenario], quiet: bool) -> tuple[list[SimulatedCall], bool]:
+async def _run(scenarios: list[Scenario], quiet: bool, api_port: int) -> tuple[list[SimulatedCall], bool]:
     bar = not quiet and sys.stderr.isatty()
     calls = [SimulatedCall(scenario, _log(scenario, len(scenarios), quiet or bar)) for scenario in scenarios]
     interrupted = _hang_up_at_ctrl_c(calls)
     progress = asyncio.create_task(_show(calls)) if bar else None
-    await asyncio.gather(*(call.run() for call in calls))
+    if api_port:
+        api = TwilioApi(scenarios[0].account_sid, scenarios[0].auth_token)
+        await api.start(api_port)
+        await asyncio.gather(*(api.play(call) for call in calls))
+        await api.stop()
+    else:
+        await asyncio.gather(*(call.run() for call in calls))
     if progress:
         progress.cancel()
         await asyncio.gather(progress, return_exceptions=True)
