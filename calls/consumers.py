@@ -18,6 +18,7 @@ from channels.consumer import AsyncConsumer
 from django.utils import timezone
 
 from calls import handlers, oversights
+from calls.listening import listening
 from calls.live import hints
 from calls.models import Stream
 from calls.playback import StreamClock
@@ -41,6 +42,7 @@ from calls.sockets.frames import EXTENSION, ShortWay
 from calls.streams import MediaStream, StreamEnded
 from calls.switchboard import switchboard
 from calls.tape import Tape
+from calls.twiml import START_SUFFIX
 from calls.watchdog import Stall, place
 
 
@@ -54,6 +56,8 @@ MAX_STARTING = 200
 HANDLER_GRACE = 5
 # Seconds for which an end waits to be committed before the socket is closed.
 COMMIT_PATIENCE = 2
+# Seconds for which a stream's end waits for Twilio's API.
+REST_PATIENCE = 6
 # Seconds for which we wait for the other side to close too.
 CLOSE_PATIENCE = 1
 # Seconds that the loop has to stand still for a call to say so whose own handler did not do it.
@@ -231,7 +235,7 @@ class MediaStreamConsumer(AsyncConsumer):
                 nonce=token.nonce,
                 owner=recorder.owner,
                 # What <Stream name=…> was, which Twilio repeats in callbacks only.
-                name=token.handler,
+                name=token.handler if token.bidirectional else f"{token.handler}{START_SUFFIX}",
                 tracks=list(start.tracks),
                 custom_parameters=dict(self.stream.parameters),
                 media_format=start.media_format,
@@ -346,7 +350,8 @@ class MediaStreamConsumer(AsyncConsumer):
         oversights.handled.set(self.stream)
         try:
             await handler(self.stream)
-            if self.stream.bidirectional:
+            # One that only listens is recorded to its end, unless the handler has said that it heard enough.
+            if self.stream.bidirectional or self.stream.hung_up:
                 await self.stream.hang_up()
                 self.is_over("handler")
         except StreamEnded as error:
@@ -362,8 +367,8 @@ class MediaStreamConsumer(AsyncConsumer):
                 self.has_failed_late = True
                 return
             self.tape.change(handler_failed=True)
-            switchboard.note_finished(self.tape.call_sid, "failed")
             if self.stream.bidirectional:
+                switchboard.note_finished(self.tape.call_sid, "failed")
                 self.is_over("error")
 
     def _has_ended(self, error: Exception) -> None:
@@ -403,9 +408,12 @@ class MediaStreamConsumer(AsyncConsumer):
             self.protocol.stop()
             self._hears_no_more()
         if reason in ("handler", "error"):
-            switchboard.note_finished(self.tape.call_sid, "failed" if reason == "error" else "finished")
+            if self.stream.bidirectional:
+                switchboard.note_finished(self.tape.call_sid, "failed" if reason == "error" else "finished")
             self.tape.change(handler_finished_at=timezone.now())
             await self._commit(self.tape.cut(self.elapsed(time.monotonic())))
+            if not self.stream.bidirectional:
+                await self._stop_by_rest(reader)
         await self._close(4403 if reason == "refused" else 1000, "")
         await asyncio.wait({reader}, timeout=CLOSE_PATIENCE)
         if reason not in ("shutdown", "refused"):
@@ -417,6 +425,21 @@ class MediaStreamConsumer(AsyncConsumer):
             return
         self._finish(Stream.EndReason(reason))
         await self._commit([])
+        if reason in ("shutdown", "disconnect") and not self.stream.bidirectional:
+            await self._listen_again(reason)
+
+    async def _stop_by_rest(self, reader: asyncio.Task[None]) -> None:
+        """A <Start> stream is stopped through Twilio's API, and Twilio closes it; if it does not, we do."""
+        asked = asyncio.wrap_future(listening.stop(self.tape.call_sid, self.tape.sid))
+        await asyncio.wait({asked}, timeout=REST_PATIENCE)
+        if asked.done() and asked.result():
+            await asyncio.wait({reader}, timeout=REST_PATIENCE)
+
+    async def _listen_again(self, reason: str) -> None:
+        """The call goes on beside us. A process that drains waits until another stream is asked for, and not longer."""
+        asked = asyncio.wrap_future(listening.again(self.tape.sid))
+        if reason == "shutdown":
+            await asyncio.wait({asked}, timeout=REST_PATIENCE)
 
     async def _let_finish(self, talker: asyncio.Task[None]) -> None:
         """Gives the handler of a stream that is over the time to clean up, and says so if that was not enough."""

@@ -27,6 +27,7 @@ from django.core.exceptions import ImproperlyConfigured
 from calls import oversights
 from calls.inquiry import inquiry
 from calls.lanes import Lanes
+from calls.listening import listening
 from calls.live import hints
 from calls.recorder import recorder
 from calls.sockets import daphne
@@ -78,6 +79,7 @@ class Lifespan:
             self._drain = Drain(asyncio.get_running_loop(), has_lifespan=scope["type"] == "lifespan")
             self._hints = asyncio.create_task(hints.run())
             inquiry.start()
+            listening.start()
             self._watchdog = Watchdog(switchboard.note_stall, give_up)
             self._watchdog.start()
             oversights.watch()

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from calls import placement
 from calls.placement import Spell
+from calls.twiml import START_SUFFIX
 
 
 # Twilio ends every call by then.
@@ -339,6 +340,18 @@ class StreamQuerySet(models.QuerySet["Stream"]):
     def live(self) -> "StreamQuerySet":
         return self.filter(ended_at__isnull=True)
 
+    def lost(self, since: dt.datetime) -> "StreamQuerySet":
+        """<Start> streams that ended since then while their call went on, and that no other one has replaced."""
+        newer = Stream.objects.filter(call=OuterRef("call"), name=OuterRef("name"), bidirectional=False)
+        return self.filter(
+            ~Exists(newer.filter(Q(started_at__gt=OuterRef("started_at")) | Q(ended_at=None))),
+            call__ended_at=None,
+            bidirectional=False,
+            ended_at__gt=since,
+            end_reason__in=["shutdown", "disconnect", "interrupted"],
+            handler_finished_at=None,
+        )
+
     def orphaned(self, after: dt.timedelta) -> "StreamQuerySet":
         """Streams whose process has not renewed its lease for that long."""
         # By the database's clock, as it was renewed: those of two hosts may differ by more than a lease.
@@ -411,6 +424,11 @@ class Stream(models.Model):
 
     def __str__(self) -> str:
         return self.sid
+
+    @property
+    def handler(self) -> str:
+        """The handler that it was opened for."""
+        return self.name if self.bidirectional else self.name.removesuffix(START_SUFFIX)
 
     @property
     def line(self) -> str:

@@ -287,8 +287,7 @@ class MediaStream:
         if not self._ended:
             self.hung_up = True
             self.end()
-            if self.bidirectional:
-                self._hang_up()
+            self._hang_up()
 
     # --- for the consumer --------------------------------------------------------------------------------------------
 

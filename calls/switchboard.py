@@ -66,8 +66,9 @@ class Switchboard:
     def add(self, stream: LiveStream) -> None:
         self.live[stream.protocol.stream_sid] = stream
         min(self._parts, key=len)[stream.protocol.stream_sid] = stream
-        # How a stream before this one ended says nothing of how this one will.
-        self.finished.pop(stream.tape.call_sid, None)
+        # How a stream before this one ended says nothing of how this one will; one that listens beside it neither.
+        if stream.tape.bidirectional:
+            self.finished.pop(stream.tape.call_sid, None)
         recorder.on_refused = self._refuse
         if self._pulse is None or self._pulse.done():
             self._pulse = asyncio.create_task(self._beat())

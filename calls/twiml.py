@@ -16,6 +16,8 @@ from twilio.twiml.voice_response import Connect, Start, VoiceResponse
 
 # https://www.twilio.com/docs/voice/twiml/stream#parameter: name and value together stay below.
 PARAMETER_MAX_LENGTH = 500
+# A call may have a <Connect> and a <Start> stream of one handler at once, and Twilio wants their names to differ.
+START_SUFFIX = "-start"
 APOLOGY = "We are sorry, this call cannot be answered right now. Please try again later."
 
 
@@ -60,15 +62,21 @@ class StreamNoun:
         if ref := self.parameters.get("ref"):
             where["ref"] = ref
         connect = Connect(action=f"{settings.PUBLIC_URL}/stream-ended?{urlencode(where)}")
-        self._add(connect, bidirectional=True)
+        self._add(connect, self.name, bidirectional=True)
         response.append(connect)
         return response
 
     def start(self, response: VoiceResponse | None = None, *, track: str = "both_tracks") -> VoiceResponse:
-        """Adds <Start><Stream>: we only listen, and the next verb runs at once."""
+        """Adds <Start><Stream>: we only listen, and the next verb runs at once.
+
+        Nothing is added when a call is connected again: this stream runs beside the one that broke, and if it broke too
+        it is started again by `listening`.
+        """
         response = self._begin(response)
+        if self.resumed:
+            return response
         start = Start()
-        self._add(start, bidirectional=False, track=track)
+        self._add(start, f"{self.name}{START_SUFFIX}", bidirectional=False, track=track)
         response.append(start)
         return response
 
@@ -87,11 +95,11 @@ class StreamNoun:
             response.pause(length=self.pause)
         return response
 
-    def _add(self, verb: Any, *, bidirectional: bool, **attributes: Any) -> None:
+    def _add(self, verb: Any, name: str, *, bidirectional: bool, **attributes: Any) -> None:
         stream = verb.stream(
             # Twilio strips a query from this URL, hence the parameter.
             url=stream_url(),
-            name=self.name,
+            name=name,
             status_callback=f"{settings.PUBLIC_URL}/stream-status",
             **attributes,
         )

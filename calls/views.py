@@ -424,7 +424,8 @@ def _last_streams(call_sid: str, attempts: int) -> tuple[str | None, Call, int]:
 
     An attempt whose handshake failed has left no stream.
     """
-    streams = Stream.objects.filter(call__sid=call_sid).order_by("-started_at", "-pk")
+    # One that listens beside them has nothing to do with how the conversation went.
+    streams = Stream.objects.filter(call__sid=call_sid, bidirectional=True).order_by("-started_at", "-pk")
     call = Call.objects.filter(sid=call_sid).only("handler", "caller_name", "forwarded_from").first() or Call()
     broken = max(attempts - streams.count(), 0)
     for at, stream in enumerate(streams[: RECONNECTS + 1]):

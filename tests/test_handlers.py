@@ -152,7 +152,7 @@ def test_monitor_listens_to_both_people_and_connects_them(client, settings):
     assert (start.tag, start.attrib, dial.tag, dial.text) == ("Start", {}, "Dial", "+14155550142")
     assert start.find("Stream").attrib == {
         "url": "wss://voice.example.org/connection",
-        "name": "monitor",
+        "name": "monitor-start",
         "statusCallback": "https://voice.example.org/stream-status",
         "track": "both_tracks",
     }

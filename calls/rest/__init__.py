@@ -5,12 +5,14 @@ at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestEr
 """
 
 from .calls import end_call, look_up, place_call, say_goodbye, transfer
-from .client import has_credentials
+from .client import LOOPBACK, has_credentials
 from .errors import UNKNOWN, OutcomeUnknown, RestError
 from .numbers import Change, Number, configure_number, numbers
+from .streams import start_stream, stop_stream
 
 
 __all__ = [
+    "LOOPBACK",
     "UNKNOWN",
     "Change",
     "Number",
@@ -23,5 +25,7 @@ __all__ = [
     "numbers",
     "place_call",
     "say_goodbye",
+    "start_stream",
+    "stop_stream",
     "transfer",
 ]
