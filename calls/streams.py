@@ -40,6 +40,8 @@ MOST_WAITING = 600 * SAMPLE_RATE
 QUEUE_FRAMES = 100
 # Frames of speech in a row that count as the caller speaking: 100 ms.
 SPEECH_FRAMES = 5
+# A socket from which nothing has come for so many samples may be dead, though nobody has closed it.
+SIGN_OF_LIFE = 2 * SAMPLE_RATE
 # How long after its audio a mark may stay away before we go on without it, in seconds.
 MARK_PATIENCE = 10.0
 # Names of the marks that `play` sends for itself.
@@ -109,6 +111,12 @@ class MediaStream:
         self.hung_up = False
         #: When the caller was lost, if that is known before the end.
         self._lost_at: int | None = None
+        #: When a key or a mark came last.
+        self._sign = 0
+        #: What was heard if the other side still lives.
+        self._unsure: list[tuple[int, bytes]] = []
+        #: What was not heard though it would have been by then: known at the end.
+        self._unheard = 0
         # Asking for the running loop is a system call (getpid), and a stream waits 50 times a second.
         self._loop = asyncio.get_running_loop()
         self._plays: dict[int, asyncio.Future[Outcome]] = {}
@@ -303,7 +311,8 @@ class MediaStream:
             self._wake()
 
     def push_dtmf(self, dtmf: Dtmf) -> None:
-        row = self._tape.key(MASKED if self._secret else dtmf.digit, self._now())
+        self._sign = now = self._now()
+        row = self._tape.key(MASKED if self._secret else dtmf.digit, now)
         if not self._secret:
             self._open_keys.append((dtmf, row))
         self._events.append(dtmf)
@@ -320,7 +329,8 @@ class MediaStream:
 
     def push_mark(self, name: str) -> bool:
         """A mark came back. False if none of that name is on its way, which changes nothing."""
-        mark = self._playback.returned(self._now(), name)
+        self._sign = now = self._now()
+        mark = self._playback.returned(now, name)
         if mark is None:
             return False
         outcome: Outcome = "cleared" if mark.cleared else "played"
@@ -330,15 +340,18 @@ class MediaStream:
             self._wake()
         return True
 
-    def end(self) -> None:
+    def end(self, *, lost: bool = False) -> None:
         """The caller hears nothing any more: iteration ends, and plays that wait return.
 
-        What was heard up to this moment is on tape, and nothing that the handler still does adds to it.
+        What was heard up to this moment is on tape, and nothing that the handler still does adds to it. `lost`: without
+        a word of Twilio's, so that a socket which had been silent for long before was dead by then.
         """
         if self._ended:
             return
         self._ended = True
         at = self._lost_at if self._lost_at is not None else self._moment(time.monotonic())
+        if lost and not self._lives(at):
+            at = self._last_sign
         unsent = self._forget(*self._outgoing.close())
         if unsent >= FRAME_SAMPLES:
             self._tape.event("unsent", timezone.now(), samples=unsent)
@@ -355,11 +368,14 @@ class MediaStream:
     def flush_playback(self, at: float) -> None:
         """Puts on tape what the caller has heard by now (monotonic seconds)."""
         if self._playback.pending and self._lost_at is None:
-            self._tape.heard(self._playback.advance(self._moment(at)))
+            now = self._moment(at)
+            self._unsure += self._playback.advance(now)
+            if self._lives(now):
+                self._lay()
 
     @property
     def heard(self) -> int:
-        return self._playback.heard
+        return self._playback.heard - self._unheard - sum(len(audio) for _, audio in self._unsure)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -374,10 +390,29 @@ class MediaStream:
     def _empty(self, at: int) -> int:
         """Twilio's buffer is empty from then on: what was in it was heard by then, or never. Returns the latter."""
         heard, lost = self._playback.clear(at)
-        self._tape.heard(heard)
+        self._unsure += heard
+        if self._ended or self._lives(at):
+            lost += self._lay(until=max(at, self._playback.end) if self._ended else None)
         if lost:
             self._tape.cleared(self._playback.end, lost)
         return lost
+
+    @property
+    def _last_sign(self) -> int:
+        return max(self._tape.inbound.end, self._sign)
+
+    def _lives(self, now: int) -> bool:
+        return now - self._last_sign <= SIGN_OF_LIFE
+
+    def _lay(self, until: int | None = None) -> int:
+        """Puts on tape what was heard, up to there if the other side was dead from then on. Returns what was not."""
+        pieces, self._unsure = self._unsure, []
+        if until is not None:
+            said = sum(len(audio) for _, audio in pieces)
+            pieces = [(start, audio[: until - start]) for start, audio in pieces if start < until]
+            self._unheard = said - sum(len(audio) for _, audio in pieces)
+        self._tape.heard(pieces)
+        return self._unheard
 
     def _check_open(self) -> None:
         if self._ended or self._protocol.state is not State.STREAMING:

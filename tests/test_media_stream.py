@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from calls import outgoing, streams
 from calls.audio import mulaw_to_pcm16, tone
 from calls.handlers import SOUNDS
 from calls.protocol import StateError
-from calls.rows import DtmfRow, EventRow, GapRow, MarkRow
+from calls.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow
 from calls.streams import StreamEnded
 from tests.line import payload
 from tests.phone import CALL, LOUD, QUIET, STREAM, Phone, begin, done
@@ -699,6 +700,42 @@ async def test_a_play_that_the_caller_hangs_up_on_is_cleared(phone, wait):
     phone.is_impatient = True
     assert await done(begin(phone.stream.play(SECOND * 3, wait=wait))) == "cleared"
     assert len(phone.sent) == 1
+
+
+async def silent_for_five_seconds(phone):
+    """One frame of the caller's, then nothing any more, while we talk."""
+    phone.tape.media("inbound", 100, QUIET, 0)
+    await phone.stream.play(SECOND * 9, wait=False)
+    phone.stream.flush_playback(time.monotonic() + 5)
+
+
+def stored(phone):
+    """Samples that are stored of our side."""
+    return sum(len(row.payload) for row in phone.rows(ChunkRow) if row.track == "outbound")
+
+
+async def test_of_a_socket_that_had_died_nothing_was_heard_behind_its_last_word(phone):
+    await silent_for_five_seconds(phone)
+    phone.stream.end(lost=True)
+    rows = phone.tape.cut_all()
+    (gap,) = [row for row in rows if isinstance(row, GapRow)]
+    heard = sum(len(row.payload) for row in rows if isinstance(row, ChunkRow) and row.track == "outbound")
+    assert phone.stream.heard == heard <= 160
+    assert (gap.reason, gap.length) == ("cleared", 72_000 - heard)
+
+
+async def test_of_a_phone_that_sends_nothing_in_silence_all_was_heard_until_the_stop(phone):
+    await silent_for_five_seconds(phone)
+    assert stored(phone) == phone.stream.heard == 0
+    phone.stream.end()
+    assert stored(phone) == phone.stream.heard > 39_000
+
+
+async def test_a_socket_that_was_silent_and_goes_on_has_played_all_the_time(phone):
+    await silent_for_five_seconds(phone)
+    phone.tape.media("inbound", 5100, QUIET, 40_000)
+    phone.stream.flush_playback(time.monotonic() + 5.02)
+    assert stored(phone) == phone.stream.heard > 39_000
 
 
 # --- a <Start> stream -------------------------------------------------------------------------------------------------
