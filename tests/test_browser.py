@@ -472,7 +472,16 @@ def everywhere():
     access = RecordingAccess.objects.create(call=call, user=user, kind="listen")
     erasure = Erasure.objects.create(call_sid=call.sid, reason="asked for", user=user)
     refused = QuarantinedRow.objects.create(kind="mark", reason="too long", data=b"x")
-    about = {"recordingaccess": access, "erasure": erasure, "quarantinedrow": refused, "tag": Tag.objects.get()}
+    stream = call.streams.get()
+    parts = {"stream": stream, "mark": stream.marks.first(), "dtmf": stream.dtmf.first(), "gap": stream.gaps.first()}
+    parts["audiochunk"] = stream.chunks.first()
+    about = {
+        **parts,
+        "recordingaccess": access,
+        "erasure": erasure,
+        "quarantinedrow": refused,
+        "tag": Tag.objects.get(),
+    }
     return [
         *("/admin/", "/admin/calls/", LIST, f"{LIST}?q=ada&status=completed&o=-5", f"{LIST}?q=nobody"),
         *(page_of(call), page_of(live), f"{LIST}{call.pk}/history/", f"{LIST}place/", f"{LIST}numbers/"),

@@ -2,6 +2,18 @@
 
 from .audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from .calls import CallAdmin
+from .parts import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
-__all__ = ["CallAdmin", "ErasureAdmin", "QuarantinedRowAdmin", "RecordingAccessAdmin", "TagAdmin"]
+__all__ = [
+    "AudioChunkAdmin",
+    "CallAdmin",
+    "DtmfAdmin",
+    "ErasureAdmin",
+    "GapAdmin",
+    "MarkAdmin",
+    "QuarantinedRowAdmin",
+    "RecordingAccessAdmin",
+    "StreamAdmin",
+    "TagAdmin",
+]
