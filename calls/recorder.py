@@ -718,6 +718,7 @@ class Recorder:
             ],
             ignore_conflicts=True,
         )
+        written.summarise(call.pk, using=DATABASE)
 
 
 # The one of this process.

@@ -31,6 +31,7 @@ from calls.models import (
     storable,
     storable_json,
 )
+from calls.problems import KINDS, of_event, problems
 
 
 DATABASE = "recorder"
@@ -215,7 +216,7 @@ class Writer:
             if call.ref is not None:
                 Call.objects.using(self._using).claim(call.ref, call.sid)
             with suppress(Erased):
-                note_call(call.sid, call.facts, using=self._using)
+                self._look_for_audio(note_call(call.sid, call.facts, using=self._using))
         for stream in kinds[StreamRow]:
             with suppress(Erased):
                 self._open(stream)
@@ -229,6 +230,13 @@ class Writer:
         for change in kinds[StreamChange]:
             if not change.is_of_counters:
                 self._change(change)
+
+    def _look_for_audio(self, call: Call) -> None:
+        """A call whose stream never opened has none that would be summed up at its end."""
+        if call.ended_at and call.answered_at and not (call.audio_samples or call.has_warning):
+            recorded = Stream.objects.using(self._using).filter(call=call, length__gt=0)
+            if not recorded.exists():
+                summarise(call.pk, using=self._using)
 
     def _open(self, row: StreamRow) -> None:
         """Creates the stream, or refuses it: a token is good for one socket, and a StreamSid belongs to one."""
@@ -376,6 +384,8 @@ class Writer:
                     events.append(self._event(row))
         if events:
             CallEvent.objects.using(self._using).bulk_create(events, ignore_conflicts=True)
+        for call_id in {event.call_id for event in events if of_event(event, ())}:
+            summarise(call_id, using=self._using)
 
     def _event(self, row: EventRow) -> CallEvent:
         keys = self._keys(row.stream) if row.stream else None
@@ -457,24 +467,16 @@ def note_call(sid: str, facts: dict[str, Any], *, using: str) -> Call:
 
 def summarise(call_id: int, *, using: str) -> None:
     """What the lists show of a call's streams, kept on the call itself so that they need not be asked."""
+    call = Call.objects.using(using).get(pk=call_id)
     streams = absence.explain(call_id, using=using)
-    if not streams:
-        return
     end = placement.end(placement.place(stream.spell() for stream in streams))
-    warning = (
-        any(
-            s.frames_missing
-            or s.frames_rejected
-            or s.handler_failed
-            or s.end_reason in ("interrupted", "error")
-            or absence.is_worth_a_warning(s)
-            for s in streams
-        )
-        or Gap.objects.using(using).filter(stream__in=streams, reason__in=["over_cap", "rejected"]).exists()
-        or CallEvent.objects.using(using).filter(call=call_id, kind="loop-blocked").exists()
-    )
     # Not every cleared gap is one: what had not been heard when the caller hung up interrupted nobody.
-    interrupted = CallEvent.objects.using(using).filter(call=call_id, kind="cleared").exists()
+    events = list(CallEvent.objects.using(using).filter(call=call_id, kind__in=[*KINDS, "cleared"]))
+    warning = (
+        any(problem.is_warning for problem in problems(call, streams, events))
+        or Gap.objects.using(using).filter(stream__in=streams, reason__in=["over_cap", "rejected"]).exists()
+    )
+    interrupted = any(event.kind == "cleared" for event in events)
     erased = Exists(Erasure.objects.of_audio(OuterRef("sid")))
     Call.objects.using(using).filter(pk=call_id).update(
         audio_samples=Case(When(erased, then=0), default=end), has_warning=warning, was_interrupted=interrupted

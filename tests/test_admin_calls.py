@@ -5,8 +5,9 @@ import datetime as dt
 import pytest
 from django.urls import reverse
 
-from calls.admin.cells import precise, warnings
+from calls.admin.cells import precise
 from calls.models import Call, Tag
+from calls.problems import problems
 from tests.factories import (
     make_call,
     make_chunk,
@@ -72,7 +73,8 @@ def test_the_list_costs_the_same_for_one_call_and_for_fifty(client, ops, django_
         call = make_call()
         make_stream(call, frames_missing=3)
         call.tags.add(Tag.objects.get_or_create(name="billing")[0])
-    # Session, user, two of permissions, the handlers, the tags (to filter by, to put on), the calls, streams, tags.
+    # Session, user, two of permissions, the handlers, the tags (to filter by, to put on), the calls, their streams,
+    # problems and tags.
     with django_assert_num_queries(LIST_QUERIES):
         client.get(LIST)
     Call.objects.exclude(pk=call.pk).delete()
@@ -80,7 +82,7 @@ def test_the_list_costs_the_same_for_one_call_and_for_fifty(client, ops, django_
         client.get(LIST)
 
 
-LIST_QUERIES = 10
+LIST_QUERIES = 11
 
 
 def test_the_list_counts_nothing_and_reads_no_audio(client, ops, django_assert_num_queries):
@@ -138,7 +140,7 @@ def test_a_calls_page_costs_the_same_however_much_happened(client, ops, django_a
             client.get(page(call))
 
 
-PAGE_QUERIES = 13
+PAGE_QUERIES = 14
 
 
 def test_whoever_may_not_listen_gets_no_player(client):
@@ -242,7 +244,7 @@ def test_a_running_call_is_followed_by_what_changed(client, ops):
     first = client.get(address).json()
     assert (first["live"], first["samples"], set(first["html"])) == (
         *(True, 16_000),
-        {"call-head", "call-timeline", "call-streams", "call-facts"},
+        {"call-head", "call-problems", "call-timeline", "call-streams", "call-facts"},
     )
     assert client.get(f"{address}?version={first['version']}").json()["html"] == {}
     make_digit(stream, "4")
@@ -324,18 +326,18 @@ def test_a_call_whose_audio_was_erased_has_no_player_of_silence(client, ops):
 
 
 def words(call):
-    return [concern.word for concern in warnings(call, call.streams.all())]
+    return [problem.word for problem in problems(call, call.streams.all(), ())]
 
 
 def test_two_streams_at_once_are_no_reconnection():
     call = make_call(audio_samples=8000)
-    make_stream(call)
+    make_stream(call, length=8000)
     make_stream(call, after=1, bidirectional=False, name="monitor-start")
     assert words(call) == []
 
 
 def test_a_stream_that_takes_another_ones_place_is_one():
     call = make_call(audio_samples=8000)
-    make_stream(call)
+    make_stream(call, length=8000)
     make_stream(call, after=1)
     assert words(call) == ["reconnected"]

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_safe
 
 from calls.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
+from calls.problems import Problem
 
 from . import cells, page
 from .base import FactsAdmin, guard
@@ -204,7 +205,7 @@ class CallAdmin(Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
 
     @admin.display(description="Status")
     def state(self, call: Call) -> SafeString:
-        return cells.status_tag(call)
+        return cells.status_tag(call, _troubles(call))
 
     @admin.display(description="Length", ordering="audio_samples")
     def length(self, call: Call) -> SafeString:
@@ -238,7 +239,7 @@ def _parties(call: Call, *, whole: bool) -> SafeString:
         '<span class="call-arrow" role="img" aria-label="to">→</span> <bdi title="{}">{}</bdi></span>'
         '<span class="call-more">{} {} {} {}</span>',
         *(call.pk, names[0], names[0], names[1], names[1]),
-        *(caller, cells.direction_tag(call), _handler(call), _chips(call)),
+        *(caller, cells.direction_tag(call), _handler(call), _chips(call, whole=whole)),
     )
 
 
@@ -246,12 +247,17 @@ def _handler(call: Call) -> str | SafeString:
     return format_html('<span class="call-handler">{}</span>', call.handler) if call.handler else ""
 
 
-def _chips(call: Call) -> SafeString:
+def _troubles(call: Call, *, whole: bool = False) -> list[Problem]:
+    """From what `CallPages` has read for the whole page."""
+    return cells.troubles(call, call.streams.all(), call.events.all(), whole=whole)
+
+
+def _chips(call: Call, *, whole: bool) -> SafeString:
     """What is worth a look, and what staff made of it."""
-    found = cells.warnings(call, call.streams.all())
+    problems = _troubles(call, whole=whole)
     if call.was_interrupted:
-        found.append(cells.INTERRUPTED)
-    chips = [(f"call-chip call-{concern.tone}", concern.text, concern.word) for concern in found]
+        problems.append(cells.INTERRUPTED)
+    chips = [(f"call-chip call-{problem.tone}", problem.text, problem.word) for problem in problems]
     if call.reviewed:
         chips.append(("call-label call-reviewed", "Somebody has looked at this call", "✓ reviewed"))
     if call.notes:

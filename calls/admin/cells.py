@@ -1,17 +1,19 @@
 """Facts of a call as people read them: lengths, times, statuses and what is worth a second look."""
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from calls import absence, audio
-from calls.models import Call, Stream
+from calls import audio
+from calls.models import Call, CallEvent, Stream
+from calls.problems import Problem, problems
+
+from .numbers import mask_all
 
 
 TONES = {
@@ -24,16 +26,7 @@ TONES = {
 }
 
 
-@dataclass(frozen=True)
-class Concern:
-    """Something about a call that somebody should look at: a word for the list, a sentence for whoever points at it."""
-
-    word: str
-    text: str
-    tone: str = "warn"
-
-
-INTERRUPTED = Concern("interrupted us", "The caller spoke or pressed a key into playback.", "quiet")
+INTERRUPTED = Problem("interrupted us", "The caller spoke or pressed a key into playback.", tone="quiet")
 
 
 def clock(samples: int) -> str:
@@ -89,11 +82,16 @@ def time_tag(at: dt.datetime | None) -> str | SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), utc, moment(at))
 
 
-def status_tag(call: Call) -> SafeString:
-    """A colour and a word. A call can have ended without Twilio ever saying so: then the word says that."""
+def status_tag(call: Call, troubles: Iterable[Problem] = ()) -> SafeString:
+    """A colour and a word. A call can have ended without Twilio ever saying so: then the word says that.
+
+    Twilio completes a call in which an apology was all that was said: that is nothing to be green about.
+    """
     status = Call.Status(call.status)
     over = call.ended_at is not None and not status.terminal
     tone = "good" if over else TONES.get(status, "quiet")
+    if tone == "good" and any(problem.tone == "bad" for problem in troubles):
+        tone = "quiet"
     word = "Ended" if over else str(status.label).capitalize().replace("-", " ")
     return format_html('<span class="call-status call-{}">{}</span>', tone, word)
 
@@ -108,42 +106,7 @@ def direction_tag(call: Call) -> SafeString:
     )
 
 
-def warnings(call: Call, streams: Iterable[Stream]) -> list[Concern]:
-    """Everything that is wrong with a call, worst first; with its streams at hand it costs no query."""
-    streams = list(streams)
-    found = [
-        *_of_handler(streams),
-        *_of_endings(streams),
-        *_of_frames(streams),
-    ]
-    if call.ended_at and call.answered_at and not call.audio_samples:
-        found.append(Concern("no audio", "The call was answered, and nothing of it was recorded.", "bad"))
-    return found
-
-
-def _of_handler(streams: list[Stream]) -> Iterable[Concern]:
-    if any(stream.handler_failed for stream in streams):
-        yield Concern("handler failed", "The handler raised an exception; the call's timeline has it.", "bad")
-    if overruns := sum(stream.handler_overruns for stream in streams):
-        yield Concern("handler slow", f"The handler was too slow for {overruns} frames; the recording has them.")
-
-
-def _of_endings(streams: list[Stream]) -> Iterable[Concern]:
-    reasons = {stream.end_reason for stream in streams}
-    if Stream.EndReason.INTERRUPTED in reasons:
-        yield Concern("cut short", "The process that served a stream died; what is missing is marked.", "bad")
-    if Stream.EndReason.ERROR in reasons:
-        yield Concern("stream error", "A stream ended with an error.", "bad")
-    if unheard := sum(stream.absent for stream in streams if absence.is_worth_a_warning(stream)):
-        text = f"For {unheard / audio.SAMPLE_RATE:.1f} s of the call there was no stream: nothing of that was recorded."
-        yield Concern("part missing", text, "bad")
-    # Two that run at once are none: <Start> beside <Connect>.
-    if count := sum(again for again in Counter(stream.line for stream in streams).values() if again > 1):
-        yield Concern("reconnected", f"The call was carried by {count} streams, one after the other.")
-
-
-def _of_frames(streams: list[Stream]) -> Iterable[Concern]:
-    if missing := sum(stream.frames_missing for stream in streams):
-        yield Concern("frames missing", f"{missing * 20 / 1000:.2f} s of the caller's audio never came.")
-    if rejected := sum(stream.frames_rejected for stream in streams):
-        yield Concern("messages rejected", f"{rejected} messages broke Twilio's protocol and were left out.")
+def troubles(call: Call, streams: Iterable[Stream], events: Iterable[CallEvent], *, whole: bool) -> list[Problem]:
+    """What went wrong with a call; an exception's text is a handler's own, and may hold a number."""
+    found = problems(call, streams, events)
+    return found if whole else [replace(problem, text=mask_all(problem.text, call)) for problem in found]

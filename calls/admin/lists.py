@@ -10,7 +10,8 @@ from django.db.models import Prefetch, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Upper
 from django.http import HttpRequest
 
-from calls.models import Call, Stream, Tag
+from calls.models import Call, CallEvent, Stream, Tag
+from calls.problems import KINDS, STREAM_FIELDS
 
 from .numbers import mask_all, may_see
 from .pages import Pages
@@ -27,11 +28,6 @@ else:
 MOST_FOUND = 1000
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
-# All that a line of the list tells about a call's streams.
-_HEALTH = (
-    *("call", "name", "bidirectional", "absent", "started_at", "end_reason"),
-    *("frames_missing", "frames_rejected", "handler_failed", "handler_overruns"),
-)
 FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
 _SID = re.compile(r"(CA|MZ)[0-9a-f]{32}", re.IGNORECASE)
 # Staff copy the beginning of a SID, with its two letters or without.
@@ -40,13 +36,14 @@ _NUMBER = re.compile(r"[+\d\s()./-]+")
 
 
 class CallPages(Pages):
-    """With what a line shows of a call's streams and tags, in two queries for the whole page."""
+    """With what a line shows of what went wrong, and a call's tags, in three queries for the whole page."""
 
     search_placeholder = "Number, name, CallSid, notes, tags…"
 
     def rows(self) -> QuerySet[Call]:
-        streams = Prefetch("streams", Stream.objects.only(*_HEALTH))
-        return super().rows().defer("parameters").prefetch_related(streams, "tags")
+        streams = Prefetch("streams", Stream.objects.only(*STREAM_FIELDS))
+        events = Prefetch("events", CallEvent.objects.filter(kind__in=KINDS))
+        return super().rows().defer("parameters").prefetch_related(streams, events, "tags")
 
     def get_results(self, request: HttpRequest) -> None:
         if not may_see(request):

@@ -10,10 +10,11 @@ from django.urls import reverse
 
 from calls.audio import SAMPLE_RATE
 from calls.models import Call, Stream
+from calls.problems import KINDS
 from calls.recording import Recording
 
 from . import numbers
-from .cells import INTERRUPTED, clock, spans, status_tag, time_tag, warnings
+from .cells import INTERRUPTED, clock, spans, status_tag, time_tag, troubles
 from .timeline import entries
 
 
@@ -32,6 +33,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
     recording = Recording.of(call)
     streams = list(call.streams.all())
     timeline, more = entries(call, recording, whole_numbers=whole)
+    problems = troubles(call, streams, call.events.filter(kind__in=KINDS), whole=whole)
     return {
         "call": call,
         "recording": recording,
@@ -39,8 +41,9 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "length": clock(recording.samples),
         "live": call.ended_at is None,
         "playable": bool(recording.samples and (recording.has_audio or call.ended_at is None)),
-        "warnings": [*warnings(call, streams), *([INTERRUPTED] if call.was_interrupted else [])],
-        "status": status_tag(call),
+        "problems": [problem for problem in problems if problem.is_warning],
+        "remarks": [problem for problem in problems if not problem.is_warning] + [INTERRUPTED] * call.was_interrupted,
+        "status": status_tag(call, problems),
         "began": time_tag(call.created_at),
         "facts": facts(call, whole),
         "parameters": call.parameters if whole else numbers.mask_all(call.parameters, call),
@@ -62,7 +65,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
 def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
     """What a running call's page asks for: how long it is by now, and the parts of it that are to be shown anew."""
     found = context(request, call)
-    parts = ("head", "timeline", "streams", "facts")
+    parts = ("head", "problems", "timeline", "streams", "facts")
     html = {f"call-{part}": render_to_string(f"admin/calls/call/{part}.html", found, request) for part in parts}
     version = hashlib.sha256("".join(html.values()).encode()).hexdigest()[:16]
     same = request.GET.get("version") == version
