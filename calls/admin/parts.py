@@ -54,7 +54,8 @@ class PartAdmin(FactsAdmin[PartT], Generic[PartT]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         kind = str(self.opts.verbose_name_plural)
         title = f"{kind} of one {self.parent}" if self.parent in request.GET else kind
-        return super().changelist_view(request, {"title": title.capitalize(), **(extra_context or {})})
+        facts = {"title": title.capitalize(), "is_nav_sidebar_enabled": False}
+        return super().changelist_view(request, {**facts, **(extra_context or {})})
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> PartT | None:
         """As whoever looks at it may see it; nobody saves it."""
@@ -82,15 +83,15 @@ class PartAdmin(FactsAdmin[PartT], Generic[PartT]):
 @admin.register(Stream)
 class StreamAdmin(PartAdmin[Stream]):
     parent, order, texts = "call", "started_at", ("name", "custom_parameters")
-    list_display = ("sid", "name", "whose", "began", "lasted", "end_reason", "frames_missing", "handler_failed")
+    list_display = ("began", "whose", "name", "lasted", "ending", "frames_missing", "handler", "sid")
     list_select_related = ("call",)
     unread = ("call__parameters",)
     fields = (
-        *("whose", "sid", "name", "began", "ended", "lasted", "end_reason", "close_code", "handler_failed"),
+        *("whose", "sid", "name", "began", "ended", "lasted", "ending", "close_code", "handler"),
         *("frames_received", "frames_missing", "frames_rejected", "sequence_gaps", "duplicates", "timestamp_jumps"),
         *("jitter_ms", "handler_overruns", "tracks", "media_format", "custom_parameters", "parts"),
     )
-    readonly_fields = ("whose", "began", "ended", "lasted", "parts")
+    readonly_fields = ("whose", "began", "ended", "lasted", "ending", "handler", "parts")
 
     def call_of(self, part: Stream) -> Call:
         return part.call
@@ -106,6 +107,14 @@ class StreamAdmin(PartAdmin[Stream]):
     @admin.display(description="Length")
     def lasted(self, stream: Stream) -> str:
         return precise(stream.length)
+
+    @admin.display(description="Ended by")
+    def ending(self, stream: Stream) -> str:
+        return stream.get_end_reason_display() or "–"
+
+    @admin.display(description="Handler")
+    def handler(self, stream: Stream) -> str:
+        return "failed" if stream.handler_failed else "finished" if stream.handler_finished_at else "–"
 
     @admin.display(description="Its rows")
     def parts(self, stream: Stream) -> SafeString:
@@ -138,7 +147,7 @@ class StreamPartAdmin(PartAdmin[PartT]):
 @admin.register(Mark)
 class MarkAdmin(StreamPartAdmin[Mark]):
     order, texts = "index", ("name",)
-    list_display = ("pk", "at", "name", "outcome", "sent", "of", "whose")
+    list_display = ("at", "name", "outcome", "sent", "of", "whose")
     readonly_fields = ("of", "whose", "at", "sent", "returned")
     fields = ("whose", "of", "index", "name", "at", "outcome", "sent", "returned")
 
@@ -158,7 +167,7 @@ class MarkAdmin(StreamPartAdmin[Mark]):
 @admin.register(Dtmf)
 class DtmfAdmin(StreamPartAdmin[Dtmf]):
     order = "index"
-    list_display = ("pk", "at", "digit", "of", "whose")
+    list_display = ("at", "digit", "of", "whose")
     fields = ("whose", "of", "index", "digit", "at")
     readonly_fields = ("of", "whose", "at")
 
@@ -170,7 +179,7 @@ class DtmfAdmin(StreamPartAdmin[Dtmf]):
 @admin.register(Gap)
 class GapAdmin(StreamPartAdmin[Gap]):
     order = "start"
-    list_display = ("pk", "at", "lasts", "track", "reason", "of", "whose")
+    list_display = ("at", "lasts", "track", "reason", "of", "whose")
     fields = ("whose", "of", "track", "at", "lasts", "reason")
 
 
@@ -180,5 +189,5 @@ class AudioChunkAdmin(StreamPartAdmin[AudioChunk]):
 
     order = "start"
     unread = (*StreamPartAdmin.unread, "payload", "peaks")
-    list_display = ("pk", "at", "lasts", "track", "index", "of", "whose")
+    list_display = ("at", "lasts", "track", "index", "of", "whose")
     fields = ("whose", "of", "track", "index", "at", "lasts", "start", "length")
