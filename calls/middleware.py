@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -19,12 +20,24 @@ logger = logging.getLogger(__name__)
 
 
 def health(request: HttpRequest) -> HttpResponse | None:
-    """/healthz: the process is alive. /healthz/ready: it takes new calls, also while the database is away."""
+    """/healthz: the process is alive. /healthz/ready: it takes new calls, also while the database is away.
+
+    Why not, and how many calls there are, is no business of strangers.
+    """
     if request.path == "/healthz":
         return HttpResponse("ok\n", content_type="text/plain")
     if request.path == "/healthz/ready":
-        return readiness.answer()
+        return readiness.answer(in_detail=_is_near(request))
     return None
+
+
+def _is_near(request: HttpRequest) -> bool:
+    """Whether a health check or ops of the same network ask us directly: a proxy says for whom it asks."""
+    try:
+        address = ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:
+        return False
+    return address.is_private and not any(name in request.headers for name in ("X-Forwarded-For", "Forwarded"))
 
 
 class Readiness:
@@ -33,13 +46,13 @@ class Readiness:
     def __init__(self) -> None:
         self._logged: list[str] = []
 
-    def answer(self) -> HttpResponse:
+    def answer(self, *, in_detail: bool) -> HttpResponse:
         reasons = [reason for reason, holds in _reasons().items() if holds]
         self._log(reasons)
-        response = JsonResponse(
-            {"ready": not reasons, "reasons": reasons, "streams": len(switchboard.live)},
-            status=503 if reasons else 200,
-        )
+        said: dict[str, object] = {"ready": not reasons}
+        if in_detail:
+            said |= {"reasons": reasons, "streams": len(switchboard.live)}
+        response = JsonResponse(said, status=503 if reasons else 200)
         # Django would log each of them as an error.
         response._has_been_logged = True  # type: ignore[attr-defined]
         return response
@@ -58,7 +71,7 @@ readiness = Readiness()
 
 def _reasons() -> dict[str, bool]:
     return {
-        "draining": switchboard.draining,
+        "draining": switchboard.leaving or switchboard.draining,
         "full": switchboard.is_full,
         "storage full": recorder.has_no_room,
     }

@@ -5,6 +5,7 @@ import itertools
 import logging
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 # Seconds between updates of a stream's counters while it runs.
 COUNTERS_EVERY = 2.0
+# Seconds, of those of a drain, in which the proxy finds out that no more calls are wanted. It asks once a second, and
+# waits 2 s for an answer.
+NOTICE = 3.0
 # The streams are handed over in so many parts, so that neither the loop nor the writer holds the others' audio up.
 PARTS = 8
 
@@ -53,6 +57,8 @@ class Switchboard:
         self._parts: list[dict[str, LiveStream]] = [{} for _ in range(PARTS)]
         #: How long each socket may still take to its `start`.
         self.starting: set[asyncio.Timeout] = set()
+        #: We are about to drain: not ready, so that nobody new is sent here, but whoever still comes is taken.
+        self.leaving = False
         self.draining = False
         self.nonces = UsedNonces()
         #: How the last conversations ended, by CallSid, so that /stream-ended need not ask the database.
@@ -119,10 +125,14 @@ class Switchboard:
         recorder.cut({sid: stream.elapsed(at) for sid, stream in running.items()})
 
     async def drain(self, seconds: float, skip: asyncio.Event) -> int:
-        """Takes no new streams, lets the live ones finish for that long (or until `skip`), then ends them.
+        """Lets the live streams finish for that long (or until `skip`), then ends them. Returns how many it ended.
 
-        Returns how many it ended.
+        New ones are taken for the first moments, while /healthz/ready already says no: until the proxy has asked it.
         """
+        self.leaving = True
+        notice = min(NOTICE, seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(skip.wait(), notice)
         self.draining = True
         for limit in self.starting:
             if not limit.expired():
@@ -130,7 +140,7 @@ class Switchboard:
         finished = asyncio.create_task(self._all_gone())
         skipped = asyncio.create_task(skip.wait())
         waiting: set[asyncio.Task[Any]] = {finished, skipped}
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, timeout=seconds - notice, return_when=asyncio.FIRST_COMPLETED)
         skipped.cancel()
         left = list(self.live.values())
         for stream in left:

@@ -48,5 +48,5 @@ def process():
 def idle():
     recorder.close()
     switchboard.finished.clear()
-    switchboard.draining = False
+    switchboard.leaving = switchboard.draining = False
     assert switchboard.live == {}

@@ -38,6 +38,18 @@ def test_a_draining_process_is_alive_and_not_ready():
     assert Client().get("/healthz").status_code == 200
 
 
+def test_a_process_that_is_about_to_drain_is_not_ready():
+    switchboard.leaving = True
+    assert ready() == (503, {"ready": False, "reasons": ["draining"], "streams": 0})
+
+
+@pytest.mark.parametrize(
+    "asked", [{"REMOTE_ADDR": "93.184.215.14"}, {"REMOTE_ADDR": ""}, {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}]
+)
+def test_a_stranger_hears_whether_it_is_ready_and_nothing_more(asked):
+    assert Client().get("/healthz/ready", **asked).json() == {"ready": True}
+
+
 def test_a_full_process_is_not_ready(settings):
     settings.MAX_STREAMS = 0
     assert ready() == (503, {"ready": False, "reasons": ["full"], "streams": 0})
