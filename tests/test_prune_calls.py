@@ -1,6 +1,9 @@
 """`prune_calls` erases what is old enough: the audit row stays, and nothing of the content."""
 
 import datetime as dt
+import os
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from tests.factories import (
     make_staff,
     make_stream,
 )
+from tests.servers import ROOT, database_url, until
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -240,3 +244,36 @@ def test_a_damaged_spool_file_that_names_an_erased_call_goes_with_it(settings, t
     (tmp_path / "db-3.damaged").write_bytes(b"")
     retention.erase(stream.call, "asked for", audio_only=True)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["db-2.damaged", "db-3.damaged"]
+
+
+@pytest.mark.process
+def test_a_container_of_its_own_erases_again_and_again_until_it_is_stopped(tmp_path):
+    log = tmp_path / "log"
+    old_call(days=91)
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database_url()}
+    command = [sys.executable, "manage.py", "prune_calls", "--every", "1d", "--older-than", "90d", "--skip-checks"]
+    with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output) as prune:
+        try:
+            until(lambda: "Erased 1 calls" in log.read_text(), "the call to be erased")
+            assert prune.poll() is None
+        finally:
+            prune.terminate()
+    assert prune.returncode == 0
+    assert not Call.objects.exists()
+
+
+def test_what_fails_is_said_and_tried_again(settings, monkeypatch, capsys):
+    settings.RECORDING_RETENTION_DAYS = None
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(prune_calls.time, "sleep", wait)
+    monkeypatch.setattr(prune_calls.signal, "signal", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        call_command("prune_calls", every=dt.timedelta(days=1))
+    assert waited == [86400, 86400]
+    assert capsys.readouterr().err.count("Nothing was erased: How old?") == 2

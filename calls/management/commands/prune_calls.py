@@ -2,11 +2,15 @@
 
 import datetime as dt
 import re
+import signal
+import sys
+import time
 from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, connections
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from tqdm import tqdm
@@ -33,9 +37,30 @@ class Command(BaseCommand):
         parser.add_argument("--audio-only", action="store_true", help="erase the audio, keep the rest of the call")
         parser.add_argument("--dry-run", action="store_true", help="only say what would be erased")
 
+        parser.add_argument(
+            "--every", type=age, metavar="AGE", help="such as 1d: again and again, until it is told to stop"
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         self.options = options
-        calls = self.chosen()
+        if options["every"]:
+            self.repeat(options["every"])
+        else:
+            self.prune()
+
+    def repeat(self, every: dt.timedelta) -> None:
+        """For a container of its own. An error is said and not the end: the database may be back the next time."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        while True:
+            try:
+                self.prune()
+            except (CommandError, DatabaseError, InterfaceError) as error:
+                self.stderr.write(self.style.ERROR(f"Nothing was erased: {' '.join(str(error).split())}"))
+            connections.close_all()
+            time.sleep(every.total_seconds())
+
+    def prune(self) -> None:
+        options, calls = self.options, self.chosen()
         count = calls.count()
         what = "the audio of {} calls" if options["audio_only"] else "{} calls"
         if options["dry_run"]:
