@@ -8,9 +8,11 @@ import contextlib
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -26,7 +28,8 @@ import yaml
 from psycopg import sql
 from twilio.request_validator import RequestValidator
 
-from tests.servers import free_port, until
+from calls.simulator import Scenario
+from tests.servers import SPEECH, free_port, until
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,13 +95,30 @@ def proxy_environment(folder: Path, public_url: str, upstreams: list[str]) -> di
     }
 
 
+# Answers for Docker: hands what it is asked to the test, and says what the test says.
+DOCKER = """#!{python}
+import json, socket, sys
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect({address!r})
+    line.sendall(json.dumps(sys.argv[1:]).encode() + b"\\n")
+    code, said = json.loads(line.makefile().readline())
+print(said, end="")
+sys.exit(code)
+"""
+
+
 class Production:
     """What compose.yaml starts: `migrate`, two `web` and `proxy`, each with its log in a file."""
 
     def __init__(self, folder: Path, database: str, scheme: str = "https", **environment: str) -> None:
         self.folder = folder
         self.processes: list[Process] = []
-        self.port, self.web_ports = free_port(), [free_port(), free_port()]
+        self.port, self.web_ports, self.stand_in_ports = (
+            free_port(),
+            [free_port(), free_port()],
+            [free_port(), free_port()],
+        )
+        self.running: dict[str, list[Process]] = {"web": [], "stand-in": []}
         self.url = f"https://localhost:{self.port}" if scheme == "https" else f"http://127.0.0.1:{self.port}"
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -128,20 +148,84 @@ class Production:
         self.stop()
 
     def start(self) -> None:
-        migrated = self.run(*service("migrate")["command"])
+        migrated = self.task("migrate")
         assert migrated.returncode == 0, migrated.stderr
-        self.web = [self.spawn(f"web-{port}", self.web_on(port), self.environment) for port in self.web_ports]
+        self.up("web")
         self.proxy = self.start_proxy()
-        for port in self.web_ports:
+
+    @property
+    def web(self) -> list[Process]:
+        return self.running["web"]
+
+    def up(self, service: str) -> None:
+        """As `docker compose up --wait` does it: all containers of the service at once, and only then the new ones."""
+        self.down(service)
+        ports = self.web_ports if service == "web" else self.stand_in_ports
+        self.running[service] = [self.spawn(f"web-{port}", self.web_on(port), self.environment) for port in ports]
+        for port in ports:
             until(lambda port=port: self.healthy(port), f"port {port} to be healthy")
 
+    def down(self, service: str) -> None:
+        for process in self.running[service]:
+            process.terminate()
+        for process in self.running[service]:
+            process.wait(timeout=45)
+        self.running[service] = []
+
+    def docker(self, words: list[str]) -> tuple[int, str]:
+        """What Docker Compose does when deploy/rollout asks for it: its exit code, and what it prints."""
+        match words:
+            case ["compose", "ps", "--quiet", "web"]:
+                return 0, "".join(f"{process.pid}\n" for process in self.web)
+            case ["compose", "run", "--rm", "--no-deps", "migrate"]:
+                return self.task("migrate").returncode, ""
+            case ["compose", "up", "--detach", "--no-deps", "--wait", "--scale", scale, ("web" | "stand-in") as name]:
+                assert scale == f"{name}=2"
+                self.up(name)
+            case ["compose", "rm", "--stop", "--force", "stand-in"]:
+                self.down("stand-in")
+            case ["compose", "up", "--detach", "--no-deps", "prune"]:
+                pass
+            case _:
+                return 1, f"Nobody expected: docker {' '.join(words)}\n"
+        return 0, ""
+
+    def roll_out(self) -> subprocess.CompletedProcess[str]:
+        """deploy/rollout, where `docker` is what is above."""
+        (self.folder / "bin").mkdir()
+        program, address = self.folder / "bin" / "docker", str(self.folder / "docker.socket")
+        program.write_text(DOCKER.format(python=sys.executable, address=address))
+        program.chmod(0o755)
+        path = f"{program.parent}:{os.environ['PATH']}"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            threading.Thread(target=self._be_docker, args=(listener,), daemon=True).start()
+            command, environment = [ROOT / "deploy" / "rollout"], {**os.environ, "PATH": path}
+            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+
+    def _be_docker(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line, _ = listener.accept()
+                with line:
+                    answer = self.docker(json.loads(line.makefile().readline()))
+                    line.sendall(json.dumps(answer).encode() + b"\n")
+
     def start_proxy(self) -> Process:
-        upstreams = [f"127.0.0.1:{port}" for port in self.web_ports]
+        upstreams = [f"127.0.0.1:{port}" for port in self.web_ports + self.stand_in_ports]
         caddy = ["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
         proxy = self.spawn("proxy", caddy, proxy_environment(self.folder, self.url, upstreams))
         if self.url.startswith("https"):
             until(self.certificate.exists, "Caddy to make a certificate")
+        until(self.answers, "Caddy to find a worker")
         return proxy
+
+    def answers(self) -> bool:
+        try:
+            return self.get("/healthz")[0] == 200
+        except OSError:
+            return False
 
     def web_on(self, port: int) -> list[str]:
         """The image's command, on this machine's loopback."""
@@ -160,10 +244,18 @@ class Production:
         return self.folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
 
     def spawn(self, name: str, command: list[str], environment: dict[str, str]) -> Process:
-        with (self.folder / f"{name}.log").open("wb") as log:
+        with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
         self.processes.append(process)
         return process
+
+    def task(self, name: str) -> subprocess.CompletedProcess[str]:
+        """A service that only works on the database, with nothing but what compose.yaml tells it."""
+        told = ["PATH", *service(name)["environment"]]
+        environment = {name: self.environment[name] for name in told if name in self.environment}
+        return subprocess.run(
+            service(name)["command"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+        )
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, "SSL_CERT_FILE": str(self.certificate)}
@@ -176,6 +268,11 @@ class Production:
         placed = self.run("python", "manage.py", "simulate_call", *server, "--json")
         assert placed.returncode == 0, placed.stderr + self.logs()
         return json.loads(placed.stdout)[0]
+
+    def scenario(self, **facts: Any) -> Scenario:
+        account, token = self.environment["TWILIO_ACCOUNT_SID"], self.environment["TWILIO_AUTH_TOKEN"]
+        ours = {"public_url": self.url, "server": self.url, "account_sid": account, "auth_token": token}
+        return Scenario(**{**ours, "audio": SPEECH, **facts})
 
     def sockets(self) -> list[int]:
         """How many each worker has accepted."""

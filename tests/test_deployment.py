@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 
 import psycopg
 import pytest
+import redis
 import yaml
 
 from tests.production import (
@@ -31,7 +33,7 @@ from tests.production import (
     proxy_environment,
     service,
 )
-from tests.servers import SPEECH, Server, place
+from tests.servers import SPEECH, Calls, Server, free_port, place, until
 from tests.test_project import names_in_settings, wait_for
 
 
@@ -145,6 +147,68 @@ def test_nothing_secret_stands_in_the_files():
         assert not re.search(r"(TOKEN|KEY|PASSWORD)(=|: ?)(?!build\b)\w{4,}", text), name
 
 
+def test_each_container_has_only_the_secrets_that_it_needs(configured):
+    def seen(name):
+        found = configured["services"][name]
+        mounted = {volume.split(":")[1] for volume in found.get("volumes", []) if "/run/secrets" in volume}
+        return mounted, {name for name in found.get("environment", {}) if re.search("TWILIO|REDIS|SPEECH", name)}
+
+    assert seen("db") == ({"/run/secrets/db"}, set())
+    assert seen("redis") == ({"/run/secrets/redis"}, {"REDIS_PASSWORD", "REDIS_PASSWORD_FILE"})
+    assert seen("migrate") == seen("prune") == ({"/run/secrets/app"}, set())
+    assert seen("proxy") == (set(), set())
+    assert seen("web")[0] == {"/run/secrets/app", "/run/secrets/web"}
+
+
+def redis_command(folder: Path, port: int) -> list[str]:
+    """As Compose hands it over: it takes $$ for $."""
+    *shell, script = service("redis")["command"]
+    script = script.replace("$$", "$").replace("/data", str(folder))
+    return [*shell, script.replace("--save", f"--bind 127.0.0.1 --port {port} --dir {folder} --save")]
+
+
+@pytest.mark.process
+def test_redis_lets_nobody_in_without_the_password(tmp_path):
+    needs("redis-server")
+    environment = {"PATH": os.environ["PATH"], "REDIS_PASSWORD": "squirrel"}
+    port = free_port()
+    with subprocess.Popen(redis_command(tmp_path, port), env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            ours = redis.Redis(port=port, password="squirrel")
+            until(lambda: answers(ours), "Redis to answer")
+            with pytest.raises(redis.AuthenticationError), redis.Redis(port=port) as stranger:
+                stranger.ping()
+            assert b"squirrel" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+        finally:
+            ours.close()
+            server.terminate()
+
+
+@pytest.mark.process
+def test_redis_does_not_start_without_a_password(tmp_path):
+    command = redis_command(tmp_path, free_port())
+    ran = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=20)
+    assert ran.returncode == 1
+    assert "Set REDIS_PASSWORD" in ran.stdout
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_the_stand_ins_are_workers_that_the_proxy_knows():
+    web, stand_in = service("web"), service("stand-in")
+    assert stand_in.pop("profiles") == ["rollout"]
+    assert stand_in == {name: value for name, value in web.items() if name != "deploy"}
+    upstreams = service("proxy")["environment"]["WEB_UPSTREAMS"].split()
+    assert [name.partition("}-")[2] for name in upstreams] == [
+        f"{name}-{number}:8000" for name in ("web", "stand-in") for number in range(1, 9)
+    ]
+
+
 @pytest.mark.parametrize("tls", ["", "tls internal"])
 def test_caddy_accepts_its_file(tls, tmp_path):
     needs("caddy")
@@ -170,6 +234,36 @@ def production(tmp_path: Path, database: str) -> Iterator[Production]:
     needs("caddy")
     with Production(tmp_path, database) as production:
         yield production
+
+
+@pytest.mark.process
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_a_rollout_loses_no_call_and_refuses_no_webhook(tmp_path, database):
+    needs("caddy")
+    over, answers = threading.Event(), []
+    with Production(tmp_path, database, "http", DRAIN_SECONDS="5") as production:
+
+        def ask() -> None:
+            while not over.wait(0.05):
+                answers.append(production.post("/call-status", CallSid="CA" + "1" * 32, CallStatus="in-progress"))
+                answers.append(production.post("/incoming/echo", CallSid="CA" + "2" * 32, CallStatus="ringing"))
+
+        before = [process.pid for process in production.web]
+        calls = Calls(production, 10, handler="echo", audio=SPEECH * 40, hang_up_after=600.0).talk(1.0)
+        webhooks = threading.Thread(target=ask)
+        webhooks.start()
+        rolled = production.roll_out()
+        calls.talk(calls.calls[0].seconds + 1.0)
+        over.set()
+        webhooks.join()
+        reports = calls.hang_up().result()
+        assert (rolled.returncode, rolled.stdout.splitlines()[-1]) == (0, "rollout: done"), rolled.stderr
+        assert not {process.pid for process in production.web} & set(before)
+    assert [error for report in reports for error in report.errors] == [], production.logs()
+    # Each was moved to a stand-in, and back.
+    assert {len(report.streams) for report in reports} == {3}
+    assert set(answers) == {200, 204}
 
 
 @pytest.fixture(scope="module")
