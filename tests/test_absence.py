@@ -1,16 +1,20 @@
 """The time in which a call had no stream is a gap with its reason, and `verify_calls` asks for it."""
 
 import datetime as dt
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.db import connections
 
 from calls.admin.cells import warnings
+from calls.admin.timeline import entries
 from calls.models import Call, Gap, Stream
 from calls.recording import Recording
 from calls.rows import CallRow, Writer, close_orphan
 from calls.verification import problems
 from tests.batches import START, chunk, ended, event, stream_row
+from tests.factories import make_call, make_chunk, make_stream
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
@@ -69,6 +73,11 @@ def test_what_was_said_after_a_stream_was_lost_is_a_gap_up_to_the_calls_end(writ
     assert Recording.of(stream.call).samples == Call.objects.get().audio_samples == 85 * 8000
     assert Call.objects.get().has_warning
     assert [concern.word for concern in warnings(stream.call, [stream])] == ["part missing"]
+    shown, _ = entries(stream.call, Recording.of(stream.call), whole_numbers=True)
+    assert [(entry.seconds, entry.word, entry.length_seconds) for entry in shown if entry.kind == "gap"] == [
+        ("1.00", "Not recorded", "84.00"),
+        ("1.00", "Not recorded", "84.00"),
+    ]
 
 
 def test_a_part_of_a_call_that_nobody_heard_and_no_gap_explains_is_a_problem(writer):
@@ -123,3 +132,18 @@ def test_a_crash_is_explained_up_to_its_end_and_the_time_after_it_by_itself(writ
     assert gaps() == [*explained, *(("outbound", *rest) for _, *rest in explained)]
     stream.refresh_from_db()
     assert list(problems(stream)) == []
+
+
+def test_calls_that_were_recorded_before_are_explained_by_the_migration():
+    for facts in ({"end_reason": "shutdown"}, {"end_reason": "disconnect"}, {"end_reason": "stop"}):
+        call = make_call(ended_at=START + 20 * SECOND, audio_samples=88000)
+        for after, more in ((0, {}), (2, {"bidirectional": False}), (10, facts)):
+            ends = START + 30 * SECOND
+            make_chunk(make_stream(call, after=after, length=8000, ended_at=ends, **more), b"x" * 8000)
+    migration = import_module("calls.migrations.0015_explain_time_without_a_stream")
+    with connections["default"].schema_editor() as editor:
+        migration.explain(apps, editor)
+    assert [problem for stream in Stream.objects.all() for problem in problems(stream)] == []
+    assert Gap.objects.filter(reason="no_stream").count() == 8
+    assert list(Call.objects.values_list("audio_samples", flat=True)) == [160000, 160000, 88000]
+    assert all(Recording.of(call).samples == call.audio_samples for call in Call.objects.all())

@@ -75,6 +75,9 @@ def _of_gap(gap: Gap, recording: Recording) -> Entry:
     if reason == Gap.Reason.CLEARED:
         text = f"{seconds:.2f} s of what we sent was thrown away unheard"
         return Entry(at, "cleared", "Cleared", text, "cleared", gap.length, gap.track)
+    if reason == Gap.Reason.NO_STREAM:
+        text = f"{seconds:.2f} s of {'the other side' if gap.track == 'inbound' else 'us'} went unheard: {reason.label}"
+        return Entry(at, "gap", "Not recorded", text, "warn", gap.length, gap.track)
     tone = "paused" if reason == Gap.Reason.PAUSED else "warn"
     text = f"{seconds:.2f} s of {'the caller' if gap.track == 'inbound' else 'us'}: {reason.label}"
     return Entry(at, "gap", "Silence", text, tone, gap.length, gap.track)
