@@ -362,8 +362,9 @@ def _check_number(number: Number) -> Iterator[Finding]:
 
 def _is_answered(url: str) -> bool:
     """Whether an address of ours is one of the voice webhook's."""
-    path = url.removeprefix(settings.PUBLIC_URL).partition("?")[0]
-    return not path.endswith("/") and (path == WEBHOOK or path.startswith(f"{WEBHOOK}/"))
+    # A fragment holds settings of Twilio's own, which it does not send.
+    path = url.removeprefix(settings.PUBLIC_URL).partition("#")[0].partition("?")[0]
+    return path == WEBHOOK or path.startswith(f"{WEBHOOK}/")
 
 
 def _elsewhere(found: list[Number]) -> Iterator[Finding]:

@@ -2,9 +2,19 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
+
+
+class ToTheAdmin(RedirectView):
+    """For whoever types the host alone, or forgets the slash."""
+
+    pattern_name = "admin:index"
+    http_method_names = ["get", "head"]
 
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("admin", ToTheAdmin.as_view()),
+    path("", ToTheAdmin.as_view()),
     path("", include("calls.urls")),
 ]

@@ -279,6 +279,16 @@ def test_a_call_that_twilio_does_not_know_is_not_said_to_be_over(api, change):
     assert call.events.last().kind.endswith("-failed")
 
 
+@pytest.mark.parametrize(
+    "change", [rest.end_call, lambda c: rest.say_goodbye(c, "Bye."), lambda c: rest.transfer(c, THEIRS), rest.look_up]
+)
+def test_twilio_is_never_asked_about_a_simulated_call(api, change):
+    call = make_live_call(parameters={"Simulated": "yes"})
+    with pytest.raises(RestError, match="This call was simulated, and Twilio knows nothing of it"):
+        change(call)
+    assert (api.requests, Call.objects.get().dialing) == ([], False)
+
+
 def test_a_call_of_another_account_is_said_to_be_one(api):
     with pytest.raises(RestError, match="of another Twilio account than TWILIO_ACCOUNT_SID"):
         rest.end_call(make_live_call(account_sid="AC" + "f" * 32))

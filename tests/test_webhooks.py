@@ -199,7 +199,7 @@ def test_other_methods_are_not_for_webhooks(client, path, method):
     assert getattr(client, method)(path).status_code == 405
 
 
-@pytest.mark.parametrize("path", [f"{path}/" for path in PATHS])
+@pytest.mark.parametrize("path", [f"{path}/" for path in PATHS if "incoming" not in path])
 def test_a_path_with_a_slash_is_another_one_and_nobody_is_redirected(client, path):
     assert post(client, path, INCOMING).status_code == 404
 
@@ -240,7 +240,9 @@ def test_webhooks_are_the_only_views_without_csrf():
     assert sorted(exempt_views(get_resolver().url_patterns)) == [
         "call-status",
         "incoming",
+        "incoming/",
         "incoming/<str:handler>",
+        "incoming/<str:handler>/",
         "stream-ended",
         "stream-status",
     ]
@@ -275,6 +277,25 @@ async def test_the_url_is_validated_as_it_was_on_the_wire():
     url = "https://voice.example.org/incoming/no%20such?CallSid=none&q=%7e%2F+x"
     assert await on_the_wire(b"/incoming/no%20such", query, url) == 400
     assert await on_the_wire(b"/incoming/no%20such", query, url.replace("%7e", "~")) == 403
+
+
+@pytest.mark.parametrize("path", ["/incoming/", "/incoming/echo/"])
+@pytest.mark.django_db
+def test_a_trailing_slash_does_not_matter(client, path):
+    response = post(client, path, INCOMING)
+    assert StreamToken.read(token(response)).handler == ("echo" if "echo" in path else "voicemail")
+    assert client.post(path, INCOMING).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/admin"])
+def test_whoever_types_the_host_alone_or_forgets_the_slash_comes_to_the_admin(client, path):
+    response = client.get(path)
+    assert (response.status_code, response["Location"]) == (302, "/admin/")
+    assert client.post(path).status_code == 405
+
+
+def test_only_this_host_is_bound_to_https(client):
+    assert client.get("/")["Strict-Transport-Security"] == "max-age=31536000"
 
 
 # --- what is answered -------------------------------------------------------------------------------------------------

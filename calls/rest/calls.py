@@ -158,6 +158,7 @@ def transfer(call: Call, number: str, *, user: AbstractBaseUser | None = None) -
 def look_up(call: Call) -> Call:
     """Asks Twilio how a call is, where its callbacks are late or lost, and returns the row as it is then."""
     if call.sid is not None:
+        _refuse_simulated(call)
         found = _fetch(call)
         with transaction.atomic():
             # A callback may come at this very moment.
@@ -183,6 +184,14 @@ def _fetch(call: Call) -> Any:
         raise RestError(sentence, code=error.code, message=error.message, call=call) from None
 
 
+def _refuse_simulated(call: Call) -> None:
+    """A made-up CallSid is nothing to ask the real Twilio about."""
+    if call.is_simulated:
+        raise RestError(
+            "This call was simulated, and Twilio knows nothing of it: only its simulator ends it.", call=call
+        )
+
+
 def _set_dialing(call: Call, dialing: bool) -> None:
     call.dialing = dialing
     call.save(update_fields=["dialing"])
@@ -192,6 +201,7 @@ def _change(call: Call, kind: str, user: AbstractBaseUser | None, said: dict[str
     """Asks Twilio to change a call. What is asked is on record before, and how it went after."""
     if call.sid is None:
         raise RestError("Twilio has not confirmed this call yet, so it cannot be changed.", call=call)
+    _refuse_simulated(call)
     if len(fields.get("twiml", "")) > TWIML_MAX_LENGTH:
         raise RestError(ADVICE[32018], code=32018, call=call)
     if "twiml" in fields and call.direction != "outbound-api":

@@ -94,7 +94,7 @@ class OutboundCall:
             from_number=placed.get("From"),
             to_number=placed.get("To"),
             direction="outbound-api",
-            extra={"AnsweredBy": self._detected} if self._detected else {},
+            extra={**scenario.extra, **({"AnsweredBy": self._detected} if self._detected else {})},
             status_callback=False,
         )
         self._ended = asyncio.Event()
