@@ -287,6 +287,34 @@ def test_much_of_one_kind_is_cut_and_said(client, ops, monkeypatch):
     assert "More happened" in html
 
 
+def lossy(pieces, every=8_000):
+    stream = make_stream(length=800_000)
+    for number in range(pieces):
+        make_gap(stream, start=number * every, length=160, reason="sequence")
+    return stream.call
+
+
+def test_losses_near_each_other_are_one_line(client, ops):
+    (entry,) = client.get(page(lossy(41, every=4_000))).context["timeline"]
+    assert entry.text == "4.1 % of the caller lost between 0:00 and 0:20, 41 pieces: messages were lost"
+    assert (entry.length, len(entry.pieces)) == (40 * 4_000 + 160, 41)
+
+
+def test_losses_far_from_each_other_stay_apart(client, ops):
+    assert len(client.get(page(lossy(3, every=100_000))).context["timeline"]) == 3
+
+
+def test_two_losses_are_not_worth_folding(client, ops):
+    assert [entry.pieces for entry in client.get(page(lossy(2))).context["timeline"]] == [(), ()]
+
+
+def test_very_many_losses_are_counted_and_only_the_first_are_shown(client, ops):
+    response = client.get(page(lossy(70)))
+    (entry,) = response.context["timeline"]
+    assert (entry.count, len(entry.pieces)) == (70, 50)
+    assert "and 20 more" in text(response)
+
+
 def test_a_cleared_mark_lies_where_it_came_back(client, ops):
     stream = make_stream(length=80_000)
     make_mark(stream, position=40_000, outcome="cleared", returned_at=stream.started_at + dt.timedelta(seconds=2))

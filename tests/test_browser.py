@@ -245,6 +245,19 @@ def test_markers_lie_where_things_happened(visit, ops):
     assert (region.evaluate("r => r.style.left"), region.evaluate("r => r.style.width")) == ("17.5%", "10%")
 
 
+def test_a_lossy_line_is_one_mark_that_opens_on_demand(visit, ops):
+    call = make_recording(seconds=20)
+    stream = call.streams.get()
+    for number in range(40):
+        make_gap(stream, start=number * 4_000, length=160, reason="sequence")
+    page = visit(page_of(call), ops)
+    assert page.locator('.call-marker[data-kind="gap"]').count() == 1
+    assert not page.locator(".call-pieces").is_visible()
+    page.click("text=Show the pieces")
+    page.click(".call-pieces >> text=0:05.0")
+    wait_until(page, "document.querySelector('audio').currentTime === 5")
+
+
 def test_a_marker_leads_to_its_moment(visit, ops):
     page = visit(page_of(eventful()), ops)
     page.click('.call-marker[data-kind="key"]')

@@ -261,6 +261,7 @@
     function region(row, share) {
         const box = document.createElement("div");
         box.className = `call-region call-${row.dataset.tone} ${row.dataset.track === "inbound" ? "call-in" : "call-out"}`;
+        box.classList.toggle("call-folded", "folded" in row.dataset);
         box.style.left = `${share * 100}%`;
         box.style.width = `${Math.min(row.dataset.length / total(), 1 - share) * 100}%`;
         $(".call-regions").append(box);
