@@ -489,7 +489,7 @@ class Recorder:
 
     def _make_room(self) -> None:
         # A disk that was full is tried again, also when nothing comes any more.
-        if self._is_full or (self.has_no_room and self._queue):
+        if self._queue and (self._is_full or self.has_no_room):
             self._spill()
         if self._is_full and self._aside:
             self._shed_aside()

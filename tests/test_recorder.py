@@ -894,6 +894,7 @@ def test_what_waits_for_a_lock_does_not_fill_the_memory(recorder, clock, two_str
     assert lane("MZ2") == [("audio", index * 8000, 8000) for index in range(8)]
     assert recorder.dropped_bytes == 0
     assert not recorder.has_no_room
+    assert "spooling: 0" not in caplog.text
 
 
 @pytest.mark.postgres
