@@ -142,7 +142,7 @@ def _accesses(call: Call) -> list[dict[str, Any]]:
             "user": row.user,
             "kind": row.get_kind_display().lower(),
             "moment": time_tag(row.at),
-            "detail": ", ".join(filter(None, [row.detail, spans(row.ranges)])),
+            "detail": ", ".join(filter(None, [row.detail, f"{spans(row.ranges)} sent" if row.ranges else ""])),
         }
         for row in rows
     ]
