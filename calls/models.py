@@ -615,6 +615,9 @@ class RecordingAccess(models.Model):
     ranges = models.JSONField(
         default=list, blank=True, help_text="What was sent to be heard: seconds from and to, of the call's recording."
     )
+    played = models.JSONField(
+        default=list, blank=True, help_text="What was played of it, as the browser says: seconds from and to."
+    )
 
     class Meta:
         ordering = ["-at", "-id"]
@@ -635,18 +638,17 @@ class RecordingAccess(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} at {self.at:%Y-%m-%d %H:%M}"
 
-    def extend(self, start: int, stop: int) -> None:
-        """Adds seconds to what was sent; neighbours become one. Of very many, the first grow together."""
+    def extend(self, name: str, start: int, stop: int) -> None:
+        """Adds seconds to what was sent or played; neighbours become one. Of very many, the first grow together."""
         merged: list[list[int]] = []
-        for low, high in sorted([*self.ranges, [start, stop]]):
+        for low, high in sorted([*getattr(self, name), [start, stop]]):
             if merged and low <= merged[-1][1]:
                 merged[-1][1] = max(high, merged[-1][1])
             else:
                 merged.append([low, high])
         while len(merged) > 100:
             merged[:2] = [[merged[0][0], merged[1][1]]]
-        self.ranges = merged
-        self.save(update_fields=["ranges"])
+        setattr(self, name, merged)
 
 
 class QuarantinedRow(models.Model):

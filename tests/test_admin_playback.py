@@ -250,7 +250,7 @@ def test_ranges_that_were_heard_add_up(client, listener):
 def test_a_listener_who_jumps_all_over_the_place_leaves_a_list_of_a_hundred(client, listener):
     access = RecordingAccess.objects.create(kind="listen")
     for second in range(0, 500, 4):
-        access.extend(second, second + 1)
+        access.extend("ranges", second, second + 1)
     assert (len(access.ranges), access.ranges[0], access.ranges[-1]) == (100, [0, 101], [496, 497])
 
 
@@ -259,4 +259,30 @@ def test_the_calls_page_and_the_access_list_say_what_was_heard(client, listener)
     call = make_recording(seconds=4)
     client.get(url(call), headers={"Range": "bytes=44-64043"}).getvalue()
     for path in (reverse("admin:calls_call_change", args=[call.pk]), "/admin/calls/recordingaccess/"):
-        assert "0:00–0:02" in client.get(path).content.decode()
+        assert "0:00–0:02 sent" in client.get(path).content.decode()
+
+
+def test_what_a_player_has_played_is_on_record_beside_what_was_sent(client, listener):
+    call = make_recording(seconds=40)
+    client.get(url(call)).getvalue()
+    for ranges in (["0.0-4.2"], ["0.0-4.9", "30.1-33.0"]):
+        assert client.post(reverse("admin:calls_call_played", args=[call.pk]), {"range": ranges}).status_code == 204
+    access = RecordingAccess.objects.get()
+    assert (access.played, access.ranges) == ([[0, 5], [30, 34]], [[0, 40]])
+    assert "0:00–0:05, 0:30–0:34" in client.get(reverse("admin:calls_call_change", args=[call.pk])).content.decode()
+
+
+@pytest.mark.parametrize("said", ["", "1", "x-y", "-1-2", "1e3-2", "9999999-9999999", "١-٢"])
+def test_nonsense_of_a_player_is_not_on_record(client, listener, call, said):
+    client.get(url(call)).getvalue()
+    assert client.post(reverse("admin:calls_call_played", args=[call.pk]), {"range": said}).status_code == 204
+    assert RecordingAccess.objects.get().played == []
+
+
+def test_nobody_says_what_another_one_has_played(client, listener, call):
+    client.get(url(call)).getvalue()
+    played = reverse("admin:calls_call_played", args=[call.pk])
+    for user, status in ((make_staff("view_call", "listen_call"), 204), (make_staff("view_call"), 403)):
+        client.force_login(user)
+        assert client.post(played, {"range": "0-5"}).status_code == status
+    assert RecordingAccess.objects.get().played == []

@@ -39,6 +39,7 @@ from tests.factories import (
     make_staff,
     make_stream,
 )
+from tests.servers import until
 
 
 pytestmark = [
@@ -612,6 +613,22 @@ def test_fifteen_calls_fit_on_an_ordinary_screen_and_no_time_wraps(visit, ops):
     boxes = [line.bounding_box() for line in page.locator("#result_list tbody tr").all()]
     assert sum(box["y"] + box["height"] <= 900 for box in boxes) >= 15
     assert {line.evaluate("t => t.getClientRects().length") for line in page.locator(".field-when time").all()} == {1}
+
+
+@pytest.mark.parametrize("where", ["page", "list"])
+def test_what_was_played_is_on_record_and_not_what_was_loaded(visit, ops, where):
+    call = make_recording(seconds=300)
+    page = visit(page_of(call) if where == "page" else LIST, ops)
+    button = ".call-toggle" if where == "page" else ".call-play"
+    if where == "page":
+        wait_for_waveform(page)
+    page.click(button)
+    wait_until(page, "document.querySelector('audio').currentTime > 1.2")
+    with page.expect_request("**/played/"):
+        page.click(button)
+    access = until(lambda: RecordingAccess.objects.exclude(played=[]).first(), "the player's report")
+    assert (access.call, access.user, access.played[0][0]) == (call, ops, 0)
+    assert access.played[0][1] < 10
 
 
 def test_a_play_button_says_who_called_whom_and_when(visit, ops):

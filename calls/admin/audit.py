@@ -9,13 +9,13 @@ from django.utils.html import format_html
 from calls.models import Erasure, QuarantinedRow, RecordingAccess, Tag
 
 from .base import FactsAdmin, ModelAdmin
-from .cells import moment, spans, time_tag
+from .cells import heard, moment, time_tag
 
 
 @admin.register(RecordingAccess)
 class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
-    list_display = ("moment", "user", "kind", "whose", "detail", "sent", "address")
-    fields = ("moment", "user", "kind", "whose", "detail", "sent", "address")
+    list_display = ("moment", "user", "kind", "whose", "detail", "heard", "address")
+    fields = ("moment", "user", "kind", "whose", "detail", "heard", "address")
     list_filter = ("kind",)
     list_select_related = ("user", "call")
     search_fields = ("=call_sid", "=user__username")
@@ -35,10 +35,9 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
             return "a list"
         return format_html('an erased call<br><span class="call-sid">{}</span>', access.call_sid)
 
-    @admin.display(description="Sent")
-    def sent(self, access: RecordingAccess) -> str:
-        """As much was sent to be heard; a player keeps a minute ahead, so that perhaps not all of it was."""
-        return spans(access.ranges)
+    @admin.display(description="Heard")
+    def heard(self, access: RecordingAccess) -> str:
+        return heard(access)
 
 
 @admin.register(QuarantinedRow)

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from calls.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
@@ -32,7 +32,7 @@ from .filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, Whe
 from .lists import CallPages, Search
 from .numbers import may_see, shown
 from .outbound import Outbound
-from .playback import note_access, peaks_response, record_access, recording_response
+from .playback import note_access, peaks_response, played_response, record_access, recording_response
 from .pointing import Pointing
 
 
@@ -72,7 +72,8 @@ class CallAdmin(Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
         wrap = partial(self.admin_site.admin_view, cacheable=True)
         export = path("export.csv", wrap(self.export), name="calls_call_export")
         own = [path(f"<int:pk>/{name}", wrap(view), name=f"calls_call_{view.__name__}") for name, view in views.items()]
-        return [export, *own, *super().get_urls()]
+        played = path("<int:pk>/played/", wrap(self.played), name="calls_call_played")
+        return [export, played, *own, *super().get_urls()]
 
     @method_decorator(require_safe)
     def recording(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -81,6 +82,10 @@ class CallAdmin(Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
     @method_decorator(require_safe)
     def peaks(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         return peaks_response(request, _call(pk))
+
+    @method_decorator(require_POST)
+    def played(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        return played_response(request, _call(pk))
 
     @method_decorator(require_safe)
     def follow(self, request: HttpRequest, pk: int) -> HttpResponseBase:

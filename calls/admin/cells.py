@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from calls import audio
-from calls.models import Call, CallEvent, Stream
+from calls.models import Call, CallEvent, RecordingAccess, Stream
 from calls.problems import Problem, problems
 
 from .numbers import mask_all
@@ -58,6 +58,11 @@ def precise(samples: int) -> str:
     """Samples as 0:07.3: where in a recording something is."""
     tenths = abs(samples) * 10 // audio.SAMPLE_RATE
     return f"{'-' if samples < 0 and tenths else ''}{clock(abs(samples))}.{tenths % 10}"
+
+
+def heard(access: RecordingAccess) -> str:
+    """What a player says that it played; if it says nothing, what it was sent."""
+    return spans(access.played) or (f"{spans(access.ranges)} sent" if access.ranges else "")
 
 
 def spans(ranges: list[list[int]]) -> str:

@@ -14,7 +14,7 @@ from calls.problems import KINDS
 from calls.recording import Recording
 
 from . import numbers
-from .cells import INTERRUPTED, clock, spans, status_tag, time_tag, troubles
+from .cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
 from .timeline import entries
 
 
@@ -142,7 +142,7 @@ def _accesses(call: Call) -> list[dict[str, Any]]:
             "user": row.user,
             "kind": row.get_kind_display().lower(),
             "moment": time_tag(row.at),
-            "detail": ", ".join(filter(None, [row.detail, f"{spans(row.ranges)} sent" if row.ranges else ""])),
+            "detail": ", ".join(filter(None, [row.detail, heard(row)])),
         }
         for row in rows
     ]

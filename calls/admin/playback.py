@@ -24,6 +24,8 @@ ONE_LISTEN = dt.timedelta(minutes=30)
 # Seconds of a recording that are put on record as sent at once, before they are.
 NOTED_AT_ONCE = 15
 MOST_PEAKS = 15 * 60 * audio.SAMPLE_RATE
+# Seconds from and to, as a player's `played` has them.
+_PLAYED = re.compile(r"(\d{1,6})(?:\.\d{1,20})?-(\d{1,6})(?:\.\d{1,20})?", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _CHANNELS: dict[str, Channel] = {"inbound": "inbound", "outbound": "outbound"}
 
@@ -68,6 +70,20 @@ def peaks_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     response = JsonResponse({name: base64.b64encode(lane).decode() for name, lane in lanes})
     response["Cache-Control"] = "no-store, private"
     return guard(response)
+
+
+def played_response(request: HttpRequest, call: Call) -> HttpResponseBase:
+    """What a player has played, from its own mouth: of what was sent, the part that was to be heard."""
+    if not request.user.has_perm("calls.listen_call"):
+        raise PermissionDenied
+    found = [_PLAYED.fullmatch(text) for text in request.POST.getlist("range")[:100]]
+    with transaction.atomic():
+        listens = RecordingAccess.objects.select_for_update().filter(call=call, user=_user(request), kind="listen")
+        if access := listens.first():
+            for one in filter(None, found):
+                access.extend("played", int(one[1]), max(int(one[1]), int(one[2])) + 1)
+            access.save(update_fields=["played"])
+    return guard(HttpResponse(status=204))
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
@@ -174,7 +190,8 @@ def _extend(access: RecordingAccess, start: int, stop: int) -> None:
     with transaction.atomic():
         # A player asks for several ranges at once: each adds to what the others have put there.
         row = RecordingAccess.objects.select_for_update().get(pk=access.pk)
-        row.extend(start, stop)
+        row.extend("ranges", start, stop)
+        row.save(update_fields=["ranges"])
     access.ranges = row.ranges
 
 

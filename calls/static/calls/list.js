@@ -5,6 +5,8 @@
 (() => {
     const audio = new Audio();
     audio.preload = "none";
+    // In the page, where heard.js sees what it plays.
+    document.body.append(audio);
     let current = null;
 
     function show(button, playing) {
