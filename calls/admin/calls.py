@@ -30,6 +30,7 @@ from .erasing import Erasing
 from .exports import chosen, csv_response, zip_response
 from .filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
 from .lists import CallPages, Search
+from .neighbours import Filtered, Neighbours
 from .numbers import may_see, shown
 from .outbound import Outbound
 from .playback import note_access, peaks_response, played_response, record_access, recording_response
@@ -41,7 +42,7 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
+class CallAdmin(Neighbours, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
@@ -64,7 +65,7 @@ class CallAdmin(Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
         return [*play, "parties" if may_see(request) else "masked_parties", "when", "state", "length"]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return CallPages
+        return Filtered if hasattr(request, "reads_no_page") else CallPages
 
     def get_urls(self) -> list[URLPattern]:
         views = {"recording.wav": self.recording, "peaks.json": self.peaks, "follow.json": self.follow}

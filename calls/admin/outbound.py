@@ -214,7 +214,9 @@ class Outbound(Base):
         """The form, and the call that it asks for."""
         if not may_place(request):
             raise PermissionDenied
-        form = PlaceForm(request.POST if request.method == "POST" else None)
+        known = {"to": request.GET.get("to"), "from_": request.GET.get("from")}
+        initial = {name: value[:255] for name, value in known.items() if value}
+        form = PlaceForm(request.POST if request.method == "POST" else None, initial=initial)
         if form.is_valid() and (call := self._place(request, form)):
             return HttpResponseRedirect(_url("change", call.pk))
         return self._page(request, "place", {"title": "Call…", "form": form, "word": "Call"})
