@@ -48,13 +48,13 @@ def test_sigterm_writes_everything_and_closes_each_socket_with_1000(tmp_path, ki
 @SERVERS
 def test_a_draining_server_lets_calls_finish_and_takes_no_new_ones(tmp_path, kind, code):
     with Server(kind, tmp_path, DRAIN_SECONDS="20") as server:
-        calls = Calls(server, 1, handler="echo", hang_up_after=1.5).talk(0.5)
+        calls = Calls(server, 1, handler="echo", hang_up_after=60.0).talk(0.5)
         server.send(signal.SIGTERM)
         until(lambda: server.get("/healthz/ready") == 503, "readiness to be withdrawn")
         assert server.get("/healthz") == 200
-        assert server.shake_hands() in (403, 503)
+        until(lambda: server.shake_hands() in (403, 503), "new sockets to be refused")
         assert server.post("/incoming", CallSid="CA" + "0" * 32) == 200
-        (report,) = calls.result()
+        (report,) = calls.hang_up().result()
         assert server.wait() == code
     assert report.errors == []
     assert Stream.objects.get().end_reason == "stop"
@@ -118,7 +118,7 @@ def test_a_call_that_a_draining_worker_answers_begins_on_another(tmp_path):
         front.targets = [first.port]
         busy = Calls(first, 1, handler="echo", hang_up_after=60.0).talk(0.5)
         first.send(signal.SIGTERM)
-        until(lambda: first.get("/healthz/ready") == 503, "the drain to begin")
+        until(lambda: first.shake_hands() in (403, 503), "new sockets to be refused")
         front.targets, front.unaware = [second.port], [first.port]
         (report,) = place(second, handler="echo", hang_up_after=1.0)
         busy.hang_up().result()
