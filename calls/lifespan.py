@@ -24,7 +24,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from calls import oversights
+from calls import logs, oversights
 from calls.inquiry import inquiry
 from calls.lanes import Lanes
 from calls.listening import listening
@@ -56,6 +56,7 @@ def prepare() -> None:
     if errors:
         raise ImproperlyConfigured("\n".join(str(error) for error in errors))
     daphne.install()
+    logs.install()
     recorder.start()
     # The last resort, whatever ends the process in an orderly way.
     atexit.register(recorder.close)

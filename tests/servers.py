@@ -177,20 +177,20 @@ class Server:
             sockets[-1].sendall(line)
         return sockets
 
-    def _handshake(self) -> bytes:
-        url = self.public_url.replace("http", "ws", 1) + "/connection"
+    def _handshake(self, path: str = "/connection") -> bytes:
+        url = self.public_url.replace("http", "ws", 1) + path
         signature = RequestValidator(settings.TWILIO_AUTH_TOKENS[0]).compute_signature(url, {})
         return (
-            f"GET /connection HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
             f"X-Twilio-Signature: {signature}\r\n\r\n"
         ).encode()
 
-    def shake_hands(self) -> int:
+    def shake_hands(self, path: str = "/connection") -> int:
         """The status that answers a handshake: 101 if the socket is taken; 0 if the connection is."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as line:
-                line.sendall(self._handshake())
+                line.sendall(self._handshake(path))
                 answer = line.recv(100)
         except OSError:
             return 0

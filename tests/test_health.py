@@ -1,5 +1,6 @@
 """Health: answered before any redirect, host check, session or query, and true while the database is away."""
 
+import asyncio
 import time
 
 import pytest
@@ -41,6 +42,17 @@ def test_a_draining_process_is_alive_and_not_ready():
 def test_a_process_that_is_about_to_drain_is_not_ready():
     switchboard.leaving = True
     assert ready() == (503, {"ready": False, "reasons": ["draining"], "streams": 0})
+
+
+async def test_a_process_that_leaves_says_so_before_it_refuses_anybody():
+    skip = asyncio.Event()
+    draining = asyncio.create_task(switchboard.drain(60, skip))
+    await asyncio.sleep(0)
+    assert (switchboard.leaving, switchboard.draining) == (True, False)
+    assert (await AsyncClient().get("/healthz/ready")).status_code == 503
+    skip.set()
+    assert await draining == 0
+    assert switchboard.draining
 
 
 @pytest.mark.parametrize(
