@@ -277,6 +277,14 @@ def test_exports_of_the_first_release_move_to_the_list_of_accesses_without_what_
     assert not LogEntry.objects.exists()
 
 
+def test_accesses_of_the_first_release_learn_which_call_they_were_of():
+    call = make_call()
+    RecordingAccess.objects.create(call=call, kind="listen")
+    RecordingAccess.objects.create(call=make_call(sid=None), kind="listen")
+    import_module("calls.migrations.0010_move_exports_to_the_access_list").name_calls(apps, None)
+    assert sorted(RecordingAccess.objects.values_list("call_sid", flat=True)) == ["", call.sid]
+
+
 def test_the_list_of_accesses_tells_exports_from_calls_that_are_erased(client):
     client.force_login(make_staff("view_recordingaccess"))
     RecordingAccess.objects.create(kind="export", detail="CSV of all calls")
