@@ -265,7 +265,8 @@ def test_a_loop_that_never_moves_again_costs_its_process_and_not_what_was_record
     (stream,) = Stream.objects.all()
     assert stream.end_reason == "interrupted"
     assert loss(reports).holes == 0
-    assert sum(stream.chunks.filter(track="inbound").values_list("length", flat=True)) > 6000
+    # It heard 0.85 s at least, of which the last 0.5 s may be lost, as with kill -9.
+    assert sum(stream.chunks.filter(track="inbound").values_list("length", flat=True)) > 0.35 * 8000
     verify()
 
 
