@@ -64,7 +64,8 @@ def test_the_pages_have_no_scripts_or_styles_of_their_own(client, staff):
 
 def test_a_header_never_holds_a_callers_text(client, staff):
     call = make_call()
-    Call.objects.filter(pk=call.pk).update(sid="CA\r\nSet-Cookie: x=1"[:34])
-    client.force_login(make_staff("download_call"))
+    evil = "CA\r\nSet-Cookie: x=1"
+    Call.objects.filter(pk=call.pk).update(sid=evil, from_number=f"{evil}٣", to_number=evil)
+    client.force_login(make_staff("download_call", "see_numbers"))
     response = client.get(f"/admin/calls/call/{call.pk}/recording.wav?download=1")
-    assert response["Content-Disposition"] == 'attachment; filename="CASetCookiex1.wav"'
+    assert response["Content-Disposition"] == f'attachment; filename="call-{call.pk}-2026-03-14-150926-1.wav"'

@@ -337,9 +337,11 @@ def test_recordings_of_a_selection_come_as_zip(client, ops):
     data = b"".join(act(client, "download", first, second).streaming_content)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
-        names = {f"{first.sid}.wav", f"{second.sid}.wav"}
+        names = [f"call-{call.pk}-2026-03-14-150926-15550100001.wav" for call in (first, second)]
         assert set(archive.namelist()) == {"calls.csv", *names}
-        assert archive.getinfo(f"{second.sid}.wav").file_size == 44 + 2 * 8000 * 4
+        assert archive.getinfo(names[1]).file_size == 44 + 2 * 8000 * 4
+        # The table says which file is whose.
+        assert all(name in archive.read("calls.csv").decode() for name in names)
 
 
 def test_every_recording_in_a_zip_is_on_record(client, ops):

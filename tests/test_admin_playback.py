@@ -159,10 +159,12 @@ def test_a_recording_cannot_be_posted_to(client, listener, call):
     assert client.post(url(call)).status_code == 405
 
 
-def test_a_download_is_named_by_the_sid_alone(client, call):
-    client.force_login(make_staff("download_call"))
-    Call.objects.filter(pk=call.pk).update(sid='CA"\r\n../x', from_number="<b>")
-    assert client.get(url(call, "?download=1"))["Content-Disposition"] == 'attachment; filename="CAx.wav"'
+@pytest.mark.parametrize(("may_see", "ending"), [(["see_numbers"], "-14155550123"), ([], "")])
+def test_a_download_is_named_by_when_it_was_and_the_number_for_those_who_may_see_it(client, call, may_see, ending):
+    client.force_login(make_staff("download_call", *may_see))
+    Call.objects.filter(pk=call.pk).update(from_number="+14155550123")
+    named = f'attachment; filename="call-{call.pk}-2026-03-14-150926{ending}.wav"'
+    assert client.get(url(call, "?download=1"))["Content-Disposition"] == named
 
 
 def test_a_listen_is_on_record_before_the_first_byte(client, listener, call):

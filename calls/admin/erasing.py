@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 from calls.models import Call
 from calls.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
-from . import numbers, page
+from . import numbers, words
 from .base import guard
 
 
@@ -119,5 +119,5 @@ def _back(calls: list[Call]) -> str:
 
 def _title(request: HttpRequest, calls: list[Call]) -> str:
     if len(calls) == 1:
-        return f"Erase: {page.title(calls[0], numbers.may_see(request))}"
+        return f"Erase: {words.of_call(calls[0], numbers.may_see(request))}"
     return f"Erase {len(calls)} calls"

@@ -20,13 +20,14 @@ from calls.recording import Recording, in_steps
 from .base import guard
 from .lists import FILTERS
 from .numbers import mask_all, may_see, shown
-from .playback import file_name
+from .words import file_name
 
 
 BATCH = 1000
 COLUMNS = [
     "CallSid", "from", "to", "direction", "status", "handler", "caller name", "began (UTC)", "answered (UTC)",
     "ended (UTC)", "duration (s)", "recorded (s)", "warnings", "caller interrupted", "reviewed", "tags", "notes",
+    "file in a ZIP",
 ]  # fmt: skip
 # A cell that begins like this is a formula to a spreadsheet, also behind blanks that it strips.
 _FORMULA = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r＝＋－＠]")
@@ -81,7 +82,7 @@ def zip_pieces(calls: list[Call], *, whole: bool) -> Iterator[bytes]:
         archive.writestr("calls.csv", b"".join(csv_lines([calls], whole=whole)))
         for call in calls:
             wav = Recording.of(call).wav()
-            with archive.open(file_name(call, wav), "w", force_zip64=True) as file:
+            with archive.open(f"{file_name(call, whole)}.wav", "w", force_zip64=True) as file:
                 for piece in wav.pieces(0, wav.size - 1):
                     file.write(piece)
                     yield sink.take()
@@ -130,7 +131,7 @@ def _row(call: Call, whole: bool) -> list[Any]:
     flags = [_yes(call.has_warning), _yes(call.was_interrupted), _yes(call.reviewed)]
     tags = ", ".join(tag.name for tag in call.tags.all())
     notes = call.notes if whole else mask_all(call.notes, call)
-    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes]
+    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes, f"{file_name(call, whole)}.wav"]
 
 
 def _utc(at: dt.datetime | None) -> str:

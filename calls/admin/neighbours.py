@@ -44,12 +44,19 @@ class Neighbours(Base):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if call := kwargs.get("obj"):
             context["previous_url"], context["next_url"] = self._beside(request, call)
+            # The way back is to the list as it was.
+            context["list_query"] = request.GET.get(FILTERS, "")
             context |= _others(request, call)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def response_change(self, request: HttpRequest, obj: Call) -> HttpResponse:
+        """Django would name the CallSid in its messages, and knows no next call."""
+        if "_continue" in request.POST:
+            self.message_user(request, "Saved.", messages.SUCCESS)
+            return HttpResponseRedirect(request.get_full_path())
         if "_next" not in request.POST:
-            return super().response_change(request, obj)
+            self.message_user(request, "Saved.", messages.SUCCESS)
+            return self.response_post_save_change(request, obj)
         _, following = self._beside(request, obj)
         if following:
             self.message_user(request, "Saved; this is the next call.", messages.SUCCESS)

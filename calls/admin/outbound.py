@@ -28,7 +28,7 @@ from django.views.decorators.http import require_http_methods
 from calls import handlers, rest
 from calls.models import Call, CallEvent
 
-from . import numbers, page
+from . import numbers, words
 from .base import guard
 from .pointing import ASK_TWILIO
 
@@ -249,7 +249,7 @@ class Outbound(Base):
         if form.is_valid():
             self._act(request, call, control, form)
             return HttpResponseRedirect(_url("change", call.pk))
-        title = page.title(call, numbers.may_see(request))
+        title = words.of_call(call, numbers.may_see(request))
         return self._page(request, "control", {"title": title, "call": call, "control": control, "form": form})
 
     def _act(self, request: HttpRequest, call: Call, control: Control, form: forms.Form) -> None:

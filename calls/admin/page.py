@@ -13,7 +13,7 @@ from calls.models import Call, Stream
 from calls.problems import KINDS
 from calls.recording import Recording
 
-from . import numbers
+from . import numbers, words
 from .cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
 from .timeline import entries
 
@@ -53,7 +53,9 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "accesses": _accesses(call),
         "may_listen": request.user.has_perm("calls.listen_call"),
         "may_download": request.user.has_perm("calls.download_call"),
-        "title": title(call, whole),
+        "title": words.of_call(call, whole),
+        # Django would say the CallSid here.
+        "subtitle": None,
         "recording_url": reverse("admin:calls_call_recording", args=[call.pk]),
         "peaks_url": reverse("admin:calls_call_peaks", args=[call.pk]),
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
@@ -75,11 +77,6 @@ def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
         "version": version,
         "html": {} if same else html,
     }
-
-
-def title(call: Call, whole: bool) -> str:
-    caller, called = (numbers.shown(number, whole) or "unknown" for number in (call.from_number, call.to_number))
-    return f"Call from {caller} to {called}"
 
 
 def facts(call: Call, whole: bool) -> list[tuple[str, Any]]:
@@ -106,12 +103,16 @@ def health(stream: Stream, call: Call, whole: bool) -> Health:
     counts = [
         ("Frames received", f"{stream.frames_received} ({share})", 0),
         ("Missing", f"{stream.frames_missing} ({stream.frames_missing / 50:.2f} s)", stream.frames_missing),
-        ("Rejected", stream.frames_rejected, stream.frames_rejected),
+        ("Messages left out", stream.frames_rejected, stream.frames_rejected),
         ("Sequence gaps", stream.sequence_gaps, stream.sequence_gaps),
         ("Came twice or late", stream.duplicates, 0),
         ("Timestamp jumps", stream.timestamp_jumps, stream.timestamp_jumps),
         ("Jitter", f"{stream.jitter_ms:.1f} ms", stream.jitter_ms > 40),
-        ("Handler overruns", stream.handler_overruns, stream.handler_overruns),
+        (
+            "Dropped for a slow handler",
+            f"{stream.handler_overruns} ({stream.handler_overruns / 50:.2f} s)",
+            stream.handler_overruns,
+        ),
         ("Handler", "failed" if stream.handler_failed else _handler(stream), stream.handler_failed),
         ("Ended by", _ending(stream), stream.end_reason in ("interrupted", "error")),
     ]

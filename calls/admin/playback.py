@@ -16,6 +16,7 @@ from calls import audio
 from calls.models import Call, RecordingAccess
 from calls.recording import Channel, Recording, Wav, in_steps
 
+from . import numbers, words
 from .base import guard
 
 
@@ -51,7 +52,7 @@ def recording_response(request: HttpRequest, call: Call) -> HttpResponseBase:
         access = note_access(request, call, kind, f"{wav.channel} {wav.encoding}", resumed=bool(span and span[0]))
     response = _body(request, wav, span, access if kind == RecordingAccess.Kind.LISTEN else None)
     if kind == RecordingAccess.Kind.DOWNLOAD:
-        response["Content-Disposition"] = f'attachment; filename="{file_name(call, wav)}"'
+        response["Content-Disposition"] = f'attachment; filename="{file_name(request, call, wav)}"'
     return _dress(response, etag)
 
 
@@ -121,9 +122,8 @@ def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, res
         return _recent(request, call, kind) or record_access(request, kind, detail, call)
 
 
-def file_name(call: Call, wav: Wav) -> str:
-    """Made of the SID alone: nothing that a caller wrote gets into a header or onto a disk."""
-    name = re.sub(r"[^0-9A-Za-z]", "", call.sid or "") or f"call-{call.pk}"
+def file_name(request: HttpRequest, call: Call, wav: Wav) -> str:
+    name = words.file_name(call, numbers.may_see(request))
     return f"{name}.wav" if wav.channel == "stereo" else f"{name}-{wav.channel}.wav"
 
 

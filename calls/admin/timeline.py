@@ -11,7 +11,7 @@ from calls.audio import SAMPLE_RATE, SAMPLES_PER_MS
 from calls.models import Call, CallEvent, Dtmf, Gap, Mark
 from calls.recording import Recording
 
-from . import numbers
+from . import numbers, words
 from .cells import clock, moment, precise
 
 
@@ -23,7 +23,6 @@ MOST_PIECES = 50
 # Losses that lie nearer to each other are one stretch of a bad line, if there are at least so many.
 NEAR, FOLDED = 10 * SAMPLE_RATE, 3
 _LOSSES = (Gap.Reason.TIMESTAMP, Gap.Reason.SEQUENCE, Gap.Reason.REJECTED)
-_OUTCOMES = {"played": "was heard", "cleared": "was cleared before it was heard", "pending": "has not come back"}
 _BAD_KINDS = ("fail", "error", "crash", "interrupt", "lost", "block")
 
 
@@ -144,8 +143,8 @@ def _of_mark(mark: Mark, recording: Recording) -> Entry:
     if mark.outcome == Mark.Outcome.CLEARED and mark.returned_at:
         # What it marked never came up: it lies where the clear sent it back.
         at = min(at, recording.when(mark.returned_at))
-    text = f"“{mark.name}” {_OUTCOMES[mark.outcome]}"
-    return Entry(at, "mark", f"Mark {mark.outcome}", text, mark.outcome, when=mark.returned_at or mark.sent_at)
+    word, text = words.of_mark(mark)
+    return Entry(at, "mark", word, text, mark.outcome, when=mark.returned_at or mark.sent_at)
 
 
 def _of_key(key: Dtmf, recording: Recording) -> Entry:
@@ -160,8 +159,8 @@ def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterato
         yield Entry(
             recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at),
             kind,
-            event.kind,
-            data.get("answer") or CallEvent.Source(event.source).label,
+            words.of_event(event),
+            words.about_event(event, data),
             tone,
             who=event.user.get_username() if event.user else "",
             when=event.occurred_at,

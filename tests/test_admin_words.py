@@ -1,0 +1,70 @@
+"""The words of the admin are a person's: no SIDs, no kinds of events, no names that we made up."""
+
+import pytest
+from django.urls import reverse
+
+from tests.factories import make_call, make_event, make_mark, make_staff, make_stream
+
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ops(client):
+    client.force_login(make_staff("view_call", "change_call", "see_numbers"))
+
+
+def page(client, call):
+    return client.get(reverse("admin:calls_call_change", args=[call.pk]))
+
+
+def words(client, call):
+    return [(entry.word, entry.text) for entry in page(client, call).context["timeline"]]
+
+
+def test_a_call_is_named_by_who_called_whom_and_when(client, ops):
+    context = page(client, make_call()).context
+    assert context["title"] == "+15550100001 → +15550100002, 14 Mar 2026 15:09"
+    assert context["subtitle"] is None
+
+
+def test_no_heading_holds_a_callsid(client, ops):
+    call = make_call()
+    head = page(client, call).content.decode().partition('id="call-problems"')[0]
+    assert call.sid not in head
+
+
+def test_numbers_in_the_heading_are_masked_for_those_who_may_not_see_them(client):
+    client.force_login(make_staff("view_call"))
+    assert "5550100001" not in page(client, make_call()).context["title"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "said"),
+    [
+        ("stream-started", {}, ("Twilio opened the stream", "stream status callback")),
+        ("in-progress", {}, ("The call was answered", "stream status callback")),
+        ("barge-in", {"by": "key"}, ("The caller interrupted us", "with a key")),
+        ("transfer-unknown", {}, ("A transfer was asked for, and Twilio did not answer", "stream status callback")),
+        ("handler-failed", {"error": "ValueError: no"}, ("The handler failed", "ValueError: no")),
+        ("loop-blocked", {"seconds": 2.1, "by": "", "line": "a.py:3"}, ("All audio stood still", "2.1 s, a.py:3")),
+        ("what-comes-tomorrow", {}, ("what-comes-tomorrow", "stream status callback")),
+    ],
+)
+def test_an_event_is_said_in_words(client, ops, kind, data, said):
+    call = make_call()
+    make_event(call, kind=kind, data=data, source="stream-status")
+    assert words(client, call) == [said]
+
+
+def test_a_mark_of_our_own_is_said_without_its_name(client, ops):
+    call = make_call()
+    make_mark(make_stream(call), name="callstream:0", outcome="played")
+    assert words(client, call) == [("Heard to its end", "what we had played until then")]
+
+
+def test_a_saved_call_is_not_called_by_its_sid(client, ops):
+    call = make_call()
+    url = reverse("admin:calls_call_change", args=[call.pk])
+    answer = client.post(url, {"notes": "heard", "_save": "Save"}, follow=True)
+    assert [str(message) for message in answer.context["messages"]] == ["Saved."]
