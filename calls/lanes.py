@@ -6,10 +6,12 @@ requests to a silent Twilio API 19.7 s.
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 from django.urls import Resolver404, resolve
 
 from calls.admin.outbound import asks_twilio
+from calls.logins import COOKIE, impatient
 from calls.threads import SharedThreads
 
 
@@ -63,6 +65,9 @@ class Lanes:
         client = (scope.get("client") or [""])[0]
         if whole is None:
             await _refuse(send, 413, "That is more than this form takes.")
+        elif threads is self._logins and (seconds := _has_to_wait(scope, client, whole.body)):
+            words = f"Too many attempts to log in. Wait {seconds} s, then try again."
+            await _refuse(send, 429, words, seconds)
         elif not threads.have_room_for(client):
             await _refuse(send, status, words)
         else:
@@ -70,7 +75,19 @@ class Lanes:
                 await self._application(scope, whole, send)
 
 
-async def _whole(receive: Receive) -> Receive | None:
+class _Whole:
+    """A request all of which is here, to be received once more."""
+
+    def __init__(self, messages: list[dict[str, Any]], receive: Receive) -> None:
+        self.body = b"".join(message.get("body", b"") for message in messages)
+        self._messages = messages
+        self._receive = receive
+
+    async def __call__(self) -> dict[str, Any]:
+        return self._messages.pop(0) if self._messages else await self._receive()
+
+
+async def _whole(receive: Receive) -> _Whole | None:
     """The same request, all of which is here; None if it is too large."""
     messages: list[dict[str, Any]] = []
     size = 0
@@ -79,15 +96,21 @@ async def _whole(receive: Receive) -> Receive | None:
         size += len(messages[-1].get("body", b""))
         if size > MOST_BODY:
             return None
-
-    async def replay() -> dict[str, Any]:
-        return messages.pop(0) if messages else await receive()
-
-    return replay
+    return _Whole(messages, receive)
 
 
-async def _refuse(send: Send, status: int, words: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5"), (b"connection", b"close")]
+def _has_to_wait(scope: Scope, client: str, body: bytes) -> int:
+    """The seconds, of somebody who floods us with guesses from a browser that we do not know."""
+    if any(name == b"cookie" and f"{COOKIE}=".encode() in value for name, value in scope["headers"]):
+        return 0
+    # As much of a form as a browser sends; whoever sends more is not spared the page.
+    names = parse_qs(body.decode("latin-1")).get("username", [""]) if len(body) < 4096 else [""]
+    return impatient(client, names[-1])
+
+
+async def _refuse(send: Send, status: int, words: str, seconds: int = 5) -> None:
+    wait = str(seconds).encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", wait), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": f"{words}\n".encode()})
 

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import re
 import threading
+import time
 
 import pytest
 from django.db import connection
@@ -11,8 +12,9 @@ from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
+from calls import logins
 from calls.lanes import MOST_LOGINS_OF_ONE, Lanes
-from calls.logins import COOKIE, Rate, network
+from calls.logins import COOKIE, IMPATIENT, Rate, impatient, network
 from calls.models import LoginLimit
 from tests.conftest import HTTPS
 from tests.factories import make_staff
@@ -21,6 +23,12 @@ from tests.servers import Server
 
 LOGIN, LIST = "/admin/login/", "/admin/calls/call/"
 STRANGER, HOME = "203.0.113.7", "198.51.100.20"
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    """Nobody has guessed before."""
+    monkeypatch.setattr(logins, "_impatient", {})
 
 
 @pytest.fixture
@@ -178,10 +186,22 @@ def test_guesses_at_the_same_moment_are_counted_all(ops):
     assert sorted(found) == [200] * 5 + [429] * 3
 
 
+def test_who_does_not_stop_guessing_is_known_without_a_query(ops, django_assert_num_queries):
+    guess(5 + IMPATIENT)
+    with django_assert_num_queries(0):
+        assert 50 < impatient(STRANGER, "OPS") <= 60
+        assert impatient(STRANGER, "somebody else") == impatient(HOME, "ops") == 0
+
+
+def test_who_waits_after_a_few_refusals_gets_the_page(ops):
+    guess(5 + IMPATIENT - 1)
+    assert impatient(STRANGER, "ops") == 0
+
+
 # --- the threads
 
 
-def post(address, *body):
+def post(address, *body, cookie=b""):
     """A POST of the login, as a server hands it over."""
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in body]
     messages.append({"type": "http.request", "body": b"", "more_body": False})
@@ -189,7 +209,13 @@ def post(address, *body):
     async def receive():
         return messages.pop(0)
 
-    return {"type": "http", "method": "POST", "path": LOGIN, "client": [address, 1]}, receive
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": LOGIN,
+        "client": [address, 1],
+        "headers": [(b"cookie", cookie)],
+    }, receive
 
 
 async def statuses(requests):
@@ -227,6 +253,22 @@ async def test_a_form_that_never_comes_to_an_end_keeps_no_place():
         200,
         413,
     ]
+
+
+@pytest.fixture
+def flood(monkeypatch):
+    """A stranger has guessed at the account `ops`, and still does."""
+    monkeypatch.setattr(logins, "_impatient", {(STRANGER, "ops"): (time.monotonic() + 60, IMPATIENT)})
+
+
+async def test_a_flood_of_guesses_reaches_no_page(flood):
+    guesses = [post(STRANGER, b"username=Ops&password=1"), post(STRANGER, b"password=1&username=ops")]
+    assert await statuses(guesses) == [429, 429]
+
+
+async def test_a_flood_holds_up_no_other_account_and_no_browser_that_is_known(flood):
+    others = [post(STRANGER, b"username=else"), post(STRANGER, b"username=ops", cookie=b"a=b; known-browser=x")]
+    assert await statuses([*others, post(HOME, b"username=ops")]) == [200, 200, 200]
 
 
 @pytest.mark.process
