@@ -138,9 +138,9 @@ def at(page):
     return page.evaluate("document.querySelector('audio').currentTime")
 
 
-def wait_until(page, condition):
+def wait_until(page, condition, seconds=8):
     """Playwright's own `wait_for_function` needs eval, which the pages' policy forbids."""
-    end = time.monotonic() + 8
+    end = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < end, f"never: {condition}"
         page.wait_for_timeout(30)
@@ -337,19 +337,68 @@ def test_a_call_without_audio_says_so(visit, ops):
 
 
 def test_a_running_call_is_followed(visit, ops):
-    call = make_recording(seconds=2, status="in-progress", ended_at=None)
+    call = make_recording(seconds=12, status="in-progress", ended_at=None)
     stream = call.streams.get()
     page = visit(page_of(call), ops)
-    wait_until(page, "document.querySelector('.call-total').textContent === '0:02.0'")
-    make_chunk(stream, audio.tone(440, 4000), start=16_000)
+    wait_until(page, "document.querySelector('.call-total').textContent === '0:12.0'")
+    make_chunk(stream, audio.tone(440, 8000), start=96_000)
     make_digit(stream, "5", timestamp_ms=3_000)
-    wait_until(page, "document.querySelector('.call-total').textContent === '0:06.0'")
+    wait_until(page, "document.querySelector('.call-total').textContent === '0:20.0'")
     assert page.locator('.call-marker[data-kind="key"]').count() == 1
     page.click('.call-timeline a[href="#t=3.00"]')
     page.click(".call-toggle")
     wait_until(page, "document.querySelector('audio').currentTime > 3.1")
     Call.objects.filter(pk=call.pk).update(status="completed", ended_at=timezone.now())
     page.wait_for_selector("#call-head >> text=Completed")
+
+
+NOTE_STALLS = """() => {
+    const audio = document.querySelector("audio");
+    window.stalls = [];
+    for (const name of ["waiting", "emptied"]) audio.addEventListener(name, () => stalls.push(name));
+}"""
+
+
+def speak(page, stream, start, pieces):
+    """The caller goes on talking: a quarter of a second is there every quarter of a second."""
+    begun = time.monotonic()
+    for piece in range(pieces):
+        make_chunk(stream, audio.tone(440, 250), start=start + piece * 2_000)
+        page.wait_for_timeout(max(0, 250 * (piece + 1) - 1000 * (time.monotonic() - begun)))
+
+
+def test_a_running_call_is_heard_without_stalling_and_to_its_end(visit, ops):
+    call = make_recording(seconds=14, status="in-progress", ended_at=None)
+    page, stream = visit(page_of(call), ops), call.streams.get()
+    wait_for_waveform(page)
+    page.click(".call-catch-up")
+    speak(page, stream, 14 * 8_000, 20)
+    wait_until(page, "document.querySelector('audio').currentTime > 4.1")
+    page.evaluate(NOTE_STALLS)
+    began = at(page)
+    speak(page, stream, 19 * 8_000, 36)
+    assert page.evaluate("stalls") == [], "it was opened anew, or had to wait"
+    assert at(page) > began + 5
+    Call.objects.filter(pk=call.pk).update(status="completed", ended_at=timezone.now())
+    wait_until(page, "document.querySelector('.call-catch-up').hidden")
+    wait_until(page, "document.querySelector('audio').ended", 40)
+    assert at(page) == pytest.approx(28, abs=0.1)
+
+
+def test_who_is_behind_catches_up_with_one_click(visit, ops):
+    call = make_recording(seconds=20, status="in-progress", ended_at=None)
+    page = visit(page_of(call), ops)
+    page.click(".call-toggle")
+    wait_until(page, "document.querySelector('audio').currentTime > 0.1")
+    page.keyboard.press("l")
+    wait_until(page, "document.querySelector('audio').currentTime > 15")
+    page.keyboard.press("ArrowLeft")
+    assert at(page) < 14
+
+
+def test_a_call_that_is_over_has_no_live_button(visit, ops):
+    page = visit(page_of(make_recording(seconds=1)), ops)
+    assert not page.locator(".call-catch-up:visible").count()
 
 
 def test_a_hint_makes_the_page_look_at_once(visit, ops):
@@ -367,7 +416,7 @@ def test_a_running_calls_first_audio_appears_by_itself(visit, ops):
     call = make_call(status="in-progress", ended_at=None)
     page = visit(page_of(call), ops)
     assert page.inner_text(".call-player") == "Nothing was recorded yet."
-    make_chunk(make_stream(call), audio.tone(440, 3000))
+    make_chunk(make_stream(call), audio.tone(440, 10_000))
     page.wait_for_selector(".call-stage:not([hidden])")
     page.click(".call-toggle")
     wait_until(page, "document.querySelector('audio').currentTime > 0.2")

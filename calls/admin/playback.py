@@ -16,7 +16,7 @@ from calls import audio
 from calls.models import Call, RecordingAccess
 from calls.recording import Channel, Recording, Wav, in_steps
 
-from . import numbers, words
+from . import growing, numbers, words
 from .base import guard
 
 
@@ -36,11 +36,17 @@ class Unsatisfiable(Exception):
 
 
 def recording_response(request: HttpRequest, call: Call) -> HttpResponseBase:
-    """GET or HEAD of recording.wav, with `channel`, `encoding`, `until` (samples) and `download` in the query."""
+    """GET or HEAD of recording.wav, with `channel`, `encoding`, `until` (samples) and `download` in the query.
+
+    With `live` the file of a call that runs goes on as long as the call does.
+    """
     kind = RecordingAccess.Kind.DOWNLOAD if "download" in request.GET else RecordingAccess.Kind.LISTEN
     if not request.user.has_perm(f"calls.{kind}_call"):
         raise PermissionDenied
+    is_heard = kind == RecordingAccess.Kind.LISTEN
+    grows = is_heard and "live" in request.GET and call.ended_at is None and isinstance(request, ASGIRequest)
     wav, etag = _wav(request, call), None
+    wav = growing.endless(wav) if grows else wav
     if call.ended_at:
         etag = f'"{call.pk}-{wav.recording.samples}-{wav.channel}-{wav.encoding}"'
     try:
@@ -50,7 +56,11 @@ def recording_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     access = None
     if request.method == "GET":
         access = note_access(request, call, kind, f"{wav.channel} {wav.encoding}", resumed=bool(span and span[0]))
-    response = _body(request, wav, span, access if kind == RecordingAccess.Kind.LISTEN else None)
+    response: HttpResponseBase
+    if grows and access:
+        response = _growing(call, wav, span or (0, wav.size - 1), access)
+    else:
+        response = _body(request, wav, span, access if is_heard else None)
     if kind == RecordingAccess.Kind.DOWNLOAD:
         response["Content-Disposition"] = f'attachment; filename="{file_name(request, call, wav)}"'
     return _dress(response, etag)
@@ -161,6 +171,17 @@ def _body(
     if span:
         response.status_code = 206
         response["Content-Range"] = f"bytes {first}-{last}/{wav.size}"
+    return response
+
+
+def _growing(call: Call, wav: Wav, span: tuple[int, int], access: RecordingAccess) -> HttpResponseBase:
+    """Without a Content-Length: how much of it will have come, nobody knows yet."""
+
+    def read(now: Wav, first: int, last: int) -> Iterator[bytes]:
+        return _on_record(now, first, last, access)
+
+    response = StreamingHttpResponse(growing.pieces(call, wav, *span, read), status=206)
+    response["Content-Range"] = f"bytes {span[0]}-{span[1]}/{wav.size}"
     return response
 
 

@@ -52,6 +52,7 @@
         });
     }
 
+    player.addEventListener("call:look", look);
     if (player.dataset.socket) listen();
     look();
 })();

@@ -5,12 +5,12 @@
     const player = document.getElementById("call-player");
     if (!player || !player.dataset.recording) return;
 
-    const RATE = 8000, FRAME = 160, BUCKETS = 3000, WINDOW = 600 * RATE, STEP = 5, LEAP = 30, LANES = ["inbound", "outbound"];
+    const RATE = 8000, FRAME = 160, BUCKETS = 3000, WINDOW = 600 * RATE, STEP = 5, LEAP = 30, DISTANCE = 5, LANES = ["inbound", "outbound"];
     const $ = (selector) => player.querySelector(selector);
     const audio = $("audio"), wave = $(".call-wave"), markers = $(".call-markers"), said = $(".call-said");
     const speeds = $(".call-speed select");
     let samples = Number(player.dataset.samples);
-    let loaded = player.dataset.live === "yes" ? samples : Infinity; // what the audio element knows of
+    let live = player.dataset.live === "yes"; // whether the audio element has the file that grows
     let position = 0;
 
     const total = () => samples / RATE;
@@ -25,6 +25,8 @@
     /* ---- Moving ---- */
 
     function show(seconds) {
+        // What is being heard has come, also if the page has not asked for its length yet.
+        if (live && seconds > total() && audio.readyState > 1) samples = Math.ceil(seconds * RATE);
         position = clamp(seconds, 0, total());
         const share = total() ? position / total() : 0;
         $(".call-past").style.width = `${share * 100}%`;
@@ -34,25 +36,43 @@
         highlight();
     }
 
+    /* A call that runs is heard some seconds late, so that nothing has to be waited for: its last second is still being
+       written, and Chromium reads blocks of 32 KiB, which are another one. */
+    const edge = () => live ? Math.max(0, total() - DISTANCE) : total();
+
     function seek(seconds) {
-        show(seconds);
-        if (position * RATE > loaded) reload();
+        show(Math.min(seconds, edge()));
         audio.currentTime = position;
     }
 
-    /* A running call's audio was opened as long as it was then; what has come since needs another look. */
-    function reload() {
+    /* Where a running call's recording has come to, and, when the call is over, the file that is whole. */
+    function open() {
         const [playing, speed] = [!audio.paused, audio.playbackRate];
-        loaded = samples;
-        audio.src = `${player.dataset.recording}?until=${samples}`;
+        live = player.dataset.live === "yes";
+        audio.src = player.dataset.recording + (live ? "?live=1" : "");
         audio.currentTime = position;
         audio.playbackRate = speed;
+        $(".call-catch-up").hidden = !live;
         if (playing) audio.play();
+    }
+
+    /* To what is being said now; the page may know of it only when it has asked. */
+    let following = false;
+
+    function toLive() {
+        if (!live) return;
+        following = true;
+        setTimeout(() => { following = false; }, 1000);
+        setSpeed(0);
+        player.dispatchEvent(new Event("call:look"));
+        seek(edge());
+        audio.play();
     }
 
     function toggle() {
         if (!audio.paused) return audio.pause();
-        if (position >= total() - 0.05) seek(0);
+        if (!live && position >= total() - 0.05) seek(0);
+        if (live && position > edge()) seek(edge());
         audio.play().catch((error) => say(`This cannot be played: ${error.message}`, true));
     }
 
@@ -63,13 +83,18 @@
         if (!bad) say.timer = setTimeout(() => { said.textContent = ""; }, 3000);
     }
 
+    /* One step slower (-1) or faster (1), or as it was said (0). */
     function setSpeed(direction) {
-        speeds.selectedIndex = clamp(speeds.selectedIndex + direction, 0, speeds.options.length - 1);
+        const normal = [...speeds.options].findIndex((option) => option.value === "1");
+        speeds.selectedIndex = direction ? clamp(speeds.selectedIndex + direction, 0, speeds.options.length - 1) : normal;
         speeds.dispatchEvent(new Event("change"));
     }
 
-    audio.addEventListener("timeupdate", () => { if (!wave.dragging) show(audio.currentTime); });
-    audio.addEventListener("ended", () => { if (samples > loaded) { show(loaded / RATE); reload(); audio.play(); } });
+    audio.addEventListener("timeupdate", () => {
+        if (!wave.dragging) show(audio.currentTime);
+        // Who hears faster than it is said has caught up.
+        if (live && audio.playbackRate > 1 && position > edge()) setSpeed(0);
+    });
     audio.addEventListener("error", () => { if (audio.error) say("The recording could not be loaded.", true); });
     for (const name of ["play", "pause", "ended"]) {
         audio.addEventListener(name, () => {
@@ -86,6 +111,7 @@
     }
 
     $(".call-toggle").addEventListener("click", toggle);
+    $(".call-catch-up").addEventListener("click", toLive);
     $(".call-back").addEventListener("click", () => seek(position - STEP));
     $(".call-forward").addEventListener("click", () => seek(position + STEP));
     speeds.addEventListener("change", () => { audio.playbackRate = audio.defaultPlaybackRate = Number(speeds.value); });
@@ -131,6 +157,7 @@
             End: event.target === wave ? () => seek(total()) : null,
             "<": () => setSpeed(-1),
             ">": () => setSpeed(1),
+            l: live ? toLive : null,
             1: () => mute("inbound"),
             2: () => mute("outbound"),
         }[event.key];
@@ -314,15 +341,17 @@
     }
 
     player.addEventListener("call:grown", (event) => {
-        const first = samples === 0;
         samples = event.detail.samples;
-        if (first) reload();
+        if (live && player.dataset.live !== "yes") open();
         highlight.row = null;
         refresh();
+        if (live && following) seek(edge());
+        following = false;
     });
     new ResizeObserver(mark).observe(markers);
     player.classList.add("call-ready");
     audio.controls = false;
+    if (live) open();
     refresh();
     fromHash();
 })();
