@@ -243,6 +243,14 @@ def test_audio_long_after_clear_starts_now(playback):
     assert playback.advance(3000) == [(2000, b"b" * 160)]
 
 
+def test_a_mark_that_is_never_sent_has_its_number_and_does_not_come_back(playback):
+    playback.mark(0, "sent")
+    forgone = playback.forgo_mark(160, "forgone")
+    assert (forgone.index, forgone.position, forgone.cleared) == (1, 160, True)
+    assert [mark.name for mark in playback.pending_marks] == ["sent"]
+    assert playback.mark(170, "next").index == 2
+
+
 def test_clear_twice_clears_once(playback):
     playback.play(0, b"a" * 800)
     playback.clear(300)

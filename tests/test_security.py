@@ -21,6 +21,7 @@ from calls.security import (
     CallRef,
     StreamToken,
     UsedNonces,
+    could_be_signed,
     is_signed,
     is_signed_handshake,
     is_signed_webhook,
@@ -290,6 +291,19 @@ def test_a_refusal_shows_no_password_of_the_public_url(caplog, settings):
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize("signature", [SHA1, SHA256])
+def test_what_looks_like_a_signature_is_worth_reading_the_body_for(signature, caplog):
+    assert could_be_signed("/incoming", {"X-Twilio-Signature": signature})
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Twilio-Signature": "x"}, {"X-Twilio-Signature": SHA1 + "="}])
+def test_what_cannot_be_a_signature_is_refused_before_the_body_is_read(headers, caplog):
+    assert not could_be_signed("/incoming", headers)
+    assert "webhook" in caplog.text
+    assert "parameters that were not read" in caplog.text
+
+
 def test_a_refusal_tells_a_missing_signature_from_a_wrong_one(caplog):
     is_signed_webhook("/incoming", b"{}", {})
     is_signed_handshake("/connection", {"x-twilio-signature": "x"})
@@ -480,6 +494,14 @@ def test_a_reference_that_was_changed_anywhere_is_refused():
     made = CallRef(7, {"a": "b"}).sign()
     for index, character in enumerate(made):
         assert CallRef.read(made[:index] + ("A" if character != "A" else "B") + made[index + 1 :]) is None
+
+
+def test_a_reference_has_one_spelling():
+    """base64 gives the last letter four bits that nobody looks at."""
+    made = CallRef(7).sign()
+    spelled = made[:-1] + chr(ord(made[-1]) + 1)
+    assert urlsafe_b64decode(spelled + "==") == urlsafe_b64decode(made + "==")
+    assert (CallRef.read(made), CallRef.read(spelled)) == (CallRef(7), None)
 
 
 def test_a_token_is_no_reference_and_a_reference_no_token():
