@@ -34,6 +34,14 @@ def test_no_heading_holds_a_callsid(client, ops):
     assert call.sid not in head
 
 
+def test_the_page_of_who_changed_what_leads_back_to_the_call_by_its_name(client, ops):
+    call = make_call()
+    html = client.get(reverse("admin:calls_call_history", args=[call.pk])).content.decode()
+    assert f'/{call.pk}/change/">+15550100001 → +15550100002, 14 Mar 2026 15:09</a>' in html
+    assert "<h1>Who changed what</h1>" in html
+    assert call.sid not in html
+
+
 def test_numbers_in_the_heading_are_masked_for_those_who_may_not_see_them(client):
     client.force_login(make_staff("view_call"))
     assert "5550100001" not in page(client, make_call()).context["title"]

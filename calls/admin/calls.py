@@ -24,7 +24,7 @@ from calls.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
 from calls.problems import Problem
 
-from . import cells, page
+from . import cells, page, words
 from .base import FactsAdmin, guard
 from .erasing import Erasing
 from .exports import chosen, csv_response, zip_response
@@ -109,6 +109,11 @@ class CallAdmin(Neighbours, Outbound, Pointing, Erasing, Search, FactsAdmin[Call
         facts = {"title": "Calls", "may_export": request.user.has_perm("calls.export_call")}
         facts |= {"is_nav_sidebar_enabled": False}
         return super().changelist_view(request, {**facts, **(extra_context or {})})
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        call = self.get_object(request, object_id)
+        facts = {"call_title": words.of_call(call, may_see(request)), "title": "Who changed what"} if call else {}
+        return super().history_view(request, object_id, {**facts, **(extra_context or {})})
 
     @admin.action(description="Mark as reviewed", permissions=["change"])
     def mark_reviewed(self, request: HttpRequest, queryset: QuerySet[Call]) -> None:
