@@ -218,9 +218,10 @@ def test_typing_a_note_is_no_command(visit, ops):
     wait_for_waveform(page)
     page.fill("#id_notes", "rang")
     page.press("#id_notes", "End")
-    page.keyboard.type(" twice <1>")
+    page.keyboard.type(" twice <1> +nsp")
     assert page.evaluate("document.querySelector('audio').paused")
-    assert page.input_value("#id_notes") == "rang twice <1>"
+    assert page.input_value("#id_notes") == "rang twice <1> +nsp"
+    assert (window(page), at(page), pressed(page, ".call-skip")) == ([0, 20], 0, "false")
 
 
 def test_the_position_is_a_slider_for_those_who_do_not_see_it(visit, ops):
@@ -320,6 +321,232 @@ def test_the_waveform_shows_who_spoke_when(visit, ops):
     )
     assert all(height > 20 for height in paths)
     assert (loud, quiet) == (True, False)
+
+
+def window(page):
+    """What the wave shows, in seconds, as the map's frame has it."""
+    total = float(page.get_attribute(".call-wave", "aria-valuemax"))
+    left, width = page.eval_on_selector(".call-frame", "f => [f.style.left, f.style.width].map(parseFloat)")
+    return [round(left * total / 100, 1), round((left + width) * total / 100, 1)]
+
+
+def wait_for_window(page, expected):
+    until(lambda: page.wait_for_timeout(20) or window(page) == expected, f"the window {expected}")
+
+
+def pressed(page, button):
+    return page.get_attribute(button, "aria-pressed")
+
+
+def asked_for_peaks(page):
+    return [got.url.partition("?")[2] for got in page.requests if "peaks.json" in got.url]
+
+
+def pauses(seconds=20, every=10):
+    """A call in which the caller speaks for five seconds of every ten."""
+    call = make_call(audio_samples=seconds * 8_000)
+    stream = make_stream(call, length=seconds * 8_000, ended_at=call.ended_at)
+    for start in range(0, seconds, every):
+        make_chunk(stream, audio.tone(440, 5_000), start=start * 8_000)
+    make_chunk(stream, audio.tone(440, 1_000), start=(seconds - 1) * 8_000, track="outbound")
+    return call
+
+
+def test_the_buttons_and_keys_zoom_at_the_playhead(visit, ops):
+    page = visit(page_of(pauses(120), "#t=30"), ops)
+    wait_for_waveform(page)
+    page.get_by_role("button", name="Zoom in").click()
+    wait_for_window(page, [15, 75])
+    page.keyboard.press("+")
+    wait_for_window(page, [22.5, 52.5])
+    page.keyboard.press("-")
+    wait_for_window(page, [15, 75])
+    page.keyboard.press("0")
+    wait_for_window(page, [0, 120])
+    assert page.get_by_role("button", name="Zoom out").get_attribute("aria-disabled") == "true"
+
+
+def test_nothing_is_nearer_than_ten_seconds(visit, ops):
+    page = visit(page_of(pauses(120)), ops)
+    for _ in range(6):
+        page.keyboard.press("=")
+    wait_for_window(page, [0, 10])
+    assert page.get_by_role("button", name="Zoom in").get_attribute("aria-disabled") == "true"
+
+
+def test_a_short_recording_has_no_zoom(visit, ops):
+    page = visit(page_of(make_recording(seconds=19)), ops)
+    wait_for_waveform(page)
+    page.keyboard.press("+")
+    assert not page.locator(".call-zoom:visible, .call-map:visible").count()
+    assert window(page) == [0, 19]
+
+
+def over_the_wave(page, share):
+    box = page.locator(".call-wave").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * share, box["y"] + 40)
+
+
+def test_the_wheel_with_ctrl_zooms_where_the_pointer_is_and_without_it_scrolls_sideways(visit, ops):
+    page = visit(page_of(pauses(120)), ops)
+    wait_for_waveform(page)
+    over_the_wave(page, 0.5)
+    page.keyboard.down("Control")
+    for _ in range(12):
+        page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    wait_for_window(page, [55, 65])
+    page.mouse.wheel(page.locator(".call-wave").bounding_box()["width"], 0)
+    wait_for_window(page, [65, 75])
+
+
+def test_two_fingers_zoom_and_seek_nothing(visit, ops):
+    page = visit(page_of(pauses(120)), ops)
+    wait_for_waveform(page)
+    box, touch = page.locator(".call-wave").bounding_box(), page.context.new_cdp_session(page)
+    for kind, spread in [("touchStart", 0.1), ("touchMove", 0.2), ("touchEnd", None)]:
+        shares = [] if spread is None else [0.5 - spread, 0.5 + spread]
+        points = [{"x": box["x"] + box["width"] * x, "y": box["y"] + 30, "id": n} for n, x in enumerate(shares)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    wait_for_window(page, [30, 90])
+    assert (at(page), page.inner_text(".call-now")) == (0, "0:00.0")
+
+
+def test_markers_ticks_and_clicks_belong_to_the_window(visit, ops):
+    call = pauses(120)
+    for second in (5, 20, 100):
+        make_digit(call.streams.get(), str(second)[0], timestamp_ms=second * 1000)
+    page = visit(page_of(call), ops)
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    wait_for_window(page, [0, 30])
+    found = page.eval_on_selector_all(".call-marker", "all => all.map(m => [m.dataset.key, parseFloat(m.style.left)])")
+    assert found == [["5", pytest.approx(100 / 6, abs=0.01)], ["2", pytest.approx(200 / 3, abs=0.01)]]
+    assert page.locator(".call-axis span").all_inner_texts() == [f"0:{at:02}" for at in range(0, 31, 2)]
+    over_the_wave(page, 0.5)
+    assert page.get_attribute(".call-hover", "data-time").startswith("0:15.0")
+    page.mouse.down()
+    page.mouse.up()
+    assert at(page) == pytest.approx(15, abs=0.05)
+
+
+def test_the_window_turns_its_page_when_what_plays_leaves_it(visit, ops):
+    page = visit(page_of(pauses(120)), ops)
+    for _ in range(4):
+        page.keyboard.press("+")
+    wait_for_window(page, [0, 10])
+    over_the_wave(page, 0.95)
+    page.mouse.down()
+    page.mouse.up()
+    page.keyboard.press(" ")
+    wait_for_window(page, [9, 19])
+
+
+def test_a_moment_outside_the_window_brings_it_there(visit, ops):
+    call = pauses(120)
+    make_digit(call.streams.get(), "7", timestamp_ms=80_000)
+    page = visit(page_of(call), ops)
+    for _ in range(4):
+        page.keyboard.press("+")
+    wait_for_window(page, [0, 10])
+    page.click('.call-timeline a[href="#t=80.00"]')
+    wait_for_window(page, [79, 89])
+
+
+def test_the_map_moves_the_window(visit, ops):
+    page = visit(page_of(pauses(120)), ops)
+    assert not page.locator(".call-map:visible").count(), "a short call shows it when it is zoomed"
+    page.keyboard.press("+")
+    wait_for_window(page, [0, 60])
+    box = page.locator(".call-map").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10, steps=3)
+    page.mouse.up()
+    wait_for_window(page, [30, 90])
+    page.mouse.click(box["x"] + box["width"] * 0.95, box["y"] + 10)
+    wait_for_window(page, [60, 120])
+
+
+def test_what_is_looked_at_is_loaded_once_and_no_finer_than_it_is_seen(visit, ops):
+    page = visit(page_of(pauses(1_200, every=60)), ops)
+    wait_for_waveform(page)
+    until(lambda: page.wait_for_timeout(20) or len(asked_for_peaks(page)) == 2, "the whole call, 15 minutes at once")
+    for keys in ("+++++++", "0", "+++++++"):
+        for key in keys:
+            page.keyboard.press(key)
+        page.wait_for_load_state("networkidle")
+        until(lambda: page.wait_for_timeout(20) or len(asked_for_peaks(page)) == 3, "the part that is seen")
+    assert asked_for_peaks(page)[2] == "from=0&until=655360&step=1"
+
+
+@pytest.mark.parametrize(
+    ("inbound", "outbound", "expected"),
+    [
+        ([9, *[0] * 10, 9], [0] * 12, [[0.5, 1.9]]),  # 0.3 s are left at either end
+        ([9, *[1] * 10, 9], [1] * 12, [[0.5, 1.9]]),  # noise is silence
+        ([9, *[2] * 10, 9], [0] * 12, []),
+        ([9, *[0] * 10, 9], [0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0], []),  # the other one speaks
+        ([9, *[0] * 7, 9], [0] * 9, []),  # a breath
+        ([9, *[0] * 10], [0] * 11, [[0.5, 1.9]]),  # to the end
+    ],
+)
+def test_silence_is_where_both_sides_are_quiet_for_long(visit, ops, inbound, outbound, expected):
+    page = visit(page_of(make_recording(seconds=1)), ops)
+    found = page.evaluate("([i, o]) => callSilences(i, o, 0.2)", [inbound, outbound])
+    assert [[round(second, 2) for second in stretch] for stretch in found] == expected
+
+
+def test_silence_is_skipped_on_demand_and_the_choice_is_kept(visit, ops):
+    page = visit(page_of(pauses(70, every=60), "#t=4.8"), ops)
+    wait_for_waveform(page)
+    page.get_by_role("button", name="Skip silence").click()
+    assert page.inner_text(".call-skips") == "skips 0:58"
+    page.click(".call-toggle")
+    wait_until(page, "document.querySelector('audio').currentTime > 59.6", 20)
+    page.reload()
+    assert pressed(page, ".call-skip") == "true"
+    page.keyboard.press("s")
+    assert (pressed(page, ".call-skip"), page.inner_text(".call-skips")) == ("false", "")
+
+
+def test_a_running_call_skips_nothing_and_keeps_the_window(visit, ops):
+    call = make_recording(seconds=40, status="in-progress", ended_at=None)
+    page = visit(page_of(call), ops)
+    wait_for_waveform(page)
+    assert not page.locator(".call-skip:visible").count()
+    make_chunk(call.streams.get(), audio.tone(440, 8_000), start=40 * 8_000)
+    wait_until(page, "document.querySelector('.call-total').textContent === '0:48.0'")
+    wait_for_window(page, [0, 48])
+    page.keyboard.press("+")
+    wait_for_window(page, [0, 24])
+    make_chunk(call.streams.get(), audio.tone(440, 2_000), start=48 * 8_000)
+    wait_until(page, "document.querySelector('.call-total').textContent === '0:50.0'")
+    wait_for_window(page, [0, 24])
+
+
+def test_n_and_p_go_from_event_to_event_and_take_no_focus(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_waveform(page)
+    page.focus(".call-wave")
+    for key, moment, row in [("n", 3.5, "Cleared"), ("n", 5.5, "Mark cleared"), ("n", 8, "Key 7"), ("p", 5.5, "Mark")]:
+        page.keyboard.press(key)
+        assert at(page) == pytest.approx(moment, abs=0.01)
+        assert row in page.inner_text(".call-now-row")
+    assert page.evaluate("document.activeElement.matches('.call-wave')")
+
+
+def test_the_row_of_the_next_event_comes_into_sight_beside_the_wave(visit, ops):
+    call = pauses(120)
+    for second in range(40):
+        make_digit(call.streams.get(), "5", timestamp_ms=second * 2_000)
+    page = visit(page_of(call, "#t=70"), ops)
+    page.get_by_role("button", name="Next event").click()
+    assert at(page) == 72
+    for seen in (".call-now-row", ".call-wave", ".call-after"):
+        box = page.locator(seen).bounding_box()
+        assert box["y"] >= 0, seen
+        assert box["y"] + box["height"] <= 900, seen
 
 
 def test_a_viewer_who_may_not_listen_sees_and_hears_nothing_of_it(visit):

@@ -1,17 +1,19 @@
-/* A call's player: two lanes drawn from stored peaks, markers taken from the timeline below it, and the keyboard. */
+/* A call's player: what is heard, the two lanes, and the keyboard. What the lanes show of the call is zoom.js's, what is
+   drawn comes from peaks.js, what lies on them from events.js. */
 "use strict";
 
 (() => {
     const player = document.getElementById("call-player");
     if (!player || !player.dataset.recording) return;
 
-    const RATE = 8000, FRAME = 160, BUCKETS = 3000, WINDOW = 600 * RATE, STEP = 5, LEAP = 30, DISTANCE = 5, LANES = ["inbound", "outbound"];
+    const { LANES, RATE } = CallPeaks, STEP = 5, LEAP = 30, DISTANCE = 5, SETTLED = 150;
     const $ = (selector) => player.querySelector(selector);
-    const audio = $("audio"), wave = $(".call-wave"), markers = $(".call-markers"), said = $(".call-said");
+    const audio = $("audio"), wave = $(".call-wave"), said = $(".call-said");
     const speeds = $(".call-speed select");
     let samples = Number(player.dataset.samples);
     let live = player.dataset.live === "yes"; // whether the audio element has the file that grows
     let position = 0;
+    let begun = false; // whether anything was played or looked for: before that, no row is the present one
 
     const total = () => samples / RATE;
     const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -22,18 +24,88 @@
         return (hours ? `${hours}:${two(minutes)}` : minutes) + `:${two(rest)}.${tenths % 10}`;
     };
 
+    /* A round moment, as an axis has it. */
+    const brief = (seconds) => clock(Math.round(seconds)).slice(0, -2);
+
+    /* ---- What is shown of the call, and what lies on it ---- */
+
+    const view = new CallWindow();
+    const peaks = new CallPeaks(player.dataset.peaks, { loaded, failed: () => say("The waveform could not be loaded.", true) });
+    const zoom = new CallZoom(view, { group: $(".call-zoom"), wave, playhead: () => position, changed });
+    const map = new CallMap($(".call-map"), view, changed);
+    const events = new CallEvents($(".call-markers"), $(".call-regions"), view);
+    const skip = new CallSkip({ button: $(".call-skip"), said: $(".call-skips"), svg: $(".call-silent"), peaks, view, clock: brief });
+
+    /* The window has moved, perhaps many times in a frame. */
+    function changed() {
+        peaks.wish("window", view.from, view.until, CallPeaks.step(view.span), SETTLED);
+        cancelAnimationFrame(changed.frame);
+        changed.frame = requestAnimationFrame(draw);
+    }
+
+    function draw() {
+        zoom.show();
+        map.show(position);
+        for (const name of LANES) {
+            const { path, box } = peaks.picture(name, view.from, view.span), svg = $(`.call-lane.call-${name}`);
+            svg.setAttribute("viewBox", box);
+            svg.firstElementChild.setAttribute("d", path);
+        }
+        $(".call-axis").replaceChildren(...view.ticks(wave.clientWidth).map(tick));
+        events.place();
+        skip.draw();
+        past();
+    }
+
+    function tick(seconds) {
+        const found = document.createElement("span");
+        found.style.left = `${view.share(seconds) * 100}%`;
+        found.textContent = brief(seconds);
+        return found;
+    }
+
+    function past() {
+        const share = view.share(position), shade = $(".call-past");
+        shade.style.width = `${clamp(share, 0, 1) * 100}%`;
+        shade.classList.toggle("call-elsewhere", !view.has(position));
+    }
+
+    function loaded() {
+        map.draw(peaks);
+        skip.measure();
+        draw();
+    }
+
     /* ---- Moving ---- */
 
     function show(seconds) {
         // What is being heard has come, also if the page has not asked for its length yet.
-        if (live && seconds > total() && audio.readyState > 1) samples = Math.ceil(seconds * RATE);
+        if (live && seconds > total() && audio.readyState > 1) grow(Math.ceil(seconds * RATE));
+        // Who has scrolled away while it plays is left alone until the window is where it plays again.
+        const followed = view.has(position);
         position = clamp(seconds, 0, total());
-        const share = total() ? position / total() : 0;
-        $(".call-past").style.width = `${share * 100}%`;
+        begun ||= position > 0;
+        if (followed && !view.has(position)) turn();
+        past();
+        map.move(position);
         $(".call-now").textContent = clock(position);
         wave.setAttribute("aria-valuenow", position.toFixed(1));
         wave.setAttribute("aria-valuetext", `${clock(position)} of ${clock(total())}`);
-        highlight();
+        events.highlight(position, begun);
+        skip.look(position);
+    }
+
+    function turn() {
+        view.bring(position);
+        changed();
+    }
+
+    /* What plays goes on behind a silence. */
+    function advance() {
+        if (wave.dragging || audio.readyState < 2) return;
+        const beyond = audio.paused || audio.seeking ? null : skip.beyond(audio.currentTime);
+        if (beyond !== null) audio.currentTime = beyond;
+        show(audio.currentTime);
     }
 
     /* A call that runs is heard some seconds late, so that nothing has to be waited for: its last second is still being
@@ -41,8 +113,18 @@
     const edge = () => live ? Math.max(0, total() - DISTANCE) : total();
 
     function seek(seconds) {
+        begun = true;
         show(Math.min(seconds, edge()));
+        if (!view.has(position)) turn();
         audio.currentTime = position;
+    }
+
+    function toEvent(direction) {
+        const found = events.beside(position, direction, audio.paused ? 0.05 : 1);
+        if (!found) return say(direction > 0 ? "Nothing happens after this." : "Nothing happens before this.");
+        seek(found.at);
+        events.reveal(found);
+        say(events.text(found));
     }
 
     /* Where a running call's recording has come to, and, when the call is over, the file that is whole. */
@@ -53,6 +135,7 @@
         audio.currentTime = position;
         audio.playbackRate = speed;
         $(".call-catch-up").hidden = !live;
+        settle();
         if (playing) audio.play();
     }
 
@@ -83,6 +166,12 @@
         if (!bad) say.timer = setTimeout(() => { said.textContent = ""; }, 3000);
     }
 
+    function toSkip() {
+        skip.toggle();
+        skip.look(position);
+        skip.measure();
+    }
+
     /* One step slower (-1) or faster (1), or as it was said (0). */
     function setSpeed(direction) {
         const normal = [...speeds.options].findIndex((option) => option.value === "1");
@@ -91,7 +180,7 @@
     }
 
     audio.addEventListener("timeupdate", () => {
-        if (!wave.dragging) show(audio.currentTime);
+        advance();
         // Who hears faster than it is said has caught up.
         if (live && audio.playbackRate > 1 && position > edge()) setSpeed(0);
     });
@@ -106,7 +195,7 @@
 
     function glide() {
         if (audio.paused) return;
-        if (!wave.dragging && audio.readyState > 1) show(audio.currentTime);
+        advance();
         requestAnimationFrame(glide);
     }
 
@@ -114,25 +203,29 @@
     $(".call-catch-up").addEventListener("click", toLive);
     $(".call-back").addEventListener("click", () => seek(position - STEP));
     $(".call-forward").addEventListener("click", () => seek(position + STEP));
+    $(".call-before").addEventListener("click", () => toEvent(-1));
+    $(".call-after").addEventListener("click", () => toEvent(1));
+    $(".call-skip").addEventListener("click", toSkip);
     speeds.addEventListener("change", () => { audio.playbackRate = audio.defaultPlaybackRate = Number(speeds.value); });
 
     /* ---- Pointer and keyboard ---- */
 
     const at = (event) => {
         const box = wave.getBoundingClientRect();
-        return clamp((event.clientX - box.left) / box.width, 0, 1) * total();
+        return view.at(clamp((event.clientX - box.left) / box.width, 0, 1));
     };
     wave.addEventListener("pointerdown", (event) => {
         if (event.button) return;
         wave.setPointerCapture(event.pointerId);
-        wave.dragging = true;
-        show(at(event));
+        // A second finger zooms, and then the first one has sought nothing.
+        wave.dragging = !zoom.pinching;
+        show(wave.dragging ? at(event) : audio.currentTime);
     });
     wave.addEventListener("pointermove", (event) => {
         const hover = $(".call-hover"), seconds = at(event);
-        hover.style.left = `${seconds / total() * 100}%`;
+        hover.style.left = `${view.share(seconds) * 100}%`;
         hover.dataset.time = clock(seconds);
-        hover.classList.toggle("call-left", seconds > total() / 2);
+        hover.classList.toggle("call-left", view.share(seconds) > 0.5);
         if (wave.dragging) show(seconds);
     });
     wave.addEventListener("pointerup", (event) => {
@@ -157,6 +250,13 @@
             End: event.target === wave ? () => seek(total()) : null,
             "<": () => setSpeed(-1),
             ">": () => setSpeed(1),
+            "-": () => zoom.farther(),
+            "+": () => zoom.nearer(),
+            "=": () => zoom.nearer(),
+            0: () => zoom.all(),
+            n: () => toEvent(1),
+            p: () => toEvent(-1),
+            s: live ? null : toSkip,
             l: live ? toLive : null,
             1: () => mute("inbound"),
             2: () => mute("outbound"),
@@ -195,114 +295,6 @@
 
     for (const name of LANES) lane(name).addEventListener("click", () => mute(name));
 
-    /* ---- The waveform, from peaks of 20 ms ---- */
-
-    let peaks = null;
-
-    const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-
-    function room() {
-        const step = Math.max(1, Math.ceil(samples / FRAME / BUCKETS));
-        const count = Math.max(1, Math.ceil(samples / FRAME / step));
-        // A running call's scale is left alone until it has grown by half: its picture is stretched, not read again.
-        if (peaks && step <= peaks.step * 1.5) {
-            const grown = Math.ceil(samples / FRAME / peaks.step);
-            for (const name of LANES) {
-                const longer = new Uint8Array(grown);
-                longer.set(peaks[name].subarray(0, grown));
-                peaks[name] = longer;
-            }
-            return;
-        }
-        peaks = { step, known: 0, inbound: new Uint8Array(count), outbound: new Uint8Array(count) };
-    }
-
-    async function load() {
-        room();
-        const bucket = FRAME * peaks.step, mine = peaks;
-        // What was heard of us is written a little later than what the caller said: the last seconds are read again.
-        let from = Math.max(0, Math.floor((peaks.known - STEP * RATE) / bucket)) * bucket;
-        while (from < samples && mine === peaks) {
-            const until = Math.min(samples, from + Math.ceil(WINDOW / bucket) * bucket);
-            const response = await fetch(`${player.dataset.peaks}?from=${from}&until=${until}&step=${mine.step}`);
-            if (!response.ok) return say("The waveform could not be loaded.", true);
-            const found = await response.json();
-            for (const name of LANES) mine[name].set(bytes(found[name]).subarray(0, mine[name].length - from / bucket), from / bucket);
-            mine.known = from = until;
-            draw();
-        }
-    }
-
-    function draw() {
-        for (const name of LANES) {
-            const values = peaks[name], svg = $(`.call-lane.call-${name}`);
-            const height = (value) => 1 + 30 * Math.pow(value / 127, 0.6);
-            let top = "", bottom = "";
-            values.forEach((value, index) => {
-                const tall = height(value).toFixed(1);
-                top += `L${index} ${(32 - tall).toFixed(1)}L${index + 1} ${(32 - tall).toFixed(1)}`;
-                bottom = `L${index + 1} ${(32 + Number(tall)).toFixed(1)}L${index} ${(32 + Number(tall)).toFixed(1)}` + bottom;
-            });
-            svg.setAttribute("viewBox", `0 0 ${samples / FRAME / peaks.step} 64`);
-            svg.firstElementChild.setAttribute("d", `M0 32${top}${bottom}Z`);
-        }
-    }
-
-    /* ---- Markers and regions, from the timeline's rows: it is there without us too ---- */
-
-    let rows = [];
-
-    const text = (row) => `${row.querySelector(".call-at").textContent} ${row.dataset.word} ${row.querySelector(".call-text").textContent}`.trim();
-
-    function mark() {
-        markers.replaceChildren();
-        $(".call-regions").replaceChildren();
-        rows = [...document.querySelectorAll(".call-timeline tr[data-at]")];
-        const width = markers.clientWidth, ends = [];
-        for (const row of rows) {
-            const seconds = Number(row.dataset.at);
-            if (!total() || seconds < -1 || seconds > total() + 1) continue;
-            const share = clamp(seconds / total(), 0, 1);
-            if (row.dataset.length) region(row, share);
-            let level = ends.findIndex((end) => end + 18 < share * width);
-            if (level < 0) level = ends.length < 4 ? ends.length : 3;
-            ends[level] = share * width;
-            marker(row, share, level);
-        }
-        markers.style.height = `${Math.max(8, ends.length * 19)}px`;
-    }
-
-    function marker(row, share, level) {
-        const link = document.createElement("a");
-        Object.assign(link.dataset, { kind: row.dataset.kind, tone: row.dataset.tone, key: row.dataset.word.replace("Key ", "") });
-        link.className = `call-marker call-${row.dataset.tone}`;
-        link.href = `#t=${Math.max(0, row.dataset.at).toFixed(2)}`;
-        link.title = text(row);
-        link.tabIndex = -1; // the timeline's own links are there for the keyboard
-        link.style.left = `${share * 100}%`;
-        link.style.top = `${level * 19}px`;
-        link.style.setProperty("--call-rise", `${level * 19 + 4}px`);
-        markers.append(link);
-    }
-
-    function region(row, share) {
-        const box = document.createElement("div");
-        box.className = `call-region call-${row.dataset.tone} ${row.dataset.track === "inbound" ? "call-in" : "call-out"}`;
-        box.classList.toggle("call-folded", "folded" in row.dataset);
-        box.style.left = `${share * 100}%`;
-        box.style.width = `${Math.min(row.dataset.length / total(), 1 - share) * 100}%`;
-        $(".call-regions").append(box);
-    }
-
-    function highlight() {
-        let now = null;
-        if (position > 0) for (const row of rows) if (row.dataset.at >= 0 && row.dataset.at <= position) now = row;
-        if (now === highlight.row) return;
-        highlight.row?.classList.remove("call-now-row");
-        now?.classList.add("call-now-row");
-        highlight.row = now;
-    }
-
     /* ---- Links to a moment ---- */
 
     function fromHash() {
@@ -335,23 +327,42 @@
         if (!recorded) return;
         wave.setAttribute("aria-valuemax", total().toFixed(1));
         $(".call-total").textContent = clock(total());
+        events.read();
+        map.mark(events.within());
         show(position);
-        mark();
-        load();
+        // The map's picture, which the window's is while it shows the whole.
+        peaks.wish("whole", 0, total(), CallPeaks.step(total()));
+        draw();
+        changed();
+    }
+
+    function grow(to) {
+        samples = to;
+        peaks.grow(samples);
+        view.grow(total());
+    }
+
+    /* Silence is skipped in what is there to the end. */
+    function settle() {
+        skip.live = live;
+        $(".call-skipping").hidden = live;
+        skip.look(position);
+        skip.measure();
     }
 
     player.addEventListener("call:grown", (event) => {
-        samples = event.detail.samples;
+        grow(event.detail.samples);
         if (live && player.dataset.live !== "yes") open();
-        highlight.row = null;
         refresh();
         if (live && following) seek(edge());
         following = false;
     });
-    new ResizeObserver(mark).observe(markers);
+    new ResizeObserver(() => { if (samples) draw(); }).observe(wave);
     player.classList.add("call-ready");
     audio.controls = false;
+    grow(samples);
     if (live) open();
     refresh();
+    settle();
     fromHash();
 })();
