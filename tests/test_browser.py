@@ -554,7 +554,7 @@ def test_a_viewer_who_may_not_listen_sees_and_hears_nothing_of_it(visit):
     assert page.locator("audio, .call-wave, .call-toggle").count() == 0
     assert "not listen" in page.inner_text(".call-player")
     assert page.locator(".call-timeline tbody tr").count() == 6
-    assert not [got for got in page.requests if "peaks" in got.url or "recording" in got.url]
+    assert not [got for got in page.requests if "peaks.json" in got.url or "recording" in got.url]
 
 
 def test_a_call_without_audio_says_so(visit, ops):

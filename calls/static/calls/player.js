@@ -13,6 +13,7 @@
     let samples = Number(player.dataset.samples);
     let live = player.dataset.live === "yes"; // whether the audio element has the file that grows
     let position = 0;
+    let following = false; // to what is being said now, as soon as the page knows how far that is
     let begun = false; // whether anything was played or looked for: before that, no row is the present one
 
     const total = () => samples / RATE;
@@ -114,6 +115,7 @@
 
     function seek(seconds) {
         begun = true;
+        following = false; // whoever seeks meanwhile means it
         show(Math.min(seconds, edge()));
         if (!view.has(position)) turn();
         audio.currentTime = position;
@@ -140,15 +142,13 @@
     }
 
     /* To what is being said now; the page may know of it only when it has asked. */
-    let following = false;
-
     function toLive() {
         if (!live) return;
-        following = true;
-        setTimeout(() => { following = false; }, 1000);
         setSpeed(0);
         player.dispatchEvent(new Event("call:look"));
         seek(edge());
+        following = true;
+        setTimeout(() => { following = false; }, 1000);
         audio.play();
     }
 
