@@ -451,6 +451,10 @@ def test_a_moment_outside_the_window_brings_it_there(visit, ops):
     wait_for_window(page, [0, 10])
     page.click('.call-timeline a[href="#t=80.00"]')
     wait_for_window(page, [79, 89])
+    page.locator(".call-map").click(position={"x": 5, "y": 10})
+    wait_for_window(page, [0, 10])
+    page.keyboard.press("ArrowRight")
+    wait_for_window(page, [84, 94])
 
 
 def test_the_map_moves_the_window(visit, ops):
@@ -478,6 +482,21 @@ def test_what_is_looked_at_is_loaded_once_and_no_finer_than_it_is_seen(visit, op
         page.wait_for_load_state("networkidle")
         until(lambda: page.wait_for_timeout(20) or len(asked_for_peaks(page)) == 3, "the part that is seen")
     assert asked_for_peaks(page)[2] == "from=0&until=655360&step=1"
+
+
+@pytest.mark.parametrize(("known", "expected"), [(4, [7, 7, 9, 9]), (1, [7, 7, 7, 9]), (2, [7, 9, 7, 7])])
+def test_other_scales_stand_in_for_peaks_that_are_still_to_come(visit, ops, known, expected):
+    page = visit(page_of(make_recording(seconds=1)), ops)
+    found = page.evaluate(
+        """step => {
+            const peaks = new CallPeaks("", {}), tile = peaks.make(step, 0, CallPeaks.size(step) * CallPeaks.FRAME);
+            tile.inbound.set({ 4: [7, 9], 2: [7, 9, 7, 7], 1: [7, 1, 1, 7, 7, 1, 9, 1] }[step]);
+            peaks.tiles.set(`${step}/0`, tile);
+            return [...peaks.values("inbound", 0, 4, 2)];
+        }""",
+        known,
+    )
+    assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ class CallPeaks {
     static FRAME = 160; // samples of the finest bucket
     static PICTURE = 3000; // buckets, at most
     static TILE = 4096; // buckets
+    static COARSEST = 8192; // frames a bucket: two weeks in a picture
     static LONGEST = 40960; // frames of a tile: the endpoint answers for 15 minutes at once
     static REST = 5000; // ms, after a failure
     static AGAIN = 5 * 8000; // what was heard of us is written a little later than what the caller said
@@ -100,23 +101,28 @@ class CallPeaks {
         this.tiles.set(`${tile.step}/${tile.start}`, tile);
     }
 
-    /* `count` buckets of a lane from the one at `first` on, of the coarser tiles where this step's own are not there. */
-    values(name, first, count, step, coarser = true, unknown = 0) {
+    /* `count` buckets of a lane from the one at `first` on; other steps' tiles stand in where this one's are not there. */
+    values(name, first, count, step, others = true, unknown = 0) {
         const found = new Uint8Array(count).fill(unknown);
         for (let at = 0; at < count;) {
-            const sample = (first + at) * step * CallPeaks.FRAME, tile = this.best(sample, step, coarser);
+            const sample = (first + at) * step * CallPeaks.FRAME, tile = this.best(sample, step, others);
             if (!tile) { at++; continue; }
-            const bucket = tile.step * CallPeaks.FRAME;
+            const bucket = tile.step * CallPeaks.FRAME, many = Math.max(1, step / tile.step);
             const run = Math.min(count - at, (tile.stop - sample) / CallPeaks.FRAME / step);
             for (const end = at + run; at < end; at++) {
-                found[at] = tile[name][Math.floor(((first + at) * step * CallPeaks.FRAME - tile.start) / bucket)];
+                const there = Math.floor(((first + at) * step * CallPeaks.FRAME - tile.start) / bucket);
+                found[at] = many > 1 ? Math.max(...tile[name].subarray(there, there + many)) : tile[name][there];
             }
         }
         return found;
     }
 
-    best(sample, step, coarser) {
-        for (let level = step; level <= (coarser ? 1 << 16 : step); level *= 2) {
+    /* Of this step, else of the next coarser one, else of a finer one (a running call outgrows its step). */
+    best(sample, step, others) {
+        const levels = [step];
+        for (let level = step * 2; others && level <= CallPeaks.COARSEST; level *= 2) levels.push(level);
+        for (let level = step / 2; others && level >= 1; level /= 2) levels.push(level);
+        for (const level of levels) {
             const size = CallPeaks.size(level) * CallPeaks.FRAME;
             const tile = this.tiles.get(`${level}/${Math.floor(sample / size) * size}`);
             if (tile) return tile;

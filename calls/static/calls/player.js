@@ -81,7 +81,10 @@
 
     function show(seconds) {
         // What is being heard has come, also if the page has not asked for its length yet.
-        if (live && seconds > total() && audio.readyState > 1) grow(Math.ceil(seconds * RATE));
+        if (live && seconds > total() && audio.readyState > 1) {
+            samples = Math.ceil(seconds * RATE);
+            view.grow(total());
+        }
         // Who has scrolled away while it plays is left alone until the window is where it plays again.
         const followed = view.has(position);
         position = clamp(seconds, 0, total());
