@@ -260,6 +260,13 @@ def test_a_lossy_line_is_one_mark_that_opens_on_demand(visit, ops):
     wait_until(page, "document.querySelector('audio').currentTime === 5")
 
 
+def test_markers_lie_below_the_wave_also_where_there_is_no_map(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    assert page.is_hidden(".call-map")
+    wave, markers = (page.locator(name).bounding_box() for name in (".call-wave", ".call-markers"))
+    assert markers["y"] >= wave["y"] + wave["height"]
+
+
 def test_a_marker_leads_to_its_moment(visit, ops):
     page = visit(page_of(eventful()), ops)
     page.click('.call-marker[data-kind="key"]')
@@ -686,7 +693,7 @@ def test_notes_and_tags_are_saved(visit, ops):
     page.click(".select2-results >> text=billing")
     page.check("#id_reviewed")
     page.click("input[name=_continue]")
-    page.wait_for_selector("text=changed successfully")
+    page.wait_for_selector("text=Saved.")
     call.refresh_from_db()
     assert (call.notes, call.reviewed, call.reviewed_by) == ("Call back on Monday", True, ops)
     assert call.tags.get().name == "billing"

@@ -156,7 +156,7 @@ class Maker:
         )
 
     def events(self, call: Call) -> Iterator[Row]:
-        steps = {"initiated": call.created_at, "answered": call.answered_at, call.status: call.ended_at}
+        steps = {"initiated": call.created_at, "in-progress": call.answered_at, call.status: call.ended_at}
         for number, (kind, at) in enumerate(steps.items()):
             if at is not None:
                 yield {
