@@ -1,6 +1,7 @@
 """The list of calls and a call's page: what they show, to whom, and how many queries they cost."""
 
 import datetime as dt
+from html import escape, unescape
 
 import pytest
 from django.urls import reverse
@@ -161,6 +162,38 @@ def test_numbers_are_masked_for_those_who_may_not_see_them(client):
     for part in ("5550100", "555 010", "010-0099", "Ada"):
         assert part not in html
     assert "+•••••••0001" in html
+
+
+@pytest.mark.parametrize("name", ["Zelda Ó Néill", "Zelda & Sons", "ZÉ"])
+def test_a_callers_name_is_hidden_wherever_twilio_and_we_repeated_it(client, name):
+    client.force_login(make_staff("view_call", "view_stream"))
+    call = make_call(caller_name=name)
+    document = f'<Parameter name="CallerName" value="{escape(name)}" />'
+    make_event(call, kind="ringing", data={"CallerName": name, "said": f"Hello {name.lower()}!"})
+    make_event(call, kind="incoming", data={"answer": "connected", "twiml": document})
+    stream = make_stream(call, custom_parameters={"CallerName": name, "greet": name})
+    html = text(client.get(page(call))) + text(client.get(f"/admin/calls/stream/{stream.pk}/change/"))
+    assert "•••" in html
+    assert escape(name).lower() not in unescape(html).lower()
+    assert name.lower() not in unescape(html).lower()
+
+
+def test_a_name_that_twilio_said_later_is_hidden_too(client):
+    client.force_login(make_staff("view_call"))
+    call = make_call()
+    document = '<Stream><Parameter name="CallerName" value="Zelda" /></Stream>'
+    make_event(call, data={"CallerName": "Zelda", "twiml": document})
+    assert "Zelda" not in text(client.get(page(call)))
+
+
+def test_numbers_in_the_names_of_marks_and_streams_are_masked(client):
+    client.force_login(make_staff("view_call"))
+    stream = make_stream(make_live_call(), name="line +4930901820")
+    make_mark(stream, name="transfer to +4930901820")
+    address = f"{LIST}{stream.call_id}/"
+    html = text(client.get(page(stream.call))) + client.get(f"{address}follow.json").content.decode()
+    assert "4930901820" not in html
+    assert "••1820" in html
 
 
 def test_who_may_not_see_calls_sees_none(client):

@@ -227,7 +227,8 @@ def test_whoever_sees_whole_numbers_reads_nothing_of_that(client, ops):
 def test_nothing_is_found_by_what_is_hidden_from_who_searches(client, typed):
     client.force_login(make_staff("view_call"))
     call = make_call(caller_name="Ada Lovelace", from_number="+15557001234")
-    make_stream(call, custom_parameters={"number": "+15557001234", "name": "name 5557001"})
+    said = {"number": "+15557001234", "name": "name 5557001", "CallerName": "Ada Lovelace", "greet": "ada lovelace"}
+    make_stream(call, custom_parameters=said)
     assert found(client, q=typed) == set()
 
 

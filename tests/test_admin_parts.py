@@ -108,7 +108,7 @@ def test_nothing_else_filters(client, ops, parts, query):
     assert client.get(f"{path('audiochunk')}?{query}").status_code == 400
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["stream", "mark"])  # the others' rows hold no text
 def test_numbers_are_masked_for_those_who_may_not_see_them(client, parts, kind):
     client.force_login(make_staff("view_call", *VIEW))
     assert "5550100001" not in text(client.get(path(kind))) + text(client.get(path(kind, parts[kind].pk)))

@@ -1,7 +1,8 @@
-"""Phone numbers as somebody may see them: whole with `calls.see_numbers`, else by their last digits."""
+"""Phone numbers as somebody may see them: whole with `calls.see_numbers`, else by their last digits and nameless."""
 
 import re
 from typing import Any
+from xml.sax.saxutils import escape
 
 from django.http import HttpRequest
 
@@ -10,6 +11,10 @@ from calls.models import Call
 
 # Seven digits and more, written as people and Twilio write them, and not a part of a SID.
 _NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?\d(?:[\s().-]{0,2}\d){6,}(?![0-9A-Za-z])")
+
+# What stands for a caller's name, and where Twilio's requests and our documents say it: the row may know another one.
+HIDDEN, _NAME_KEY = "•••", "CallerName"
+_NAME_PARAMETER = re.compile(rf'(<Parameter\b[^>]*\bname="{_NAME_KEY}"[^>]*\bvalue=")[^"]*')
 
 
 def may_see(request: HttpRequest) -> bool:
@@ -28,9 +33,10 @@ def shown(number: str, whole: bool) -> str:
 
 
 def mask_all(value: Any, call: Call) -> Any:
-    """The same for whatever a webhook or a handler said: the call's own numbers, and everything that looks like one."""
+    """The same for whatever a webhook or a handler said: the call's numbers, its name, and what looks like a number."""
     if isinstance(value, dict):
-        return {mask_all(key, call): mask_all(item, call) for key, item in value.items()}
+        hidden = {_NAME_KEY: HIDDEN} if value.get(_NAME_KEY) else {}
+        return {mask_all(key, call): mask_all(item, call) for key, item in (value | hidden).items()}
     if isinstance(value, list):
         return [mask_all(item, call) for item in value]
     if isinstance(value, int) and not isinstance(value, bool) and value > 9_999_999:
@@ -42,4 +48,13 @@ def _mask_text(text: str, call: Call) -> str:
     for number in (call.from_number, call.to_number, call.forwarded_from):
         if len(number) > 2:
             text = text.replace(number, mask(number))
+    text = _name(call.caller_name).sub(HIDDEN, _NAME_PARAMETER.sub(rf"\1{HIDDEN}", text))
     return _NUMBER.sub(lambda found: mask(found[0]), text)
+
+
+def _name(name: str) -> re.Pattern[str]:
+    """The caller's name as a handler or a document may write it; one of two letters is in too many other words."""
+    forms = {form for form in (name.strip(), escape(name.strip())) if form}
+    edge = r"\b" if len(name.strip()) < 3 else ""
+    either = "|".join(map(re.escape, sorted(forms))) or r"(?!)"
+    return re.compile(f"{edge}(?:{either}){edge}", re.IGNORECASE)

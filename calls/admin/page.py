@@ -25,6 +25,7 @@ class Health:
     stream: Stream
     facts: list[tuple[str, str, str]]
     """Name, value, and a tone where it is bad."""
+    name: str
     parameters: dict[str, Any]
 
 
@@ -116,8 +117,10 @@ def health(stream: Stream, call: Call, whole: bool) -> Health:
         ("Handler", "failed" if stream.handler_failed else _handler(stream), stream.handler_failed),
         ("Ended by", _ending(stream), stream.end_reason in ("interrupted", "error")),
     ]
-    parameters = stream.custom_parameters if whole else numbers.mask_all(stream.custom_parameters, call)
-    return Health(stream, [(name, str(value), "warn" if bad else "") for name, value, bad in counts], parameters)
+    facts = [(name, str(value), "warn" if bad else "") for name, value, bad in counts]
+    if whole:
+        return Health(stream, facts, stream.name, stream.custom_parameters)
+    return Health(stream, facts, *(numbers.mask_all(said, call) for said in (stream.name, stream.custom_parameters)))
 
 
 def _handler(stream: Stream) -> str:

@@ -74,9 +74,10 @@ class Entry:
 def entries(call: Call, recording: Recording, *, whole_numbers: bool) -> tuple[list[Entry], bool]:
     """The timeline in four queries, and whether some of it was left out because there is too much."""
     streams = [placed.stream_id for placed in recording.streams]
+    marks = Mark.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]
     kinds = [
         _of_gaps(list(Gap.objects.filter(stream__in=streams).order_by("pk")[:MOST_GAPS]), recording),
-        [_of_mark(mark, recording) for mark in Mark.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]],
+        [_of_mark(mark, recording, call, whole_numbers) for mark in marks],
         [_of_key(key, recording) for key in Dtmf.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]],
         list(_of_events(call, recording, whole_numbers)),
     ]
@@ -138,12 +139,13 @@ def _of_gap(gap: Gap, recording: Recording) -> Entry:
     return Entry(at, "gap", "Silence", text, tone, gap.length, gap.track)
 
 
-def _of_mark(mark: Mark, recording: Recording) -> Entry:
+def _of_mark(mark: Mark, recording: Recording, call: Call, whole_numbers: bool) -> Entry:
     at = recording.place(mark.stream_id, mark.position)
     if mark.outcome == Mark.Outcome.CLEARED and mark.returned_at:
         # What it marked never came up: it lies where the clear sent it back.
         at = min(at, recording.when(mark.returned_at))
     word, text = words.of_mark(mark)
+    text = text if whole_numbers else numbers.mask_all(text, call)
     return Entry(at, "mark", word, text, mark.outcome, when=mark.returned_at or mark.sent_at)
 
 
