@@ -1,6 +1,7 @@
 """The list of calls and a call's page: what they show, to whom, and how many queries they cost."""
 
 import datetime as dt
+import re
 from html import escape, unescape
 
 import pytest
@@ -219,9 +220,77 @@ def test_staff_write_notes_and_tags_and_review(client, ops):
     assert list(call.tags.all()) == [tag]
 
 
+def opened(response):
+    """The form of a call's page as a browser would send it back: what is in its fields, and what was when it came."""
+    hidden = re.findall(r'<input type="hidden" name="initial-(\w+)"(?: value="([^"]*)")?', text(response))
+    shown = {"notes": "", "reviewed": "", "tags": []}
+    for name, value in hidden:
+        shown[name] = [*shown["tags"], value] if name == "tags" else unescape(value)
+    fields = {
+        "notes": shown["notes"],
+        "tags": shown["tags"],
+        **({"reviewed": "on"} if shown["reviewed"] == "True" else {}),
+    }
+    return {**fields, **{f"initial-{name}": value for name, value in shown.items()}}
+
+
+@pytest.fixture
+def tags():
+    return [Tag.objects.create(name=name) for name in ("billing", "refund", "vip")]
+
+
+def test_who_saves_last_undoes_nothing_that_somebody_else_has_saved_meanwhile(client, ops, tags):
+    call = make_call()
+    form = opened(client.get(page(call)))
+    client.post(page(call), {**form, "notes": "Rang twice.", "reviewed": "on", "tags": [tags[0].pk]})
+    client.post(page(call), {**form, "tags": [tags[1].pk]})
+    call.refresh_from_db()
+    assert (call.notes, call.reviewed, call.reviewed_by, set(call.tags.all())) == (
+        "Rang twice.",
+        True,
+        ops,
+        set(tags[:2]),
+    )
+
+
+def test_a_tag_that_was_taken_off_meanwhile_stays_off(client, ops, tags):
+    call = make_call()
+    call.tags.set(tags[:2])
+    form = opened(client.get(page(call)))
+    call.tags.remove(tags[0])
+    client.post(page(call), {**form, "tags": [tags[0].pk, tags[2].pk]})
+    assert list(call.tags.all()) == [tags[2]]
+
+
+def test_two_who_change_the_same_notes_are_told_and_nothing_is_lost(client, ops):
+    call = make_call(notes="A line\nand another")
+    form = opened(client.get(page(call)))
+    Call.objects.filter(pk=call.pk).update(notes="Theirs <1>")
+    answer = client.post(page(call), {**form, "notes": "Mine"})
+    assert "Theirs are: “Theirs <1>”" in unescape(text(answer))
+    assert answer.context["adminform"].form["notes"].value() == "Mine"
+    assert Call.objects.get().notes == "Theirs <1>"
+
+
+def test_who_has_read_the_other_notes_may_save_again(client, ops, tags):
+    call = make_call()
+    form = {**opened(client.get(page(call))), "notes": "Mine", "tags": [tags[0].pk]}
+    Call.objects.filter(pk=call.pk).update(notes="Theirs")
+    shown = opened(client.post(page(call), form))
+    client.post(page(call), {**shown, "notes": "Theirs. Mine", "tags": [tags[0].pk]})
+    assert (Call.objects.get().notes, list(call.tags.all())) == ("Theirs. Mine", [tags[0]])
+
+
+def test_the_same_change_twice_is_no_conflict(client, ops):
+    call = make_call(reviewed=True, reviewed_at="2026-03-15T00:00Z", notes="Rang\ntwice")
+    client.post(page(call), {"notes": "Rang\r\ntwice", "reviewed": "on", "initial-reviewed": "False"})
+    call.refresh_from_db()
+    assert (call.notes, call.reviewed_by) == ("Rang\ntwice", None)
+
+
 def test_taking_a_review_back_forgets_who_it_was(client, ops):
     call = make_call(reviewed=True, reviewed_by=ops, reviewed_at="2026-03-15T00:00Z")
-    client.post(page(call), {"notes": ""})
+    client.post(page(call), {"notes": "", "initial-reviewed": "True"})
     call.refresh_from_db()
     assert (call.reviewed, call.reviewed_by, call.reviewed_at) == (False, None, None)
 

@@ -717,6 +717,35 @@ def test_what_is_not_saved_is_marked_and_asked_about(visit, ops):
     page.wait_for_url("**/history/")
 
 
+def test_notes_that_met_an_expired_login_are_offered_again(visit, ops):
+    page = visit(page_of(make_recording(seconds=2)), ops)
+    page.fill("#id_notes", "Call back\non Monday")
+    cookies = page.context.cookies()
+    page.context.clear_cookies(name="sessionid")
+    page.click("input[name=_continue]")
+    page.wait_for_url("**/login/**")
+    page.context.add_cookies(cookies)
+    page.goto(page_of(Call.objects.get()))
+    page.click("text=Put it back")
+    page.click("input[name=_continue]")
+    page.wait_for_selector("text=Saved.")
+    assert Call.objects.get().notes == "Call back\r\non Monday"
+    assert page.locator("text=Put it back").count() == 0
+
+
+def test_who_meets_other_notes_reads_both_and_saves_again(visit, ops):
+    page = visit(page_of(make_recording(seconds=2)), ops)
+    Call.objects.update(notes="Theirs,\nin two lines")
+    page.fill("#id_notes", "Mine")
+    page.click("input[name=_continue]")
+    assert "Theirs are: “Theirs,\nin two lines”" in page.inner_text(".field-notes .errorlist")
+    assert page.input_value("#id_notes") == "Mine"
+    assert violations(page) == []
+    page.click("input[name=_continue]")
+    page.wait_for_selector("text=Saved.")
+    assert Call.objects.get().notes == "Mine"
+
+
 def test_the_list_plays_in_place_one_at_a_time(visit, ops):
     make_recording(seconds=5)
     make_recording(seconds=5)

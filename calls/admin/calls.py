@@ -31,6 +31,7 @@ from .exports import chosen, csv_response, zip_response
 from .filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
 from .lists import CallPages, Search
 from .neighbours import Filtered, Neighbours
+from .notes import Notes
 from .numbers import may_see, shown
 from .outbound import Outbound
 from .playback import note_access, peaks_response, played_response, record_access, recording_response
@@ -42,7 +43,7 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Neighbours, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
+class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
@@ -172,13 +173,6 @@ class CallAdmin(Neighbours, Outbound, Pointing, Erasing, Search, FactsAdmin[Call
         if call := kwargs.get("obj"):
             context |= page.context(request, call) | {"is_nav_sidebar_enabled": False}
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def save_model(self, request: HttpRequest, obj: Call, form: Any, change: bool) -> None:
-        """Who reviewed a call and when, and only the fields that staff own: a running call's facts move meanwhile."""
-        if "reviewed" in form.changed_data:
-            obj.reviewed_at = timezone.now() if obj.reviewed else None
-            obj.reviewed_by_id = request.user.pk if obj.reviewed else None
-        obj.save(update_fields=["notes", "reviewed", "reviewed_at", "reviewed_by"])
 
     @admin.display(description="Reviewed by")
     def review(self, call: Call) -> str | SafeString:

@@ -1,4 +1,5 @@
-/* The form of a call's page: says what is not saved yet, also when somebody is about to leave it. */
+/* The form of a call's page: says what is not saved yet, also when somebody is about to leave it, and offers again what
+   never arrived. */
 "use strict";
 
 (() => {
@@ -28,13 +29,37 @@
     form.querySelector(".submit-row")?.prepend(mark);
     form.addEventListener("input", tell);
     form.addEventListener("change", tell);
-    form.addEventListener("submit", () => { leaving = true; });
+    form.addEventListener("submit", () => { leaving = true; keep(); });
     addEventListener("pageshow", () => { leaving = false; });
     addEventListener("beforeunload", (event) => {
         if (!leaving && held() !== saved) event.preventDefault();
     });
     // A tag that is put on or taken off is no event of the form, but a change of what stands in it.
     new MutationObserver(() => { label(); tell(); }).observe(form, { childList: true, subtree: true });
+    /* Whoever's login has expired is sent to log in, and what was sent is lost; this tab remembers it. If the notes are
+       still what they were, nothing has been saved since. */
+    const { notes, "initial-notes": shown } = form.elements;
+    const draft = `call-draft ${document.querySelector("#user-tools strong")?.textContent} ${location.pathname}`;
+
+    function keep() {
+        if (notes) sessionStorage.setItem(draft, JSON.stringify([shown.value, notes.value]));
+    }
+
+    function offer(text) {
+        const offered = document.createElement("p"), button = document.createElement("button");
+        offered.className = "call-unsaved";
+        offered.setAttribute("role", "status");
+        Object.assign(button, { type: "button", className: "button", textContent: "Put it back" });
+        button.addEventListener("click", () => { notes.value = text; offered.remove(); tell(); notes.focus(); });
+        offered.append("What you wrote here last was not saved. ", button);
+        form.querySelector(".submit-row").prepend(offered);
+    }
+
+    if (notes) {
+        const [before, text] = JSON.parse(sessionStorage.getItem(draft) ?? "[]");
+        if (before === shown.value && text !== before && text !== notes.value) offer(text);
+        else sessionStorage.removeItem(draft);
+    }
     label();
     tell();
 })();
