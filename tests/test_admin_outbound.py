@@ -270,6 +270,39 @@ def test_who_pointed_a_number_is_on_record_with_what_was_there(client, pointer, 
     assert api.numbers[0].voice_url == "https://voice.example.org/incoming"
 
 
+def test_a_number_that_twilio_does_not_confirm_is_on_record_all_the_same(client, pointer, api):
+    api.mishaps = ["", "", "break"]  # of two looks and the change
+    client.post(POINT, {"handler": "echo"})
+    assert api.numbers[0].voice_url == "https://voice.example.org/incoming/echo"
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_repr) == (pointer, OURS)
+    assert "by echo. VoiceUrl was empty" in entry.change_message
+    assert "Whether it was done is not known" in entry.change_message
+
+
+def test_a_number_that_twilio_refuses_to_change_is_on_record_with_why(client, pointer, api, settings):
+    settings.PUBLIC_URL = "ftp://voice.example.org"
+    client.post(POINT, {"handler": "echo"})
+    assert "Not done: Twilio cannot use our address" in LogEntry.objects.get().change_message
+
+
+def test_all_who_see_our_numbers_read_who_pointed_them(client, pointer, api):
+    client.post(POINT, {"handler": "echo"})
+    client.force_login(make_staff("view_call", "place_call"))
+    html = text(client.get(NUMBERS))
+    assert "Who pointed what lately" in html
+    assert pointer.username in html
+    assert "To be answered here, by echo. VoiceUrl was empty" in html
+
+
+@pytest.mark.parametrize("permission", ["point_numbers", "place_call"])
+def test_the_list_of_calls_leads_to_our_numbers(client, permission):
+    client.force_login(make_staff("view_call", permission))
+    assert f'href="{NUMBERS}"' in text(client.get(LIST))
+    client.force_login(make_staff("view_call"))
+    assert NUMBERS not in text(client.get(LIST))
+
+
 def test_a_number_that_something_else_answers_is_warned_of(client, pointer, api):
     api.numbers[0].voice_application_sid = "AP1"
     assert "TwiML application AP1 answers this number" in text(client.get(POINT))

@@ -1,4 +1,7 @@
-"""Where the account's numbers point: shown, and changed, with what was there before on the page."""
+"""Where the account's numbers point: shown, and changed, with what was there before on the page.
+
+Whoever points one is on record before Twilio is asked, and what became of it once that is known.
+"""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -8,6 +11,7 @@ from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -18,6 +22,7 @@ from calls import handlers, rest
 from calls.models import Call
 
 from .base import guard
+from .cells import time_tag
 
 
 if TYPE_CHECKING:
@@ -30,6 +35,13 @@ else:
 PLACE, POINT = "calls.place_call", "calls.point_numbers"
 #: The pages that wait for Twilio, by their names.
 ASK_TWILIO = {"admin:calls_call_numbers", "admin:calls_call_point"}
+
+UNKNOWN = "Whether it was done is not known: Twilio has not answered."
+MOST_RECORDS = 20
+
+
+def may_see_ours(request: HttpRequest) -> bool:
+    return request.user.has_perm(PLACE) or request.user.has_perm(POINT)
 
 
 class PointForm(forms.Form):
@@ -53,10 +65,13 @@ class Pointing(Base):
         ]
         return [*own, *super().get_urls()]
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"may_see_ours": may_see_ours(request), **(extra_context or {})})
+
     @method_decorator(require_safe)
     def numbers(self, request: HttpRequest) -> HttpResponseBase:
         """The account's numbers, asked of Twilio now."""
-        if not (request.user.has_perm(PLACE) or request.user.has_perm(POINT)):
+        if not may_see_ours(request):
             raise PermissionDenied
         try:
             found = rest.numbers()
@@ -64,6 +79,7 @@ class Pointing(Base):
             found = []
             self.message_user(request, str(error), messages.ERROR)
         context = {"title": "Our numbers", "numbers": found, "may_point": request.user.has_perm(POINT)}
+        context["pointed"] = [(row, time_tag(row.action_time)) for row in _records()[:MOST_RECORDS]]
         return self._numbers_page(request, "numbers", context)
 
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
@@ -85,14 +101,20 @@ class Pointing(Base):
         return self._numbers_page(request, "point", context)
 
     def _point(self, request: HttpRequest, number: str, handler: str) -> None:
-        change = rest.configure_number(number, handler)
-        was = ", ".join(f"{name} was {before or 'empty'}" for name, before, after in change.fields if before != after)
-        row = LogEntry(
-            content_type=ContentType.objects.get_for_model(Call), object_repr=change.after.number, action_flag=CHANGE
-        )
-        row.change_message = f"Pointed here, at {handler or 'the default handler'}. {was or 'Nothing changed'}."
+        planned = rest.configure_number(number, handler, dry_run=True)
+        row, asked = _record(planned.after.number), _asked(planned, handler)
         row.user_id = request.user.pk or 0
+        row.change_message = f"{asked} {UNKNOWN}"
         row.save()
+        try:
+            change = rest.configure_number(number, handler)
+        except rest.RestError as error:
+            if not isinstance(error, rest.OutcomeUnknown):
+                row.change_message = f"{asked} Not done: {error}"
+                row.save(update_fields=["change_message"])
+            raise
+        row.change_message = f"{asked} Done."
+        row.save(update_fields=["change_message"])
         who = handler or f"the default handler ({settings.DEFAULT_STREAM_HANDLER} at the moment)"
         self.message_user(request, f"Calls to {change.after.number} are answered here from now on, by {who}.")
         for warning in change.after.warnings:
@@ -101,3 +123,20 @@ class Pointing(Base):
     def _numbers_page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponseBase:
         shared = {**self.admin_site.each_context(request), "opts": self.opts}
         return guard(TemplateResponse(request, f"admin/calls/call/{name}.html", {**shared, **context}))
+
+
+def _record(number: str) -> LogEntry:
+    """No call of ours is meant, and no page: a number is Twilio's."""
+    call = ContentType.objects.get_for_model(Call)
+    return LogEntry(content_type=call, object_repr=number, action_flag=CHANGE)
+
+
+def _records() -> QuerySet[LogEntry]:
+    """The latest first; every other entry of this kind names a call."""
+    rows = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Call), object_id=None)
+    return rows.select_related("user").order_by("-pk")
+
+
+def _asked(planned: rest.Change, handler: str) -> str:
+    was = ", ".join(f"{name} was {before or 'empty'}" for name, before, after in planned.fields if before != after)
+    return f"To be answered here, by {handler or 'the default handler'}. {was or 'Nothing changes'}."
