@@ -17,7 +17,7 @@ from django.db import connection
 from django.utils import timezone
 
 from calls.admin.exports import batches, harmless
-from calls.admin.lists import by_number
+from calls.admin.lists import by_number, named, noted
 from calls.groups import GROUPS, make_groups
 from calls.models import AudioChunk, Call, RecordingAccess, Stream, Tag
 from tests.factories import make_call, make_live_call, make_recording, make_staff, make_stream
@@ -159,6 +159,25 @@ def test_a_caller_is_found_by_name(client, ops, typed):
     assert found(client, q=typed) == {pk for name, pk in calls.items() if typed.lower() in name.lower()}
 
 
+def test_two_characters_find_tags_and_names_and_what_is_nothing_else(client, ops):
+    named, noted, tagged, said = (make_call(caller_name="Al"), make_call(notes="al"), make_call(), make_call())
+    tagged.tags.add(Tag.objects.create(name="legal"))
+    make_stream(said, custom_parameters={"topic": "AL"})
+    make_stream(make_call(caller_name="Dalia", notes="He called"), custom_parameters={"topic": "always"})
+    assert found(client, q="al") == {named.pk, noted.pk, tagged.pk, said.pk}
+    assert "With so few characters: names that begin or end like this" in client.get(LIST, {"q": "al"}).content.decode()
+
+
+@pytest.mark.parametrize(("typed", "number"), [("42", 1), ("421", 0)])
+def test_two_characters_find_no_hidden_names(client, typed, number):
+    client.force_login(make_staff("view_call"))
+    make_stream(make_call(caller_name="42"), custom_parameters={"CallerName": "42"})
+    make_stream(custom_parameters={"room": "42"})
+    response = client.get(LIST, {"q": typed})
+    assert len(response.context["cl"].result_list) == number
+    assert "names that begin" not in response.content.decode()
+
+
 @pytest.mark.parametrize("typed", ["CA5eed00", "5eed00", "5EED0012", "mzbeef01", "beef01"])
 def test_the_beginning_of_a_sid_is_enough(client, ops, typed):
     call = make_call(sid="CA5eed0012" + "0" * 24)
@@ -293,6 +312,21 @@ def test_the_list_of_accesses_tells_exports_from_calls_that_are_erased(client):
     html = client.get("/admin/calls/recordingaccess/").content.decode()
     assert "a list" in html
     assert 'an erased call<br><span class="call-sid">CA7b1e09d4c2a85f6390d1e4b7a2c8f056</span>' in html
+
+
+def test_accesses_are_found_by_callsid_and_by_user(client, django_assert_num_queries):
+    user = make_staff("view_recordingaccess", username="Ada")
+    client.force_login(user)
+    sid = "CA" + "0a" * 16
+    mine = RecordingAccess.objects.create(kind="listen", user=user)
+    its = RecordingAccess.objects.create(kind="listen", call_sid=sid)
+    for term, access in ((" ada", mine), (sid.upper(), its), (sid, its)):
+        with django_assert_num_queries(6 if access == mine else 5) as queries:
+            response = client.get("/admin/calls/recordingaccess/", {"q": term})
+        assert list(response.context["cl"].result_list) == [access]
+        assert "UPPER" not in queries[-1]["sql"]
+        assert "LIKE" not in queries[-1]["sql"]
+    assert not client.get("/admin/calls/recordingaccess/", {"q": "nobody"}).context["cl"].result_list
 
 
 def test_an_export_masks_numbers_for_those_who_may_not_see_them(client):
@@ -472,8 +506,11 @@ def test_the_database_names_the_index_of_each_filter(many_calls, index, query):
     ("index", "query"),
     [
         ("call_search_number", lambda calls: calls.filter(by_number("(030) 901820", part=True))),
-        ("call_search_name", lambda calls: calls.filter(caller_name__gt="", caller_name__icontains="lovelace")),
-        ("call_search_notes", lambda calls: calls.filter(notes__gt="", notes__icontains="92774")),
+        ("call_search_name", lambda calls: calls.filter(named("lovelace"), caller_name__gt="")),
+        ("call_search_name", lambda calls: calls.filter(named("zq"), caller_name__gt="")),
+        ("call_search_name", lambda calls: calls.filter(named("大文"), caller_name__gt="")),
+        ("call_search_notes", lambda calls: calls.filter(noted("92774"), notes__gt="")),
+        ("call_search_notes", lambda calls: calls.filter(noted("ok"), notes__gt="")),
         # Either of the two that a whole number is in, and each of them as fast.
         ("Bitmap Index Scan on call_", lambda calls: calls.filter(by_number("+15550004999", part=False))),
         ("calls_call_sid", lambda calls: calls.filter(sid__gte="CA5eed0012", sid__lt="CA5eed0012g")),

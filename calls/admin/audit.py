@@ -1,6 +1,7 @@
 """What is only looked at: who heard what, which rows the database refused, what was erased."""
 
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -10,6 +11,7 @@ from calls.models import Erasure, QuarantinedRow, RecordingAccess, Tag
 
 from .base import FactsAdmin, ModelAdmin
 from .cells import heard, moment, time_tag
+from .lists import SID
 
 
 @admin.register(RecordingAccess)
@@ -18,9 +20,22 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
     fields = ("moment", "user", "kind", "whose", "detail", "heard", "address")
     list_filter = ("kind",)
     list_select_related = ("user", "call")
-    search_fields = ("=call_sid", "=user__username")
+    # Makes Django show the field; `get_search_results` decides what it means.
+    search_fields = ("call_sid",)
     search_help_text = "A whole CallSid or a user name."
     list_per_page = 100
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[RecordingAccess], search_term: str
+    ) -> tuple[QuerySet[RecordingAccess], bool]:
+        """Each on its own index: as one with OR, over a join and in capitals, it would read the whole table."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if SID.fullmatch(term):
+            return queryset.filter(call_sid=f"CA{term[2:].lower()}"), False
+        users = User.objects.filter(username__iexact=term).values_list("pk", flat=True)
+        return queryset.filter(user__in=list(users)), False
 
     @admin.display(description="When", ordering="at")
     def moment(self, access: RecordingAccess) -> str:

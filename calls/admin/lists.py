@@ -26,10 +26,12 @@ else:
 
 # Words are looked for until so many calls are found that hold them, newest first: "order" may be in every one.
 MOST_FOUND = 1000
+# Trigrams find nothing shorter inside of a text: every row would be read, for each page opened from such a list again.
+SHORT = 3
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
 FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
-_SID = re.compile(r"(CA|MZ)[0-9a-f]{32}", re.IGNORECASE)
+SID = re.compile(r"(CA|MZ)[0-9a-f]{32}", re.IGNORECASE)
 # Staff copy the beginning of a SID, with its two letters or without.
 _SID_BEGINS = re.compile(r"(CA|MZ)?([0-9a-f]{4,32})", re.IGNORECASE)
 _NUMBER = re.compile(r"[+\d\s()./-]+")
@@ -46,11 +48,14 @@ class CallPages(Pages):
         return super().rows().defer("parameters").prefetch_related(streams, events, "tags")
 
     def get_results(self, request: HttpRequest) -> None:
+        help_texts = []
         if not may_see(request):
             self.search_placeholder = "Whole number, CallSid, notes, tags…"
-            self.search_help_text = (
-                "Numbers are hidden from you. Only whole numbers are found, with their country code."
-            )
+            help_texts.append("Numbers are hidden from you. Only whole numbers are found, with their country code.")
+        if 0 < len(self.query.strip()) < SHORT:
+            names = "names that begin or end like this, " if may_see(request) else ""
+            help_texts.append(f"With so few characters: {names}tags, and notes and parameters that say nothing else.")
+        self.search_help_text = " ".join(help_texts)
         super().get_results(request)
 
 
@@ -66,7 +71,7 @@ class Search(Base):
         term, whole = search_term.strip().replace("\0", ""), may_see(request)
         if not term:
             return queryset, False
-        if _SID.fullmatch(term):
+        if SID.fullmatch(term):
             return queryset.filter(pk__in=set(by_sid(queryset, term))), False
         wanted = Q(pk__in={*by_sid(queryset, term), *with_words(queryset, term, whole=whole)})
         if _NUMBER.fullmatch(term) and sum(map(str.isdigit, term)) > 2:
@@ -121,22 +126,39 @@ def with_words(queryset: QuerySet[Call], term: str, *, whole: bool) -> Iterator[
     hidden from them on the call's page (`whole` numbers and names).
     """
     newest = queryset.order_by("-pk").values_list("pk", flat=True)
-    yield from newest.filter(notes__gt="", notes__icontains=term)[:MOST_FOUND]
+    yield from newest.filter(noted(term), notes__gt="")[:MOST_FOUND]
     yield from newest.filter(tags__in=list(Tag.objects.filter(name__icontains=term)[:50]))[:MOST_FOUND]
     said = Stream.objects.alias(said=Upper(Cast("custom_parameters", TextField())))
-    said = said.filter(said__contains=_as_json(term, ascii_only=connection.vendor == "sqlite"))
+    said = said.filter(said__contains=_needle(term, ascii_only=connection.vendor == "sqlite"))
     if whole:
-        yield from newest.filter(caller_name__gt="", caller_name__icontains=term)[:MOST_FOUND]
+        yield from newest.filter(named(term), caller_name__gt="")[:MOST_FOUND]
         yield from newest.filter(streams__in=said)[:MOST_FOUND]
     else:
         yield from _openly(said.filter(call__in=queryset), term)
 
 
+def noted(term: str) -> Q:
+    return Q(notes__icontains=term) if len(term) >= SHORT else Q(notes__iexact=term)
+
+
+def named(term: str) -> Q:
+    """Two letters may be a name of their own, or a Chinese given name: beginnings and ends are in the index."""
+    if len(term) >= SHORT:
+        return Q(caller_name__icontains=term)
+    return Q(caller_name__istartswith=term) | Q(caller_name__iendswith=term)
+
+
 def _openly(streams: QuerySet[Stream], term: str) -> Iterator[int]:
     """Those of them that still say so when their numbers are masked."""
     for stream in streams.select_related("call").order_by("-pk")[:MOST_FOUND]:
-        if _as_json(term) in _as_json(mask_all(stream.custom_parameters, stream.call)):
+        if _needle(term) in _as_json(mask_all(stream.custom_parameters, stream.call)):
             yield stream.call_id
+
+
+def _needle(term: str, *, ascii_only: bool = False) -> str:
+    """A part of a value; a short one is all of it."""
+    part = _as_json(term, ascii_only=ascii_only)
+    return part if len(term) >= SHORT else f'"{part}"'
 
 
 def _as_json(value: Any, *, ascii_only: bool = False) -> str:
