@@ -1,5 +1,6 @@
 """From one call to the next: as the list was filtered and sorted, and by number."""
 
+from html import unescape
 from urllib.parse import quote
 
 import pytest
@@ -8,7 +9,7 @@ from django.urls import reverse
 
 from calls.admin.neighbours import beside
 from calls.models import Call
-from tests.factories import make_call, make_staff
+from tests.factories import make_call, make_live_call, make_staff
 
 
 pytestmark = pytest.mark.django_db
@@ -81,6 +82,49 @@ def test_save_and_next_saves_and_goes_on_in_the_same_list(client, ops, calls):
 def test_save_and_next_ends_in_the_list(client, ops, calls):
     answer = client.post(page(calls[4], "status=completed"), {"notes": "", "_next": "Save and next"})
     assert answer["Location"] == "/admin/calls/call/?status=completed"
+
+
+FILTERED = "?_changelist_filters=status%3Din-progress%26q%3Dx"
+FILTERED_LIST = "/admin/calls/call/?status=in-progress&q=x"
+
+
+@pytest.mark.parametrize("name", ["hang-up", "goodbye", "transfer", "history"])
+def test_pages_of_a_call_keep_the_way_back_to_the_filtered_list(client, ops, name):
+    call = make_live_call()
+    url = f"/admin/calls/call/{call.pk}/{name}/{FILTERED}"
+    assert url in unescape(client.get(page(call, "status=in-progress&q=x")).content.decode())
+    html = unescape(client.get(url).content.decode())
+    assert f'href="{FILTERED_LIST}"' in html
+    assert f'href="/admin/calls/call/{call.pk}/change/{FILTERED}"' in html
+
+
+def test_what_was_done_to_a_call_leads_back_to_its_page_with_the_filtered_list(client, ops, settings):
+    settings.TWILIO_API_URL = "http://127.0.0.1:9"
+    call = make_live_call()
+    answer = client.post(f"/admin/calls/call/{call.pk}/hang-up/{FILTERED}")
+    assert answer["Location"] == f"/admin/calls/call/{call.pk}/change/{FILTERED}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_erasing_keeps_the_way_back_to_the_filtered_list(client):
+    client.force_login(make_staff("view_call", "erase_call"))
+    call = make_call()
+    url = f"/admin/calls/call/erase/{FILTERED}&call={call.pk}"
+    assert url in unescape(client.get(page(call, "status=in-progress&q=x")).content.decode())
+    assert f'href="/admin/calls/call/{call.pk}/change/{FILTERED}"' in unescape(client.get(url).content.decode())
+    assert client.post(url, {"what": "all", "reason": "asked for"})["Location"] == FILTERED_LIST
+
+
+def test_erasing_from_a_filtered_list_leads_back_to_it(client):
+    client.force_login(make_staff("view_call", "erase_call"))
+    calls = [
+        make_live_call().pk,
+        make_call(status="in-progress", notes="x").pk,
+        make_call(status="in-progress", notes="x").pk,
+    ]
+    answer = client.post(FILTERED_LIST, {"action": "erase_selected", "_selected_action": calls[1:]})
+    assert answer["Location"].count("&call=") == 2
+    assert client.get(answer["Location"]).context["back_url"] == FILTERED_LIST
 
 
 def test_who_may_not_change_calls_has_no_save_and_next(client, calls):

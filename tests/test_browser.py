@@ -885,6 +885,21 @@ def test_a_running_call_keeps_up_in_the_list(visit, ops):
     assert page.locator(".call-running").count() == 0
 
 
+def test_a_running_call_that_is_paused_in_the_list_goes_on_from_there(visit, ops):
+    make_recording(seconds=8, status="in-progress", ended_at=None, audio_samples=0)
+    page = visit(LIST, ops)
+    button = page.get_by_role("button", name="Play")
+    button.click()
+    wait_until(page, "document.querySelector('audio').currentTime > 1")
+    button.click()
+    page.click("#searchbar")  # the focus alone would keep the button
+    before = page.evaluate("document.querySelector('.call-play').dataset.seconds")
+    wait_until(page, f"document.querySelector('.call-play').dataset.seconds !== '{before}'")
+    button.click()
+    wait_until(page, "!document.querySelector('audio').paused")
+    assert at(page) > 1
+
+
 def test_calls_that_come_meanwhile_are_told_of_and_push_nothing_away(visit, ops):
     make_recording(seconds=2, status="in-progress", ended_at=None)
     page = visit(LIST, ops)

@@ -33,7 +33,7 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
         if not term:
             return queryset, False
         if SID.fullmatch(term):
-            return queryset.filter(call_sid=f"CA{term[2:].lower()}"), False
+            return queryset.filter(call_sid=term[:2].upper() + term[2:].lower()), False
         users = User.objects.filter(username__iexact=term).values_list("pk", flat=True)
         return queryset.filter(user__in=list(users)), False
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
@@ -43,6 +44,12 @@ def guard(response: HttpResponseBase) -> HttpResponseBase:
     response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def keep_filters(model_admin: "ModelAdmin[Any]", request: HttpRequest, url: str) -> str:
+    """A page's address with the way back to the list as it was filtered; the list's own address, filtered so."""
+    kept: dict[str, Any] = {"opts": model_admin.opts, "preserved_filters": model_admin.get_preserved_filters(request)}
+    return str(add_preserved_filters(kept, url))
 
 
 class FactsAdmin(ModelAdmin[ModelT]):

@@ -114,6 +114,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
         call = self.get_object(request, object_id)
         facts = {"call_title": words.of_call(call, may_see(request)), "title": "Who changed what"} if call else {}
+        facts["preserved_filters"] = self.get_preserved_filters(request)
         return super().history_view(request, object_id, {**facts, **(extra_context or {})})
 
     @admin.action(description="Mark as reviewed", permissions=["change"])

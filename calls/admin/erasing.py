@@ -18,7 +18,7 @@ from calls.models import Call
 from calls.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
 from . import numbers, words
-from .base import guard
+from .base import guard, keep_filters
 
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ class Erasing(Base):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         call = kwargs.get("obj")
         if call and call.ended_at is not None and self.has_erase_permission(request):
-            context["erase_url"] = _url([call.pk])
+            context["erase_url"] = self._erase_url(request, [call.pk])
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.action(description="Erase…", permissions=["erase"])
     def erase_selected(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase:
-        return HttpResponseRedirect(_url(list(queryset.values_list("pk", flat=True)[:MOST])))
+        return HttpResponseRedirect(self._erase_url(request, list(queryset.values_list("pk", flat=True)[:MOST])))
 
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def erase(self, request: HttpRequest) -> HttpResponseBase:
@@ -86,35 +86,37 @@ class Erasing(Base):
             "running": running,
             "goes": content.lines(),
             "stays": STAYS,
-            "back_url": _back(calls),
+            "back_url": self._back(request, calls),
         }
         shared = {**self.admin_site.each_context(request), "opts": self.opts}
+        shared["preserved_filters"] = self.get_preserved_filters(request)
         return guard(TemplateResponse(request, "admin/calls/call/erase.html", {**shared, **context}))
 
     def _erase(self, request: HttpRequest, calls: list[Call], form: EraseForm) -> HttpResponseBase:
         assert isinstance(request.user, User), "admin_view lets nobody else in"
-        audio_only, back = form.cleaned_data["what"] == "audio", _back(calls)
+        audio_only, back = form.cleaned_data["what"] == "audio", self._back(request, calls)
         with leaving_no_traces():
             for call in calls:
                 erase(call, form.cleaned_data["reason"], user=request.user, audio_only=audio_only)
         count = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
         what = f"The audio of {count} was erased." if audio_only else f"{count} erased."
         self.message_user(request, what, messages.SUCCESS)
-        return HttpResponseRedirect(back if audio_only else reverse("admin:calls_call_changelist"))
+        return HttpResponseRedirect(back if audio_only else self._back(request, []))
+
+    def _erase_url(self, request: HttpRequest, keys: list[int]) -> str:
+        url = keep_filters(self, request, reverse("admin:calls_call_erase"))
+        return f"{url}{'&' if '?' in url else '?'}{'&'.join(f'call={key}' for key in keys)}"
+
+    def _back(self, request: HttpRequest, calls: list[Call]) -> str:
+        """To the call, if it is one, or to the list."""
+        page = reverse("admin:calls_call_changelist")
+        if len(calls) == 1:
+            page = reverse("admin:calls_call_change", args=[calls[0].pk])
+        return keep_filters(self, request, page)
 
 
 def _named(query: QueryDict) -> list[int]:
     return [int(pk) for pk in query.getlist("call")[:MOST] if pk.isascii() and pk.isdigit() and len(pk) < 19]
-
-
-def _url(keys: list[int]) -> str:
-    return reverse("admin:calls_call_erase") + "?" + "&".join(f"call={key}" for key in keys)
-
-
-def _back(calls: list[Call]) -> str:
-    if len(calls) == 1:
-        return reverse("admin:calls_call_change", args=[calls[0].pk])
-    return reverse("admin:calls_call_changelist")
 
 
 def _title(request: HttpRequest, calls: list[Call]) -> str:

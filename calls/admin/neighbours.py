@@ -14,6 +14,7 @@ from django.urls import reverse
 from calls.models import Call
 
 from . import cells
+from .base import keep_filters
 from .lists import CallPages
 from .numbers import may_see
 from .outbound import may_place
@@ -44,6 +45,7 @@ class Neighbours(Base):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if call := kwargs.get("obj"):
             context["previous_url"], context["next_url"] = self._beside(request, call)
+            context["history_url"] = keep_filters(self, request, reverse("admin:calls_call_history", args=[call.pk]))
             # The way back is to the list as it was.
             context["list_query"] = request.GET.get(FILTERS, "")
             context |= _others(request, call)
@@ -75,7 +77,12 @@ class Neighbours(Base):
             return "", ""
         ordering = str(pages.get_ordering(asked, pages.queryset)[0])
         before, behind = (beside(pages.queryset, ordering, call, after=after) for after in (False, True))
-        return _url(request, before), _url(request, behind)
+        return self._url(request, before), self._url(request, behind)
+
+    def _url(self, request: HttpRequest, call: Call | None) -> str:
+        if call is None:
+            return ""
+        return keep_filters(self, request, reverse("admin:calls_call_change", args=[call.pk]))
 
 
 def beside(calls: QuerySet[Call], ordering: str, call: Call, *, after: bool) -> Call | None:
@@ -88,14 +95,6 @@ def beside(calls: QuerySet[Call], ordering: str, call: Call, *, after: bool) -> 
     there = Q(**{f"{name}__{way}e": value})
     there &= Q(**{f"{name}__{way}": value}) | Q(**{name: value, f"pk__{way}": call.pk})
     return calls.filter(there).order_by(f"{sign}{name}", f"{sign}pk").only("pk").first()
-
-
-def _url(request: HttpRequest, call: Call | None) -> str:
-    if call is None:
-        return ""
-    filters = request.GET.get(FILTERS, "")
-    query = f"?{urlencode({FILTERS: filters})}" if filters else ""
-    return reverse("admin:calls_call_change", args=[call.pk]) + query
 
 
 def _others(request: HttpRequest, call: Call) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from calls import handlers, rest
 from calls.models import Call, CallEvent
 
 from . import numbers, words
-from .base import guard
+from .base import guard, keep_filters
 from .pointing import ASK_TWILIO
 
 
@@ -206,7 +206,8 @@ class Outbound(Base):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         call = kwargs.get("obj")
         if call and call.sid and call.ended_at is None and may_place(request):
-            context["controls"] = [(control.word, _url(control.name, call.pk)) for control in CONTROLS.values()]
+            urls = {control.word: _url(control.name, call.pk) for control in CONTROLS.values()}
+            context["controls"] = [(word, keep_filters(self, request, url)) for word, url in urls.items()]
         return super().render_change_form(request, context, *args, **kwargs)
 
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
@@ -245,12 +246,13 @@ class Outbound(Base):
         if not (may_place(request) and self.has_view_permission(request)):
             raise PermissionDenied
         call, control = get_object_or_404(Call, pk=pk), CONTROLS[name]
+        back = keep_filters(self, request, _url("change", pk))
         form = control.form(request.POST if request.method == "POST" else None)
         if form.is_valid():
             self._act(request, call, control, form)
-            return HttpResponseRedirect(_url("change", call.pk))
-        title = words.of_call(call, numbers.may_see(request))
-        return self._page(request, "control", {"title": title, "call": call, "control": control, "form": form})
+            return HttpResponseRedirect(back)
+        facts = {"title": words.of_call(call, numbers.may_see(request)), "call": call, "back_url": back}
+        return self._page(request, "control", {**facts, "control": control, "form": form})
 
     def _act(self, request: HttpRequest, call: Call, control: Control, form: forms.Form) -> None:
         try:
@@ -263,6 +265,7 @@ class Outbound(Base):
 
     def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponseBase:
         shared = {**self.admin_site.each_context(request), "opts": self.opts}
+        shared["preserved_filters"] = self.get_preserved_filters(request)
         response = TemplateResponse(request, f"admin/calls/call/{name}.html", {**shared, **context})
         return guard(response)
 

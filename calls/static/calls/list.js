@@ -85,13 +85,18 @@
         document.querySelector(".call-changed").hidden = known === found.size && known === lines().length;
     }
 
-    /* Cell by cell, and not the checkbox, nor what somebody listens to or has the focus in. */
+    /* Cell by cell, and not the checkbox, nor what somebody plays or has the focus in. */
     function renew(line, fresh) {
         const cells = [...fresh.children];
         [...line.children].forEach((cell, index) => {
             const same = !cells[index] || cell.innerHTML === cells[index].innerHTML;
             if (same || cell.matches(".action-checkbox") || cell.contains(document.activeElement)) return;
-            if (cell.querySelector('.call-play[aria-pressed="true"]')) return;
+            // Its button may be paused in the middle, and stays the one that goes on from there.
+            const [button, renewed] = [cell, cells[index]].map((each) => each.querySelector(".call-play"));
+            if (button && renewed) {
+                button.dataset.seconds = renewed.dataset.seconds;
+                return;
+            }
             cell.replaceChildren(...cells[index].childNodes); // our own template, escaped by it
         });
     }
