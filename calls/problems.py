@@ -7,7 +7,7 @@ others do not.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from django.conf import settings
@@ -52,7 +52,15 @@ def problems(call: Call, streams: Iterable[Stream], events: Iterable[CallEvent])
         text = "The call was answered, and nothing of it was recorded: no stream was opened."
         advice = "Check that /incoming can be reached and answers with a <Stream>; Twilio's debugger knows more."
         found.append(Problem("no audio", text, advice, "bad"))
+    found = [replace(problem, text=of_whom(call, problem.text)) for problem in found]
     return sorted(found, key=lambda problem: ("bad", "warn", "quiet").index(problem.tone))
+
+
+def of_whom(call: Call, text: str) -> str:
+    """Our sentences speak of the caller; of a call that we placed, we are that."""
+    if not call.direction.startswith("outbound"):
+        return text
+    return text.replace("the caller", "the other side").replace("The caller", "The other side")
 
 
 # --- what was said of it ---------------------------------------------------------------------------------------------

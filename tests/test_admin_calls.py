@@ -387,7 +387,7 @@ def test_much_of_one_kind_is_cut_and_said(client, ops, monkeypatch):
         make_mark(stream)
     html = text(client.get(page(stream.call)))
     assert html.count("Mark pending") == 2 * 3  # in the row and its data
-    assert "More happened" in html
+    assert "More happened than fits here; <code>manage.py export_call</code> writes all of it." in html
 
 
 def lossy(pieces, every=8_000):
@@ -416,6 +416,12 @@ def test_very_many_losses_are_counted_and_only_the_first_are_shown(client, ops):
     (entry,) = response.context["timeline"]
     assert (entry.count, len(entry.pieces)) == (70, 50)
     assert "and 20 more" in text(response)
+
+
+def test_more_losses_than_are_read_are_said_to_be(client, ops, monkeypatch):
+    monkeypatch.setattr("calls.admin.timeline.MOST_GAPS", 40)
+    assert "More happened" not in text(client.get(page(lossy(40))))
+    assert "More happened" in text(client.get(page(lossy(41))))
 
 
 def test_a_cleared_mark_lies_where_it_came_back(client, ops):

@@ -99,6 +99,7 @@ def test_a_filter_of_nonsense_is_no_error(client, ops, query):
         ("since=2026-03-14&until=2026-03-15T12:30", "14 Mar 2026 to 15 Mar 2026, 12:30"),
         ("since=2026-03-14T15:09", "Since 14 Mar 2026, 15:09"),
         ("until=2026-03-14", "Until 14 Mar 2026"),
+        ("since=2026-03-01&until=2026-03-05T00:00", "1 Mar 2026 to 5 Mar 2026, 00:00"),
     ],
 )
 def test_a_typed_time_is_named_among_the_filters(client, ops, query, words):

@@ -1,9 +1,21 @@
 """The words of the admin are a person's: no SIDs, no kinds of events, no names that we made up."""
 
+import re
+
 import pytest
 from django.urls import reverse
 
-from tests.factories import make_call, make_event, make_mark, make_staff, make_stream
+from calls.models import Stream
+from tests.factories import (
+    make_call,
+    make_digit,
+    make_event,
+    make_gap,
+    make_mark,
+    make_recording,
+    make_staff,
+    make_stream,
+)
 
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +75,22 @@ def test_an_event_is_said_in_words(client, ops, kind, data, said):
     call = make_call()
     make_event(call, kind=kind, data=data, source="stream-status")
     assert words(client, call) == [said]
+
+
+def test_of_a_call_that_we_placed_nobody_is_called_the_caller(client):
+    client.force_login(make_staff("view_call", "listen_call", "download_call"))
+    call = make_recording(direction="outbound-api", was_interrupted=True)
+    stream = call.streams.get()
+    Stream.objects.filter(pk=stream.pk).update(frames_missing=20)
+    make_digit(stream, "5")
+    for start in (0, 4_000, 8_000):
+        make_gap(stream, start=start, length=160, reason="sequence")
+    make_gap(stream, start=12_000, reason="paused")
+    make_event(call, kind="barge-in", source="stream")
+    make_event(call, kind="stream-error", data={"StreamError": "31930"})
+    html = page(client, call).content.decode()
+    assert "aller" not in re.sub(r'Caller.s name|"caller"', "", html)
+    assert 'Key 5</bdi> <bdi class="call-text">pressed by the other side' in html
 
 
 def test_a_mark_of_our_own_is_said_without_its_name(client, ops):

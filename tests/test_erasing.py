@@ -90,8 +90,19 @@ def test_several_calls_are_chosen_in_the_list(client, eraser, call):
 def test_a_call_that_runs_is_not_erased(client, eraser, call):
     live = make_live_call()
     make_stream(live)
-    assert "1 of them is still running" in text(client.get(url(call, live)))
+    assert "1 more call is still running" in text(client.get(url(call, live)))
     client.post(url(call, live), {"what": "all", "reason": "asked for"})
+    assert Call.objects.get() == live
+
+
+def test_a_running_call_alone_is_said_to_be_and_nothing_is_offered(client, eraser):
+    live = make_live_call()
+    for response in (client.get(url(live)), client.post(url(live), {"what": "all", "reason": "asked for"})):
+        html = text(response)
+        assert "This call is still running, and cannot be erased yet." in html
+        assert 'type="submit"' not in html.partition('class="call-ask"')[2].partition("</form>")[0]
+        assert "<h1>Erase: +" in html
+    assert response.context["back_url"] == f"{LIST}{live.pk}/change/"
     assert Call.objects.get() == live
 
 

@@ -26,7 +26,7 @@ TONES = {
 }
 
 
-INTERRUPTED = Problem("interrupted us", "The caller spoke or pressed a key into playback.", tone="quiet")
+INTERRUPTED = Problem("interrupted us", "The other side spoke or pressed a key into playback.", tone="quiet")
 
 
 def clock(samples: int) -> str:

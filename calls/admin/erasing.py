@@ -73,20 +73,19 @@ class Erasing(Base):
         if not (self.has_erase_permission(request) and self.has_view_permission(request)):
             raise PermissionDenied
         named = Call.objects.filter(pk__in=_named(request.GET))
-        calls = list(erasable(named))
-        running = named.count() - len(calls)
+        calls, everything = list(erasable(named)), list(named)
         form = EraseForm(request.POST if request.method == "POST" else None)
         if calls and form.is_valid():
             return self._erase(request, calls, form)
         content = Content.of(calls)
         context = {
-            "title": _title(request, calls),
-            "form": form,
+            "title": _title(request, calls or everything),
+            "form": form if calls else None,
             "calls": calls,
-            "running": running,
+            "running": len(everything) - len(calls),
             "goes": content.lines(),
             "stays": STAYS,
-            "back_url": self._back(request, calls),
+            "back_url": self._back(request, calls or everything),
         }
         shared = {**self.admin_site.each_context(request), "opts": self.opts}
         shared["preserved_filters"] = self.get_preserved_filters(request)
@@ -122,4 +121,4 @@ def _named(query: QueryDict) -> list[int]:
 def _title(request: HttpRequest, calls: list[Call]) -> str:
     if len(calls) == 1:
         return f"Erase: {words.of_call(calls[0], numbers.may_see(request))}"
-    return f"Erase {len(calls)} calls"
+    return f"Erase {len(calls)} calls" if calls else "Erase"

@@ -75,7 +75,7 @@ class Flags(Choice):
     parameter_name = "flag"
     conditions = {
         "warning": ("Has warnings", Q(has_warning=True)),
-        "interrupted": ("Caller interrupted us", Q(was_interrupted=True)),
+        "interrupted": ("Interrupted us", Q(was_interrupted=True)),
     }
 
 
@@ -159,7 +159,7 @@ class When(admin.SimpleListFilter):
 
     def span(self) -> str:
         """The typed times in words, as they were meant: the end includes what it names."""
-        since, until = (_words(_typed(self.typed[name], end=False)) for name in ("since", "until"))
+        since, until = (_words(self.typed[name]) for name in ("since", "until"))
         if since and until:
             return f"{since} to {until}"
         return f"Since {since}" if since else f"Until {until}"
@@ -182,12 +182,10 @@ def midnight(days: int) -> dt.datetime:
     return timezone.make_aware(dt.datetime.combine(day, dt.time()))
 
 
-def _words(at: dt.datetime | None) -> str:
-    """A day, or a minute of it."""
-    if at is None:
-        return ""
-    local = timezone.localtime(at)
-    return date_format(local, "j M Y" if local.time() == dt.time() else "j M Y, H:i")
+def _words(value: str) -> str:
+    """A day, or a minute of it, as it was typed: midnight is not the whole day."""
+    at = _typed(value, end=False)
+    return date_format(timezone.localtime(at), "j M Y" if parse_date(value) else "j M Y, H:i") if at else ""
 
 
 def _typed(value: str, *, end: bool) -> dt.datetime | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from calls.audio import SAMPLE_RATE, SAMPLES_PER_MS
 from calls.models import Call, CallEvent, Dtmf, Gap, Mark
+from calls.problems import of_whom
 from calls.recording import Recording
 
 from . import numbers, words
@@ -74,29 +75,30 @@ class Entry:
 def entries(call: Call, recording: Recording, *, whole_numbers: bool) -> tuple[list[Entry], bool]:
     """The timeline in four queries, and whether some of it was left out because there is too much."""
     streams = [placed.stream_id for placed in recording.streams]
+    gaps = list(Gap.objects.filter(stream__in=streams).order_by("pk")[: MOST_GAPS + 1])
     marks = Mark.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]
     kinds = [
-        _of_gaps(list(Gap.objects.filter(stream__in=streams).order_by("pk")[:MOST_GAPS]), recording),
+        _of_gaps(gaps[:MOST_GAPS], recording, call),
         [_of_mark(mark, recording, call, whole_numbers) for mark in marks],
-        [_of_key(key, recording) for key in Dtmf.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]],
+        [_of_key(key, recording, call) for key in Dtmf.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]],
         list(_of_events(call, recording, whole_numbers)),
     ]
     found = sorted((entry for kind in kinds for entry in kind[:MOST]), key=lambda entry: entry.at)
-    return found, any(len(kind) > MOST for kind in kinds)
+    return found, len(gaps) > MOST_GAPS or any(len(kind) > MOST for kind in kinds)
 
 
-def _of_gaps(gaps: list[Gap], recording: Recording) -> list[Entry]:
+def _of_gaps(gaps: list[Gap], recording: Recording, call: Call) -> list[Entry]:
     """Each gap, but losses that lie near each other as one."""
     found, losses = [], defaultdict(list)
     for gap in gaps:
         if gap.reason in _LOSSES:
             losses[gap.stream_id, gap.track, gap.reason].append(gap)
         else:
-            found.append(_of_gap(gap, recording))
+            found.append(_of_gap(gap, recording, call))
     for alike in losses.values():
         for stretch in _stretches(sorted(alike, key=lambda gap: gap.start)):
-            pieces = [_of_gap(gap, recording) for gap in stretch]
-            found += [_folded(pieces, Gap.Reason(stretch[0].reason))] if len(pieces) >= FOLDED else pieces
+            pieces = [_of_gap(gap, recording, call) for gap in stretch]
+            found += [_folded(pieces, Gap.Reason(stretch[0].reason), call)] if len(pieces) >= FOLDED else pieces
     return sorted(found, key=lambda entry: entry.at)
 
 
@@ -111,22 +113,22 @@ def _stretches(gaps: list[Gap]) -> Iterator[list[Gap]]:
         yield stretch
 
 
-def _folded(pieces: list[Entry], reason: Gap.Reason) -> Entry:
+def _folded(pieces: list[Entry], reason: Gap.Reason, call: Call) -> Entry:
     first, last, lost = pieces[0], pieces[-1], sum(piece.length for piece in pieces)
     length = last.at + last.length - first.at
     text = (
-        f"{100 * lost / length:.1f} % of {_whose(first.track)} lost between {clock(first.at)} and "
+        f"{100 * lost / length:.1f} % of {_whose(first.track, call)} lost between {clock(first.at)} and "
         f"{clock(first.at + length)}, {len(pieces)} pieces: {reason.label}"
     )
     shown = tuple(pieces[:MOST_PIECES])
     return Entry(first.at, "gap", "Silence", text, "warn", length, first.track, pieces=shown, count=len(pieces))
 
 
-def _whose(track: str) -> str:
-    return "the caller" if track == "inbound" else "us"
+def _whose(track: str, call: Call) -> str:
+    return of_whom(call, "the caller") if track == "inbound" else "us"
 
 
-def _of_gap(gap: Gap, recording: Recording) -> Entry:
+def _of_gap(gap: Gap, recording: Recording, call: Call) -> Entry:
     at, reason, seconds = recording.place(gap.stream_id, gap.start), Gap.Reason(gap.reason), gap.length / SAMPLE_RATE
     if reason == Gap.Reason.CLEARED:
         text = f"{seconds:.2f} s of what we sent was thrown away unheard"
@@ -135,7 +137,7 @@ def _of_gap(gap: Gap, recording: Recording) -> Entry:
         text = f"{seconds:.2f} s of {'the other side' if gap.track == 'inbound' else 'us'} went unheard: {reason.label}"
         return Entry(at, "gap", "Not recorded", text, "warn", gap.length, gap.track)
     tone = "paused" if reason == Gap.Reason.PAUSED else "warn"
-    text = f"{seconds:.2f} s of {_whose(gap.track)}: {reason.label}"
+    text = f"{seconds:.2f} s of {_whose(gap.track, call)}: {reason.label}"
     return Entry(at, "gap", "Silence", text, tone, gap.length, gap.track)
 
 
@@ -149,9 +151,9 @@ def _of_mark(mark: Mark, recording: Recording, call: Call, whole_numbers: bool) 
     return Entry(at, "mark", word, text, mark.outcome, when=mark.returned_at or mark.sent_at)
 
 
-def _of_key(key: Dtmf, recording: Recording) -> Entry:
+def _of_key(key: Dtmf, recording: Recording, call: Call) -> Entry:
     at = recording.place(key.stream_id, key.timestamp_ms * SAMPLES_PER_MS)
-    return Entry(at, "key", f"Key {key.digit}", "pressed by the caller", "key")
+    return Entry(at, "key", f"Key {key.digit}", of_whom(call, "pressed by the caller"), "key")
 
 
 def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterator[Entry]:
@@ -161,7 +163,7 @@ def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterato
         yield Entry(
             recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at),
             kind,
-            words.of_event(event),
+            words.of_event(event, call),
             words.about_event(event, data),
             tone,
             who=event.user.get_username() if event.user else "",

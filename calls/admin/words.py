@@ -6,6 +6,7 @@ from typing import Any
 from django.utils import timezone
 
 from calls.models import Call, CallEvent, Mark
+from calls.problems import of_whom
 from calls.streams import OWN_MARK
 
 from . import numbers
@@ -60,10 +61,10 @@ _MARKS = {
 }
 
 
-def of_event(event: CallEvent) -> str:
+def of_event(event: CallEvent, call: Call) -> str:
     """A kind that is not known here, which Twilio may send tomorrow, is shown as it is."""
     if event.kind in _EVENTS:
-        return _EVENTS[event.kind]
+        return of_whom(call, _EVENTS[event.kind])
     for ending, outcome in _OUTCOMES.items():
         if (asked := event.kind.removesuffix(ending)) != event.kind and asked in _EVENTS:
             return _EVENTS[asked] + outcome
