@@ -278,6 +278,11 @@ def test_the_filtered_list_is_exported_as_csv(client, ops):
     assert (row["recorded (s)"], row["notes"]) == ("0.50", "call back")
 
 
+def test_an_export_of_a_time_that_is_none_leads_back_to_the_list_like_the_list_itself(client, ops):
+    assert client.get(LIST + "export.csv?since=garbage")["Location"] == f"{LIST}?e=1"
+    assert not RecordingAccess.objects.exists()
+
+
 def test_an_export_is_on_record_with_what_was_asked_for(client, ops):
     client.get(LIST + "export.csv?status=busy&q=%2B14155550100")
     access = RecordingAccess.objects.get()

@@ -638,6 +638,20 @@ def test_a_running_call_is_heard_without_stalling_and_to_its_end(visit, ops):
     assert at(page) == pytest.approx(28, abs=0.1)
 
 
+def test_a_call_that_ends_offers_what_can_be_done_with_it_now(visit):
+    ops = make_staff("view_call", "change_call", "place_call", "erase_call", "see_numbers")
+    call = make_call(from_number="+14155550123", status="in-progress", ended_at=None)
+    page = visit(page_of(call, "?_changelist_filters=q%3Dx"), ops)
+    assert page.locator(".call-links a").all_inner_texts()[:1] == ["Hang up"]
+    page.fill("#id_notes", "half a sen")
+    Call.objects.update(status="completed", ended_at=timezone.now())
+    page.wait_for_selector("text=Call this number…")
+    assert page.locator(".call-links a").all_inner_texts() == ["Who changed what", "Erase…"]
+    assert "_changelist_filters=q%3Dx" in page.get_attribute(".call-links a >> nth=1", "href")
+    assert page.input_value("#id_notes") == "half a sen"
+    page.fill("#id_notes", "")
+
+
 def test_who_is_behind_catches_up_with_one_click(visit, ops):
     call = make_recording(seconds=20, status="in-progress", ended_at=None)
     page = visit(page_of(call), ops)

@@ -5,6 +5,8 @@ from io import StringIO
 import pytest
 from django.contrib.messages import get_messages
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from calls.models import AudioChunk, Call, Erasure, RecordingAccess
 from tests.factories import make_digit, make_event, make_live_call, make_recording, make_staff, make_stream
@@ -47,6 +49,13 @@ def test_what_would_go_and_what_stays_is_shown_first(client, eraser, call):
         assert line in html
     assert "when, by whom and why; and who had listened to it" in html
     assert Call.objects.exists()
+
+
+def test_no_query_sums_the_audio_of_several_calls_at_once(client, eraser, call):
+    other = make_recording()
+    with CaptureQueriesContext(connection) as queries:
+        assert "42 s of recordings (0.3 MB stored)" in text(client.get(url(call, other)))
+    assert sum("SUM(" in query["sql"] for query in queries) == 2
 
 
 def test_a_call_is_erased_and_a_line_stays_with_who_and_why(client, eraser, call):

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, ActionForm
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet, TextField
 from django.forms import ModelChoiceField
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -102,7 +103,10 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
         """The list as it is filtered, as CSV; who took it is on record."""
         if not (self.has_view_permission(request) and request.user.has_perm("calls.export_call")):
             raise PermissionDenied
-        queryset = self.get_changelist_instance(request).queryset
+        try:
+            queryset = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters:  # as the list itself does
+            return HttpResponseRedirect(f"{reverse('admin:calls_call_changelist')}?e=1")
         record_access(request, RecordingAccess.Kind.EXPORT, f"CSV of {chosen(request.GET)}")
         return csv_response(request, queryset)
 

@@ -16,7 +16,7 @@ from calls.models import Call
 from . import cells
 from .base import keep_filters
 from .lists import CallPages
-from .numbers import may_see
+from .numbers import is_nobodys, may_see
 from .outbound import may_place
 
 
@@ -102,7 +102,7 @@ def _others(request: HttpRequest, call: Call) -> dict[str, Any]:
     ours, number = call.to_number, call.from_number
     if call.direction.startswith("outbound"):
         ours, number = number, ours
-    if not (may_see(request) and any(map(str.isdigit, number))):
+    if not may_see(request) or is_nobodys(number):
         return {}
     context: dict[str, Any] = {
         "others": [_line(other) for other in with_number(number, call)],

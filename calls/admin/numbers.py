@@ -12,6 +12,11 @@ from calls.models import Call
 # Seven digits and more, written as people and Twilio write them, and not a part of a SID.
 _NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?\d(?:[\s().-]{0,2}\d){6,}(?![0-9A-Za-z])")
 
+# Who withholds a number comes as a word, which older parts of Twilio type on a keypad: ANONYMOUS is +266696687.
+# https://www.twilio.com/en-us/changelog/upcoming-changes-to-withheld-caller-ids-behavior-for-dial-calls
+_KEYPAD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
+_WITHHELD = {word.translate(_KEYPAD) for word in ("ANONYMOUS", "RESTRICTED", "BLOCKED", "UNKNOWN", "UNAVAILABLE")}
+
 # What stands for a caller's name, and where Twilio's requests and our documents say it: the row may know another one.
 HIDDEN, _NAME_KEY = "•••", "CallerName"
 _NAME_PARAMETER = re.compile(rf'(<Parameter\b[^>]*\bname="{_NAME_KEY}"[^>]*\bvalue=")[^"]*')
@@ -19,6 +24,11 @@ _NAME_PARAMETER = re.compile(rf'(<Parameter\b[^>]*\bname="{_NAME_KEY}"[^>]*\bval
 
 def may_see(request: HttpRequest) -> bool:
     return request.user.has_perm("calls.see_numbers")
+
+
+def is_nobodys(number: str) -> bool:
+    """Whether it tells nobody apart, and leads to nobody."""
+    return not any(map(str.isdigit, number)) or number.removeprefix("+") in _WITHHELD
 
 
 def mask(number: str) -> str:

@@ -27,6 +27,7 @@
         version = found.version;
         for (const [id, html] of Object.entries(found.html)) replace(id, html);
         player.dataset.live = found.live ? "yes" : "no";
+        if (!found.live) offer();
         if (Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length) {
             player.dataset.samples = found.samples;
             player.dispatchEvent(new CustomEvent("call:grown", { detail: { samples: found.samples } }));
@@ -39,6 +40,14 @@
         const open = [...place.querySelectorAll("details")].map((details) => details.open);
         place.innerHTML = html; // our own template, escaped by it
         place.querySelectorAll("details").forEach((details, index) => { details.open = open[index] ?? false; });
+    }
+
+    /* What one may do with a call is another thing once it is over: nobody hangs it up, and it can be called back. */
+    async function offer() {
+        const response = await fetch(location.href);
+        if (!response.ok || response.redirected) return;
+        const page = new DOMParser().parseFromString(await response.text(), "text/html");
+        for (const id of ["call-links", "call-others"]) document.getElementById(id).replaceWith(page.getElementById(id));
     }
 
     function listen() {
