@@ -16,6 +16,7 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from channels.routing import ProtocolTypeRouter
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.asgi import get_asgi_application
 from django.test import Client
 from django.utils import timezone
@@ -831,6 +832,11 @@ def everywhere():
     access = RecordingAccess.objects.create(call=call, user=user, kind="listen")
     erasure = Erasure.objects.create(call_sid=call.sid, reason="asked for", user=user)
     refused = QuarantinedRow.objects.create(kind="mark", reason="too long", data=b"x")
+    number = LogEntry(
+        user=user, object_repr="+14155550199", action_flag=CHANGE, change_message="VoiceUrl was https://x. Done."
+    )
+    number.content_type = ContentType.objects.get_for_model(Call)
+    number.save()
     stream = call.streams.get()
     parts = {"stream": stream, "mark": stream.marks.first(), "dtmf": stream.dtmf.first(), "gap": stream.gaps.first()}
     parts["audiochunk"] = stream.chunks.first()
