@@ -6,23 +6,27 @@ requests to a silent Twilio API 19.7 s.
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qs
 
+from django.core.exceptions import SuspiciousOperation
+from django.http import QueryDict, parse_cookie
 from django.urls import Resolver404, resolve
 
 from calls.admin.outbound import asks_twilio
-from calls.logins import COOKIE, impatient
+from calls.bodies import WEBHOOK_BYTES
+from calls.logins import COOKIE, Guess, network
 from calls.threads import SharedThreads
 
 
 # Threads for all pages of the admin's: one more, so that a slow query leaves the others something.
 STAFF_THREADS = 2
 # A hash takes half a second of a core: one after the other, at most 5 s in all, and at most a fifth of it one client's.
+# As much again is for browsers in which somebody has logged in before, where no stranger can take it.
 LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE = 1, 10, 2
+# Bytes of a login, most of which say where to go from there.
+MOST_LOGIN = 8192
 # Twilio has 5 s to answer: whoever comes last waits for three others. Half of it is for one client, or one office.
 TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE = 3, 12, 6
-# Bytes of a form that is sent there.
-MOST_BODY = 65536
+FORM = b"application/x-www-form-urlencoded"
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -37,6 +41,7 @@ class Lanes:
         self._application = application
         self._staff = SharedThreads(STAFF_THREADS)
         self._logins = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
+        self._known = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
         self._twilio = SharedThreads(TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,33 +51,50 @@ class Lanes:
             await self._application(scope, receive, send)
             return
         name = _page(path)
+        # uvicorn puts the proxy's client there.
+        address = (scope.get("client") or [""])[0]
+        client = network(address)
         if name == "admin:login" and method == "POST":
-            words = "Too many people are logging in just now. Go back, and try again in a few seconds."
-            await self._if_there_is_room(self._logins, scope, receive, send, 429, words)
+            await self._log_in(address, scope, receive, send)
         elif asks_twilio(name, method):
-            words = "Twilio is slow to answer, and others wait for it already. Nothing was done: try again later."
-            await self._if_there_is_room(self._twilio, scope, receive, send, 503, words)
+            await self._ask_twilio(client, scope, receive, send)
         else:
             with self._staff.thread():
                 await self._application(scope, receive, send)
 
-    async def _if_there_is_room(
-        self, threads: SharedThreads, scope: Scope, receive: Receive, send: Send, status: int, words: str
-    ) -> None:
-        # First the whole form: one that is sent a byte at a time would keep its place for ever.
-        whole = await _whole(receive)
-        # uvicorn puts the proxy's client there.
-        client = (scope.get("client") or [""])[0]
+    async def _log_in(self, address: str, scope: Scope, receive: Receive, send: Send) -> None:
+        whole = await _whole(receive, MOST_LOGIN)
         if whole is None:
             await _refuse(send, 413, "That is more than this form takes.")
-        elif threads is self._logins and (seconds := _has_to_wait(scope, client, whole.body)):
+            return
+        if not _header(scope, b"content-type").startswith(FORM):
+            await _refuse(send, 415, "That is not how this form is sent.")
+            return
+        guess = _guess(address, scope, whole.body)
+        if seconds := guess.impatience:
             words = f"Too many attempts to log in. Wait {seconds} s, then try again."
             await _refuse(send, 429, words, seconds)
-        elif not threads.have_room_for(client):
+            return
+        words = "Too many people are logging in just now. Go back, and try again in a few seconds."
+        threads, who = (self._known, guess.known) if guess.known else (self._logins, guess.address)
+        await self._if_there_is_room(threads, who, scope, whole, send, 429, words)
+
+    async def _ask_twilio(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
+        whole = await _whole(receive, WEBHOOK_BYTES)
+        if whole is None:
+            await _refuse(send, 413, "That is more than this form takes.")
+            return
+        words = "Twilio is slow to answer, and others wait for it already. Nothing was done: try again later."
+        await self._if_there_is_room(self._twilio, client, scope, whole, send, 503, words)
+
+    async def _if_there_is_room(
+        self, threads: SharedThreads, client: str, scope: Scope, receive: Receive, send: Send, status: int, words: str
+    ) -> None:
+        if not threads.have_room_for(client):
             await _refuse(send, status, words)
-        else:
-            with threads.thread(client):
-                await self._application(scope, whole, send)
+            return
+        with threads.thread(client):
+            await self._application(scope, receive, send)
 
 
 class _Whole:
@@ -87,25 +109,35 @@ class _Whole:
         return self._messages.pop(0) if self._messages else await self._receive()
 
 
-async def _whole(receive: Receive) -> _Whole | None:
-    """The same request, all of which is here; None if it is too large."""
+async def _whole(receive: Receive, most: int) -> _Whole | None:
+    """The same request, all of which is here; None if it is too large.
+
+    One that is sent a byte at a time would keep its place among the others for ever.
+    """
     messages: list[dict[str, Any]] = []
     size = 0
     while not messages or (messages[-1]["type"] == "http.request" and messages[-1].get("more_body")):
         messages.append(await receive())
         size += len(messages[-1].get("body", b""))
-        if size > MOST_BODY:
+        if size > most:
             return None
     return _Whole(messages, receive)
 
 
-def _has_to_wait(scope: Scope, client: str, body: bytes) -> int:
-    """The seconds, of somebody who floods us with guesses from a browser that we do not know."""
-    if any(name == b"cookie" and f"{COOKIE}=".encode() in value for name, value in scope["headers"]):
-        return 0
-    # As much of a form as a browser sends; whoever sends more is not spared the page.
-    names = parse_qs(body.decode("latin-1")).get("username", [""]) if len(body) < 4096 else [""]
-    return impatient(client, names[-1])
+def _guess(address: str, scope: Scope, body: bytes) -> Guess:
+    """Whom somebody says that they are, before Django is asked."""
+    try:
+        username = QueryDict(body).get("username") or ""
+    except SuspiciousOperation:
+        # So many fields that Django will not read them either.
+        username = ""
+    cookies = parse_cookie(_header(scope, b"cookie").decode("latin-1"))
+    return Guess(address, username, cookies.get(COOKIE, ""))
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    """A header's value; several are joined as Django joins cookies."""
+    return b"; ".join(value for header, value in scope["headers"] if header == name)
 
 
 async def _refuse(send: Send, status: int, words: str, seconds: int = 5) -> None:

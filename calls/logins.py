@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.core import signing
 from django.db import transaction
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpResponseBase
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
@@ -64,11 +64,15 @@ RATES = {
 class Guess:
     """One try of a password for an account, from wherever the request comes."""
 
-    def __init__(self, request: HttpRequest, username: str) -> None:
-        self.address = network(request.META.get("REMOTE_ADDR", ""))
-        self.account = User.normalize_username(username)[:254].casefold()
-        if known := _known_browser(request, self.account):
-            named = {"known browser": known}
+    def __init__(self, address: str, username: str, cookie: str = "") -> None:
+        """`cookie` is the value of COOKIE, if the browser has one."""
+        self.address = network(address)
+        # As the form has it, which strips names.
+        self.account = User.normalize_username(username).strip()[:254].casefold()
+        #: The browser's own number, if somebody has logged in to this account there before.
+        self.known = _known_browser(cookie, self.account)
+        if self.known:
+            named = {"known browser": self.known}
         else:
             both = f"{self.address} {self.account}"
             named = {"address": self.address, "account": self.account, "address and account": both}
@@ -98,14 +102,29 @@ class Guess:
         return 0
 
     def _refused(self, rows: Iterable[LoginLimit], now: dt.datetime) -> int:
-        waits = {row.key: RATES[self.limits[row.key]].wait(row.due, now) for row in rows}
-        key = max(waits, key=waits.__getitem__, default="")
-        if not key or waits[key] <= dt.timedelta(0):
+        waits = ((RATES[self.limits[row.key]].wait(row.due, now).total_seconds(), row.key) for row in rows)
+        refusing = sorted((wait, key) for wait, key in waits if wait > 0)
+        if not refusing:
             return 0
-        seconds = math.ceil(waits[key].total_seconds())
-        self._log(key, seconds)
-        _note_impatience(self.address, self.account, seconds)
-        return seconds
+        for who, wait in {self._who(key): wait for wait, key in refusing}.items():
+            _note_impatience(who, wait)
+        wait, key = refusing[-1]
+        self._log(key, math.ceil(wait))
+        return math.ceil(wait)
+
+    def _who(self, key: str) -> tuple[str, str]:
+        """Whose patience is counted where a limit refuses: an address without a guess has none for any account."""
+        return (self.known or self.address, "" if self.limits[key] == "address" else self.account)
+
+    @property
+    def impatience(self) -> int:
+        """The seconds that whoever floods this process with guesses has to wait; 0 for everybody else.
+
+        A page costs 5 ms of a processor that carries calls, and some queries. This costs neither.
+        """
+        found = (_impatient.get(self._who(key), (0.0, 0)) for key in self.limits)
+        until = max((until for until, refused in found if refused >= IMPATIENT), default=0.0)
+        return max(0, math.ceil(until - time.monotonic()))
 
     def _log(self, key: str, seconds: int) -> None:
         """Once per burst: thousands of refusals a minute are what a flood wants to see in a log."""
@@ -121,8 +140,8 @@ class Guess:
 
     def give_back(self) -> None:
         """The password was right: this was no guess, and neither were this person's typing errors before it."""
-        _impatient.pop((self.address, self.account), None)
         for key, what in self.limits.items():
+            _impatient.pop(self._who(key), None)
             row = LoginLimit.objects.filter(key=key)
             if what in ("address", "account"):
                 if found := row.first():
@@ -135,26 +154,16 @@ class Guess:
 _refusals: dict[str, float] = {}
 
 
-#: Who goes on guessing at an account while it has to wait: until when it has to, and how often it was refused.
+#: Who goes on guessing at an account, or ("") at any, while it has to wait: until when it has to, and how often it was
+#: refused.
 _impatient: dict[tuple[str, str], tuple[float, int]] = {}
 
 
-def _note_impatience(address: str, account: str, seconds: int) -> None:
-    _, refused = _impatient.pop((address, account), (0.0, 0))
-    _impatient[address, account] = (time.monotonic() + seconds, refused + 1)
+def _note_impatience(who: tuple[str, str], seconds: float) -> None:
+    _, refused = _impatient.pop(who, (0.0, 0))
+    _impatient[who] = (time.monotonic() + seconds, refused + 1)
     while len(_impatient) > MOST_LOGGED:
         _impatient.pop(next(iter(_impatient)), None)
-
-
-def impatient(address: str, username: str) -> int:
-    """The seconds that whoever floods this process with guesses has to wait; 0 for everybody else.
-
-    A page costs 5 ms of a processor that carries calls, and some queries. This costs neither. Not to be asked of a
-    browser with our cookie, whose guesses are counted apart.
-    """
-    account = User.normalize_username(username)[:254].casefold()
-    until, refused = _impatient.get((network(address), account), (0.0, 0))
-    return max(0, math.ceil(until - time.monotonic())) if refused >= IMPATIENT else 0
 
 
 def network(address: str) -> str:
@@ -178,10 +187,10 @@ def remember_browser(response: HttpResponseBase, user: User, *, secure: bool) ->
     )
 
 
-def _known_browser(request: HttpRequest, account: str) -> str:
+def _known_browser(cookie: str, account: str) -> str:
     """What the cookie of a browser says, if it is for this account: its own number."""
     try:
-        known, number = signing.loads(request.COOKIES.get(COOKIE, ""), salt="calls.browser", max_age=COOKIE_AGE)
+        known, number = signing.loads(cookie, salt="calls.browser", max_age=COOKIE_AGE)
     except (signing.BadSignature, ValueError):
         return ""
     return f"{known} {number}" if known == account else ""

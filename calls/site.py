@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 
-from calls.logins import Guess, remember_browser
+from calls.logins import COOKIE, Guess, remember_browser
 
 
 class LoginForm(AdminAuthenticationForm):
@@ -22,7 +22,8 @@ class LoginForm(AdminAuthenticationForm):
         if not (self.cleaned_data.get("username") and self.cleaned_data.get("password")):
             return self.cleaned_data
         assert self.request is not None
-        guess = Guess(self.request, self.cleaned_data["username"])
+        address, cookie = self.request.META.get("REMOTE_ADDR", ""), self.request.COOKIES.get(COOKIE, "")
+        guess = Guess(address, self.cleaned_data["username"], cookie)
         if wait := guess.take():
             # The view finds it there.
             self.request.META["calls.login_wait"] = self.wait = wait

@@ -7,14 +7,16 @@ import threading
 import time
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
 from calls import logins
-from calls.lanes import MOST_LOGINS_OF_ONE, Lanes
-from calls.logins import COOKIE, IMPATIENT, Rate, impatient, network
+from calls.lanes import MOST_LOGIN, MOST_LOGINS_OF_ONE, Lanes
+from calls.logins import COOKIE, IMPATIENT, Guess, Rate, network, remember_browser
 from calls.models import LoginLimit
 from tests.conftest import HTTPS
 from tests.factories import make_staff
@@ -189,20 +191,45 @@ def test_guesses_at_the_same_moment_are_counted_all(ops):
 def test_who_does_not_stop_guessing_is_known_without_a_query(ops, django_assert_num_queries):
     guess(5 + IMPATIENT)
     with django_assert_num_queries(0):
-        assert 50 < impatient(STRANGER, "OPS") <= 60
-        assert impatient(STRANGER, "somebody else") == impatient(HOME, "ops") == 0
+        assert 50 < Guess(STRANGER, "OPS").impatience <= 60
+        assert Guess(STRANGER, "somebody else").impatience == Guess(HOME, "ops").impatience == 0
 
 
 def test_who_waits_after_a_few_refusals_gets_the_page(ops):
     guess(5 + IMPATIENT - 1)
-    assert impatient(STRANGER, "ops") == 0
+    assert Guess(STRANGER, "ops").impatience == 0
+
+
+def test_an_address_that_has_spent_its_guesses_needs_no_query_for_other_accounts(ops, django_assert_num_queries):
+    [guess(1, username=f"user-{at}") for at in range(10 + IMPATIENT)]
+    with django_assert_num_queries(0):
+        assert 0 < Guess(STRANGER, "yet another").impatience <= 6
+        assert Guess(HOME, "yet another").impatience == 0
+
+
+def test_a_browser_that_is_known_waits_for_its_own_guesses_only(ops, client):
+    log_in(client, "the right one")
+    leave(client)
+    guess(5 + IMPATIENT)
+    known = client.cookies[COOKIE].value
+    assert Guess(STRANGER, "ops", known).impatience == 0
+    [log_in(client, "wrong") for _ in range(10 + IMPATIENT)]
+    assert 0 < Guess(HOME, "ops", known).impatience <= 30
+
+
+@pytest.mark.parametrize("spelled", [" ops", "ops\t", "\u00a0ops", "ｏｐｓ", "OPS"])
+def test_an_account_is_the_one_that_the_form_takes_it_for(spelled):
+    assert Guess(STRANGER, spelled).account == "ops"
 
 
 # --- the threads
 
 
-def post(address, *body, cookie=b""):
-    """A POST of the login, as a server hands it over."""
+FORM = b"application/x-www-form-urlencoded"
+
+
+def post(address, *body, cookie=b"", path=LOGIN, form=FORM, length=b"20"):
+    """A POST, as a server hands it over."""
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in body]
     messages.append({"type": "http.request", "body": b"", "more_body": False})
 
@@ -212,10 +239,17 @@ def post(address, *body, cookie=b""):
     return {
         "type": "http",
         "method": "POST",
-        "path": LOGIN,
+        "path": path,
         "client": [address, 1],
-        "headers": [(b"cookie", cookie)],
+        "headers": [(b"cookie", cookie), (b"content-type", form), (b"content-length", length)],
     }, receive
+
+
+def known_browser(account="ops"):
+    """The cookie of a browser in which somebody has logged in before."""
+    response = HttpResponse()
+    remember_browser(response, User(username=account), secure=True)
+    return f"a=b; {COOKIE}={response.cookies[COOKIE].value}".encode()
 
 
 async def statuses(requests):
@@ -243,16 +277,43 @@ async def test_one_address_has_two_logins_at_a_time():
     assert await statuses([post(STRANGER) for _ in range(4)]) == [200] * MOST_LOGINS_OF_ONE + [429] * 2
 
 
+async def test_one_network_has_two_logins_at_a_time_however_many_addresses_it_has():
+    assert await statuses([post(f"2001:db8::{at}") for at in range(10)]) == [200] * MOST_LOGINS_OF_ONE + [429] * 8
+
+
 async def test_ten_logins_wait_at_a_time_and_no_more():
     assert await statuses([post(f"203.0.113.{at}") for at in range(12)]) == [200] * 10 + [429] * 2
 
 
+async def test_a_browser_that_is_known_logs_in_while_strangers_have_every_place():
+    strangers = [post(f"203.0.113.{at}") for at in range(10)]
+    known = post(STRANGER, b"username=ops", cookie=known_browser())
+    assert await statuses([*strangers, known]) == [200] * 11
+
+
+async def test_one_browser_that_is_known_has_two_logins_at_a_time_from_wherever_it_asks():
+    cookie = known_browser()
+    logins = [post(f"203.0.113.{at}", b"username=ops", cookie=cookie) for at in range(4)]
+    assert await statuses(logins) == [200] * MOST_LOGINS_OF_ONE + [429] * 2
+
+
+async def test_a_browser_that_is_known_has_no_place_for_another_account():
+    strangers = [post(f"203.0.113.{at}") for at in range(10)]
+    known = post(HOME, b"username=else", cookie=known_browser())
+    assert await statuses([*strangers, known]) == [200] * 10 + [429]
+
+
 async def test_a_form_that_never_comes_to_an_end_keeps_no_place():
-    assert await statuses([post(STRANGER, b"x" * 40_000, b"x" * 40_000), post(STRANGER), post(STRANGER)]) == [
-        200,
-        200,
-        413,
-    ]
+    half = b"x" * (MOST_LOGIN // 2 + 1)
+    assert await statuses([post(STRANGER, half, half), post(STRANGER), post(STRANGER)]) == [200, 200, 413]
+
+
+async def test_a_login_that_is_no_form_of_a_browsers_is_not_taken_apart():
+    assert await statuses([post(STRANGER, b"--x", form=b"multipart/form-data; boundary=x")]) == [415]
+
+
+async def test_more_fields_than_django_reads_are_left_to_it():
+    assert await statuses([post(STRANGER, b"&a" * 1001)]) == [200]
 
 
 @pytest.fixture
@@ -262,12 +323,17 @@ def flood(monkeypatch):
 
 
 async def test_a_flood_of_guesses_reaches_no_page(flood):
-    guesses = [post(STRANGER, b"username=Ops&password=1"), post(STRANGER, b"password=1&username=ops")]
-    assert await statuses(guesses) == [429, 429]
+    forms = b"username=Ops&password=1", b"password=1&username=ops", b"username=+ops", b"username=ops&a=" + b"1" * 5000
+    assert await statuses([post(STRANGER, form) for form in forms]) == [429] * 4
+
+
+async def test_a_flood_with_a_cookie_that_is_not_ours_reaches_no_page(flood):
+    cookies = [b"known-browser=x", known_browser("else"), known_browser() + b"x"]
+    assert await statuses([post(STRANGER, b"username=ops", cookie=cookie) for cookie in cookies]) == [429] * 3
 
 
 async def test_a_flood_holds_up_no_other_account_and_no_browser_that_is_known(flood):
-    others = [post(STRANGER, b"username=else"), post(STRANGER, b"username=ops", cookie=b"a=b; known-browser=x")]
+    others = [post(STRANGER, b"username=else"), post(STRANGER, b"username=ops", cookie=known_browser())]
     assert await statuses([*others, post(HOME, b"username=ops")]) == [200, 200, 200]
 
 
