@@ -1,18 +1,22 @@
 """How large a request may be: what is too large is refused before Django has it.
 
 Django writes every body to a temporary file first, which in a container is memory, and parses a form on the event loop
-that carries the calls: 1 MB of `a=%41%41...` held it for 110 ms. Whoever sends it is not known at that time, since
-Twilio signs a form's fields. What is left to an anonymous client stands in SECURITY.md.
+that carries the calls: 1 MB of `a=%41%41...` held it for 110 ms. Of the admin's forms it holds up a thread of staff's.
+Whoever sends it is not known at that time: Twilio signs a form's fields, and Django looks for a CSRF token there before
+it asks who somebody is. What is left to an anonymous client stands in SECURITY.md.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.conf import settings
 
 
-# Twilio's own requests are below 8 KB.
-WEBHOOK_BYTES = 65_536
+# Twilio's own requests are below 8 KB, and so are the admin's forms ...
+BODY_BYTES = 65_536
+# ... but one: notes may be as long as DATA_UPLOAD_MAX_MEMORY_SIZE, if they are staff's (calls/lanes.py).
+_NOTES = re.compile("/admin/calls/call/[^/]+/change/")
 QUERY_BYTES = 16_384
 
 Message = Mapping[str, Any]
@@ -41,27 +45,35 @@ class _Request:
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        is_staffs = scope["path"].startswith("/admin/")
-        self._left: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if is_staffs else WEBHOOK_BYTES
+        may_be_long = _NOTES.fullmatch(scope["path"])
+        self._left: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if may_be_long else BODY_BYTES
 
     async def answer(self, application: Application) -> None:
-        if self._stated > self._left:
+        if _stated(self._scope, 0) > self._left:
             await _refuse(self._send, 413)
             return
         await application(self._scope, self._counted, self._send)
         if self._left < 0:
             await _refuse(self._send, 413)
 
-    @property
-    def _stated(self) -> int:
-        found = next((value for name, value in self._scope["headers"] if name == b"content-length"), b"0")
-        return int(found) if found.isdigit() else 0
-
     async def _counted(self) -> Message:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         # For Django the client has gone: it stops reading, and answers nothing.
         return message if self._left >= 0 else {"type": "http.disconnect"}
+
+
+def is_long(scope: Mapping[str, Any]) -> bool:
+    """Whether this is, or may be, one of those forms, and more than the others may have."""
+    return bool(
+        scope["method"] == "POST" and _NOTES.fullmatch(scope["path"]) and not 0 <= _stated(scope, -1) <= BODY_BYTES
+    )
+
+
+def _stated(scope: Mapping[str, Any], unknown: int) -> int:
+    """How large a request says that its body is."""
+    found = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(found) if found.isdigit() else unknown
 
 
 async def _refuse(send: Send, status: int) -> None:

@@ -7,18 +7,24 @@ requests to a silent Twilio API 19.7 s.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import SuspiciousOperation
+from django.db import close_old_connections
 from django.http import QueryDict, parse_cookie
 from django.urls import Resolver404, resolve
 
 from calls.admin.outbound import asks_twilio
-from calls.bodies import WEBHOOK_BYTES
+from calls.bodies import BODY_BYTES, is_long
 from calls.logins import COOKIE, Guess, network
 from calls.threads import SharedThreads
 
 
-# Threads for all pages of the admin's: one more, so that a slow query leaves the others something.
-STAFF_THREADS = 2
+# Threads for all pages of the admin's: one more, so that a slow query leaves the others something. So many requests of
+# one office's at once, recordings that are listened to among them; of a stranger's they hold a thread up for 0.2 s.
+STAFF_THREADS, MOST_STAFF_OF_ONE = 2, 60
 # A hash takes half a second of a core: one after the other, at most 5 s in all, and at most a fifth of it one client's.
 # As much again is for browsers in which somebody has logged in before, where no stranger can take it.
 LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE = 1, 10, 2
@@ -39,7 +45,7 @@ class Lanes:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._staff = SharedThreads(STAFF_THREADS)
+        self._staff = SharedThreads(STAFF_THREADS, most_of_one=MOST_STAFF_OF_ONE)
         self._logins = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
         self._known = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
         self._twilio = SharedThreads(TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE)
@@ -59,8 +65,8 @@ class Lanes:
         elif asks_twilio(name, method):
             await self._ask_twilio(client, scope, receive, send)
         else:
-            with self._staff.thread():
-                await self._application(scope, receive, send)
+            words = "Too much comes from your address at once. Try again in a few seconds."
+            await self._if_there_is_room(self._staff, client, scope, receive, send, 429, words)
 
     async def _log_in(self, address: str, scope: Scope, receive: Receive, send: Send) -> None:
         whole = await _whole(receive, MOST_LOGIN)
@@ -80,7 +86,7 @@ class Lanes:
         await self._if_there_is_room(threads, who, scope, whole, send, 429, words)
 
     async def _ask_twilio(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = await _whole(receive, WEBHOOK_BYTES)
+        whole = await _whole(receive, BODY_BYTES)
         if whole is None:
             await _refuse(send, 413, "That is more than this form takes.")
             return
@@ -94,7 +100,12 @@ class Lanes:
             await _refuse(send, status, words)
             return
         with threads.thread(client):
-            await self._application(scope, receive, send)
+            # Django would look for a CSRF token in the form before it asks who sends it. To parse 1 MB takes 0.1 s, and
+            # every call hears it.
+            if is_long(scope) and not await sync_to_async(_is_logged_in)(scope):
+                await _refuse(send, 413, "That is more than this form takes from somebody who is not logged in.")
+            else:
+                await self._application(scope, receive, send)
 
 
 class _Whole:
@@ -131,8 +142,19 @@ def _guess(address: str, scope: Scope, body: bytes) -> Guess:
     except SuspiciousOperation:
         # So many fields that Django will not read them either.
         username = ""
-    cookies = parse_cookie(_header(scope, b"cookie").decode("latin-1"))
-    return Guess(address, username, cookies.get(COOKIE, ""))
+    return Guess(address, username, _cookie(scope, COOKIE))
+
+
+def _is_logged_in(scope: Scope) -> bool:
+    """Whether the request's session is somebody's, as far as can be seen without its form."""
+    try:
+        return SESSION_KEY in SessionStore(_cookie(scope, settings.SESSION_COOKIE_NAME))
+    finally:
+        close_old_connections()
+
+
+def _cookie(scope: Scope, name: str) -> str:
+    return parse_cookie(_header(scope, b"cookie").decode("latin-1")).get(name, "")
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from calls.bodies import QUERY_BYTES, WEBHOOK_BYTES, LimitedBodies
+from calls.bodies import BODY_BYTES, QUERY_BYTES, LimitedBodies, is_long
 
 
 class Door:
@@ -38,22 +38,22 @@ class Door:
 
 
 async def test_a_body_within_the_limit_goes_through():
-    door = Door(bytes(WEBHOOK_BYTES - 1), b"1", content_length=str(WEBHOOK_BYTES))
+    door = Door(bytes(BODY_BYTES - 1), b"1", content_length=str(BODY_BYTES))
     assert await door.status() == 200
-    assert door.taken == WEBHOOK_BYTES
+    assert door.taken == BODY_BYTES
 
 
 async def test_a_body_that_says_it_is_too_large_is_refused_unread():
-    door = Door(bytes(10), content_length=str(WEBHOOK_BYTES + 1))
+    door = Door(bytes(10), content_length=str(BODY_BYTES + 1))
     assert await door.status() == 413
     assert len(door.pieces) == 1
 
 
 async def test_a_body_that_does_not_say_how_large_it_is_is_read_no_further_than_the_limit():
-    door = Door(bytes(WEBHOOK_BYTES), b"1", bytes(1000), transfer_encoding="chunked")
+    door = Door(bytes(BODY_BYTES), b"1", bytes(1000), transfer_encoding="chunked")
     assert await door.status() == 413
     assert door.saw_disconnect
-    assert door.taken == WEBHOOK_BYTES
+    assert door.taken == BODY_BYTES
     assert len(door.pieces) == 1
 
 
@@ -63,10 +63,31 @@ async def test_the_connection_of_a_refused_request_is_closed():
     assert (b"connection", b"close") in door.answered[0]["headers"]
 
 
-async def test_staff_may_send_what_a_form_of_the_admin_may_have(settings):
-    size = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    assert await Door(bytes(size), path="/admin/calls/call/1/change/", content_length=str(size)).status() == 200
-    assert await Door(path="/admin/login/", content_length=str(size + 1)).status() == 413
+async def test_notes_of_staff_may_be_long(settings):
+    size, path = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, "/admin/calls/call/1/change/"
+    assert await Door(bytes(size), path=path, content_length=str(size)).status() == 200
+    assert await Door(path=path, content_length=str(size + 1)).status() == 413
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/admin/login/", "/admin/calls/call/", "/admin/auth/user/1/change/"])
+async def test_no_other_form_of_the_admin_may_be_large(path):
+    assert await Door(bytes(BODY_BYTES), path=path, content_length=str(BODY_BYTES)).status() == 200
+    assert await Door(path=path, content_length=str(BODY_BYTES + 1)).status() == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "expected"),
+    [
+        ("POST", {"content_length": "65537"}, True),
+        ("POST", {"transfer_encoding": "chunked"}, True),
+        ("POST", {"content_length": "65536"}, False),
+        ("GET", {}, False),
+    ],
+)
+def test_long_notes_are_known_before_they_are_read(method, headers, expected):
+    door = Door(path="/admin/calls/call/1/change/", **headers)
+    assert is_long({**door.scope, "method": method}) is expected
+    assert not is_long({**door.scope, "method": method, "path": "/admin/"})
 
 
 async def test_an_upgrade_to_something_else_makes_no_difference():
@@ -95,7 +116,7 @@ async def test_what_is_no_request_is_left_alone():
 async def test_django_keeps_and_logs_nothing_of_a_body_that_is_too_large(caplog):
     from config.asgi import django_application
 
-    door = Door(bytes(WEBHOOK_BYTES), bytes(10), host="testserver")
+    door = Door(bytes(BODY_BYTES), bytes(10), host="testserver")
     door.scope |= {"method": "POST", "headers": [(b"host", b"voice.example.org")]}
     with caplog.at_level(logging.WARNING):
         await LimitedBodies(django_application)(door.scope, door.receive, door.send)

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F
@@ -15,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from calls import logins
-from calls.lanes import MOST_LOGIN, MOST_LOGINS_OF_ONE, Lanes
+from calls.lanes import MOST_LOGIN, MOST_LOGINS_OF_ONE, MOST_STAFF_OF_ONE, Lanes
 from calls.logins import COOKIE, IMPATIENT, Guess, Rate, network, remember_browser
 from calls.models import LoginLimit
 from tests.conftest import HTTPS
@@ -301,6 +302,27 @@ async def test_a_browser_that_is_known_has_no_place_for_another_account():
     strangers = [post(f"203.0.113.{at}") for at in range(10)]
     known = post(HOME, b"username=else", cookie=known_browser())
     assert await statuses([*strangers, known]) == [200] * 10 + [429]
+
+
+async def test_one_address_has_so_many_requests_of_the_admin_at_a_time():
+    requests = [post(f"2001:db8::{at}", path=LIST) for at in range(MOST_STAFF_OF_ONE + 2)]
+    assert await statuses([*requests, post(HOME, path=LIST)]) == [200] * (MOST_STAFF_OF_ONE + 1) + [429] * 2
+
+
+def long_notes(cookie):
+    return post(STRANGER, cookie=cookie, path=f"{LIST}1/change/", length=b"990000")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("cookie", [b"", b"sessionid=made-up", b"csrftoken=a; sessionid="])
+async def test_long_notes_of_nobody_are_refused_before_they_are_parsed(cookie):
+    assert await statuses([long_notes(cookie)]) == [413]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_staff_may_write_long_notes(ops, client):
+    await sync_to_async(client.force_login)(ops)
+    assert await statuses([long_notes(f"a=b; sessionid={client.cookies['sessionid'].value}".encode())]) == [200]
 
 
 async def test_a_form_that_never_comes_to_an_end_keeps_no_place():
