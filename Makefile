@@ -40,7 +40,7 @@ faults: $(INSTALLED) ## End and starve servers with 30 streams, again and again,
 	$(BIN)/python -m tests.faults $(ARGS)
 
 .PHONY: attack
-attack: $(INSTALLED) ## Attack two workers behind Caddy with 20 calls running, and print what callers notice (3 minutes)
+attack: $(INSTALLED) ## Attack two workers behind Caddy with 20 calls running, and print what callers notice (4 minutes)
 	$(BIN)/python config/dotenv.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.attack $(ARGS)
 

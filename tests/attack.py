@@ -3,11 +3,13 @@
     python -m tests.attack [--seconds 10] [--calls 20] [row …]
 
 Everything is on 127.0.0.1 and is started, and ended, by this program: Caddy, the workers of the Dockerfile, and a
-database of their own on PostgreSQL (SQLite where none answers). It takes three minutes; every attack has an end.
+database of their own on PostgreSQL (SQLite where none answers). It takes four minutes; every attack has an end.
 
 For each attack: how late the callers' echoes were before and during it, what became of requests that Twilio signed, how
 long the admin's login page took somebody else, and what the attacker was answered. It fails if the callers' p99 more
-than doubled, a signed request was answered 5xx or not at all, or a call was lost.
+than doubled (what is below 5 ms, a quarter of a frame, counts as 5 ms: no caller notices less than 10), a signed
+request was answered 5xx or not at all, a call was lost, a browser that is known could not log in during a flood of
+guesses, or the attack was not the one that its name says: its attacker failed, or was answered something else.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import collections
 import contextlib
 import http.client
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -25,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -37,11 +40,13 @@ FORM = "application/x-www-form-urlencoded"
 # Well-formed, as anybody can make one; and what it is put on.
 FALSE_SIGNATURE = base64.b64encode(bytes(20)).decode()
 SIGNED = {"CallSid": "CA" + "1" * 32, "AccountSid": "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978", "CallStatus": "in-progress"}
-# Below this a p99 is this machine's own noise, and twice of it is too.
+# A quarter of a frame. Below this a p99 is this machine's own noise, and twice of it is too.
 NOISE_MS = 5.0
 # Seconds that the admin's login page may take somebody else.
 LOGIN_SECONDS = 2.0
 STAFF = ("attacked", "a password that nobody guesses")
+# Django takes any that stands in the cookie and in the form.
+TOKEN = "a" * 32
 
 
 # --- The attackers: each a coroutine that lasts so many seconds, in a process of its own ------------------------------
@@ -85,12 +90,18 @@ class Attacker:
         except asyncio.CancelledError:
             self.answers["unanswered"] += 1
             raise
+        except ConnectionRefusedError:
+            self.answers["nobody there"] += 1
         except (OSError, EOFError):
             self.answers["cut"] += 1
 
-    async def ask(self, head: str, *parts: bytes, repeat: int = 1) -> str:
+    def was_answered(self, expected: set[str]) -> bool:
+        """Whether it was answered at all, and nothing but this; a connection that was cut off may be part of any."""
+        return bool(expected & set(self.answers)) and set(self.answers) <= expected | {"cut", "unanswered"}
+
+    async def ask(self, head: str, *parts: bytes, repeat: int = 1, address: str = "127.0.0.1") -> str:
         """One request on a connection of its own; the status of its answer."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
         try:
             writer.write(f"{head}\r\nHost: 127.0.0.1\r\n".encode() + parts[0])
             for _ in range(repeat):
@@ -131,47 +142,95 @@ class Attacker:
         head = f"Content-Type: {FORM}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{signature}\r\n"
         return await self.ask("POST /incoming HTTP/1.1", head.encode(), body)
 
+    async def form(self, path: str, body: bytes, *, cookie: str = "", address: str = "127.0.0.1") -> str:
+        """With a cookie that has Django look for a CSRF token in the form."""
+        head = f"Content-Type: {FORM}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        head += f"Cookie: csrftoken={TOKEN}; {cookie}\r\n\r\n"
+        return await self.ask(f"POST {path} HTTP/1.1", head.encode(), body, address=address)
+
     async def guess(self) -> str:
-        token = "a" * 32
-        form = {"username": STAFF[0], "password": secrets.token_hex(8), "csrfmiddlewaretoken": token, "next": "/admin/"}
-        body = urlencode(form).encode()
-        head = (
-            f"Content-Type: {FORM}\r\nContent-Length: {len(body)}\r\nConnection: close\r\nCookie: csrftoken={token}\r\n"
-        )
-        return await self.ask("POST /admin/login/ HTTP/1.1", f"{head}\r\n".encode(), body)
+        return await self.form("/admin/login/", login_form(STAFF[0], secrets.token_hex(8)))
+
+    async def guess_widely(self) -> str:
+        """At made-up accounts, and one that is there, from ten addresses, as a browser that is known to nobody."""
+        username = random.choice([secrets.token_hex(4), f" {STAFF[0]}"])
+        form = login_form(username, secrets.token_hex(8))
+        address = f"127.0.0.{random.randint(2, 11)}"
+        return await self.form("/admin/login/", form, cookie="known-browser=x", address=address)
+
+    async def long_form(self) -> str:
+        path = random.choice(["/admin/calls/call/1/change/", "/admin/calls/call/"])
+        return await self.form(path, b"a=" + b"%41" * 330_000)
 
     async def numbers(self) -> str:
         head = f"Cookie: sessionid={self.cookie}\r\nConnection: close\r\n\r\n"
         return await self.ask("GET /admin/calls/call/numbers/ HTTP/1.1", head.encode())
 
 
+def login_form(username: str, password: str) -> bytes:
+    form = {"username": username, "password": password, "csrfmiddlewaretoken": TOKEN, "next": "/admin/"}
+    return urlencode(form).encode()
+
+
 def _signature() -> str:
     return f"X-Twilio-Signature: {FALSE_SIGNATURE}\r\n"
 
 
-# By the number of what was found: its name, and what it does.
-ATTACKS: dict[str, tuple[str, Callable[[Attacker], Awaitable[None]]]] = {
-    "gets": ("1 oversize GETs, 4 a second", lambda it: it.at_a_rate(4, it.oversize_get)),
-    "chunks": ("1 malformed chunks, 20 a second", lambda it: it.at_a_rate(20, it.malformed_chunk)),
-    "posts": ("1 broken POSTs, 20 a second", lambda it: it.at_a_rate(20, it.broken_post)),
-    "upgrade": ("3 Upgrade: x with 100 MB, 2 at once", lambda it: it.in_turn(2, it.upgrade)),
-    "unsigned": ("4 unsigned, 1 MB, 9 a second", lambda it: it.at_a_rate(9, lambda: it.unsigned(1_000_000))),
-    "false": (
+@dataclass(frozen=True)
+class Attack:
+    """What it is, what it does, and what it is answered if it does that."""
+
+    name: str
+    run: Callable[[Attacker], Awaitable[None]]
+    answers: set[str]
+    #: Whether somebody whose browser is known logs in meanwhile.
+    at_the_login: bool = False
+
+
+# By the number of what was found.
+ATTACKS = {
+    "gets": Attack("1 oversize GETs, 4 a second", lambda it: it.at_a_rate(4, it.oversize_get), {"413"}),
+    "chunks": Attack(
+        "1 malformed chunks, 20 a second", lambda it: it.at_a_rate(20, it.malformed_chunk), {"400", "502"}
+    ),
+    "posts": Attack("1 broken POSTs, 20 a second", lambda it: it.at_a_rate(20, it.broken_post), {"left"}),
+    "upgrade": Attack("3 Upgrade: x with 100 MB, 2 at once", lambda it: it.in_turn(2, it.upgrade), {"413", "cut"}),
+    "unsigned": Attack(
+        "4 unsigned, 1 MB, 9 a second", lambda it: it.at_a_rate(9, lambda: it.unsigned(1_000_000)), {"413"}
+    ),
+    "false": Attack(
         "4 false signature, 64 KB, 9 a second",
         lambda it: it.at_a_rate(9, lambda: it.unsigned(64_000, _signature())),
+        {"403"},
+    ),
+    "forms": Attack(
+        # 502: a worker has refused it while the proxy was still writing to it.
+        "4 1 MB to the admin, 9 a second",
+        lambda it: it.at_a_rate(9, it.long_form),
+        {"403", "413", "429", "502"},
     ),
     # At most 200 a second: without a pause, refusals come so fast that nothing but volume would be measured.
-    "login": ("6 guesses at the login, 20 at once", lambda it: it.in_turn(20, it.guess, pause=0.1)),
-    "numbers": ("7 a silent Twilio API, 4 at once", lambda it: it.in_turn(4, it.numbers)),
+    "login": Attack(
+        "6 guesses at the login, 20 at once", lambda it: it.in_turn(20, it.guess, pause=0.1), {"200", "429"}, True
+    ),
+    "accounts": Attack(
+        "6 at many accounts, from 10 addresses",
+        lambda it: it.in_turn(20, it.guess_widely, pause=0.1),
+        {"200", "429"},
+        True,
+    ),
+    "numbers": Attack("7 a silent Twilio API, 4 at once", lambda it: it.in_turn(4, it.numbers), {"200"}),
 }
 
 
 def attack(name: str, port: int, seconds: float, cookie: str) -> None:
-    """What the process of an attacker does; its tally is its last line."""
+    """What the process of an attacker does; its tally is its last line, and its exit code 1 if it was no attack."""
     attacker = Attacker(port, seconds, cookie)
-    asyncio.run(ATTACKS[name][1](attacker))
-    answers = " ".join(f"{answer}×{count}" for answer, count in attacker.answers.most_common(4))
+    asyncio.run(ATTACKS[name].run(attacker))
+    answers = " ".join(f"{answer}×{count}" for answer, count in attacker.answers.most_common(5))
     print(f"{answers or 'nothing'}, {attacker.sent / 1e6:.1f} MB sent")
+    if not attacker.was_answered(ATTACKS[name].answers):
+        sys.exit(1)
 
 
 # --- Those who are attacked -----------------------------------------------------------------------------------------
@@ -180,16 +239,16 @@ def attack(name: str, port: int, seconds: float, cookie: str) -> None:
 class Probe(threading.Thread):
     """Asks the same again and again, a few times a second, until it is stopped: statuses, and the worst wait."""
 
-    def __init__(self, port: int, method: str, path: str, body: str = "", **headers: str) -> None:
+    def __init__(self, port: int, method: str, path: str, body: str = "", pause: float = 0.15, **headers: str) -> None:
         super().__init__(daemon=True)
-        self.port, self.question = port, (method, path, body, headers)
+        self.port, self.question, self.pause = port, (method, path, body, headers), pause
         self.statuses: collections.Counter[int] = collections.Counter()
         self.worst = 0.0
         self.enough = threading.Event()
         self.start()
 
     def run(self) -> None:
-        while not self.enough.wait(0.15):
+        while not self.enough.wait(self.pause):
             began = time.monotonic()
             self.statuses[self._ask()] += 1
             self.worst = max(self.worst, time.monotonic() - began)
@@ -223,6 +282,12 @@ def signed_requests(port: int, url: str, token: str) -> Probe:
     )
 
 
+def logins(port: int, known_browser: str) -> Probe:
+    """Somebody who logs in, with a browser that is known; a hash at a time is theirs."""
+    headers = {"Content-Type": FORM, "Cookie": f"csrftoken={TOKEN}; known-browser={known_browser}"}
+    return Probe(port, "POST", "/admin/login/", login_form(*STAFF).decode(), pause=2.0, **headers)
+
+
 @dataclass
 class Row:
     """A line of the table: what the callers noticed of an attack."""
@@ -233,6 +298,9 @@ class Row:
     signed: Probe
     login: Probe
     attacker: str
+    exit_code: int = 0
+    #: Those who log in, if it is the login that is attacked.
+    known: list[Probe] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
@@ -243,6 +311,8 @@ class Row:
             "echoes missing": self.during.behind > 50,
             f"{self.signed.failures} signed requests failed": self.signed.failures,
             "the login page stood still": self.login.worst > LOGIN_SECONDS or self.login.failures,
+            "a known browser could not log in": any(set(probe.statuses) != {302} for probe in self.known),
+            "this was not the attack": self.exit_code,
         }
         return [fault for fault, holds in found.items() if holds]
 
@@ -280,16 +350,19 @@ class Target:
     def port(self) -> int:
         return self.production.port
 
-    def sign_in(self) -> str:
-        """A member of staff, and the session of theirs."""
+    def sign_in(self) -> None:
+        """A member of staff, with a session and a browser that is known."""
         code = (
             "from django.contrib.auth import get_user_model as model; from django.test import Client;"
+            "from django.http import HttpResponse; from calls.logins import COOKIE, remember_browser;"
             f"user = model().objects.create_superuser({STAFF[0]!r}, '', {STAFF[1]!r});"
-            "client = Client(); client.force_login(user); print(client.cookies['sessionid'].value)"
+            "client = Client(); client.force_login(user); response = HttpResponse();"
+            "remember_browser(response, user, secure=False);"
+            "print(client.cookies['sessionid'].value, response.cookies[COOKIE].value)"
         )
         ran = self.production.run("python", "manage.py", "shell", "-v0", "-c", code)
         assert ran.returncode == 0, ran.stderr
-        return ran.stdout.split()[-1]
+        self.cookie, self.known_browser = ran.stdout.split()[-2:]
 
     async def calls(self, count: int) -> list[Any]:
         from calls.benchmark.callers import opening
@@ -301,24 +374,27 @@ class Target:
         async with Web(url, self.token) as web:
             return [await opening(web, Scenario(**facts)) for _ in range(count)]
 
-    def suffer(self, name: str, seconds: float, load: Any, cookie: str) -> Row:
+    def suffer(self, name: str, seconds: float, load: Any) -> Row:
         """One attack; once more if nothing but the echoes was noticed, since the machine may have been busy itself."""
-        row = self._suffer(name, seconds, load, cookie)
-        return self._suffer(name, seconds, load, cookie) if row.is_late_only else row
+        row = self._suffer(name, seconds, load)
+        return self._suffer(name, seconds, load) if row.is_late_only else row
 
-    def _suffer(self, name: str, seconds: float, load: Any, cookie: str) -> Row:
+    def _suffer(self, name: str, seconds: float, load: Any) -> Row:
         before = load.measure(seconds / 2)
         signed = signed_requests(self.port, self.production.url, self.token)
         login = Probe(self.port, "GET", "/admin/login/")
+        known = [logins(self.port, self.known_browser)] if ATTACKS[name].at_the_login else []
         command = [sys.executable, "-m", "tests.attack", "--as", name, "--port", str(self.port)]
-        command += ["--seconds", str(seconds), "--cookie", cookie]
+        command += ["--seconds", str(seconds), "--cookie", self.cookie]
         attacker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         try:
             during = load.measure(seconds + 1)
             said, _ = attacker.communicate(timeout=seconds + 10)
         finally:
             attacker.kill()
-        return Row(ATTACKS[name][0], before, during, signed.stop(), login.stop(), said.strip())
+        known = [probe.stop() for probe in known]
+        code = attacker.returncode
+        return Row(ATTACKS[name].name, before, during, signed.stop(), login.stop(), said.strip(), code, known)
 
 
 @contextlib.contextmanager
@@ -350,14 +426,14 @@ def run(names: list[str], seconds: float, count: int) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         target = Target(folder, stack.enter_context(database(folder)), stack.enter_context(silent_api()))
         stack.enter_context(target.production)
-        cookie = target.sign_in()
+        target.sign_in()
         load = stack.enter_context(Load(build(folder), target.port, core=0))
         for call in asyncio.run(target.calls(count)):
             load.open(call, CONNECTED)
         load.measure(3)
         print(f"{count} calls, two workers, {seconds:g} s each\n{HEADER}", flush=True)
         for name in names:
-            row = target.suffer(name, seconds, load, cookie)
+            row = target.suffer(name, seconds, load)
             print(row, flush=True)
             failed += bool(row.faults)
             load.measure(2)
