@@ -356,6 +356,9 @@ def _check_number(number: Number) -> Iterator[Finding]:
     elif not fallback:
         lacking = "its VoiceFallbackUrl is not set: one failed answer ends a call"
         yield Finding("warn", f"{number.number} leads to us, but {lacking}.", fix)
+    elif number.falls_back_elsewhere:
+        ours = f"Run `manage.py configure_number {number.number} --fallback {number.voice_url}`, unless that is meant."
+        yield Finding("warn", f"{number.number} leads to us, but falls back to {fallback}.", ours)
     else:
         yield Finding("ok", f"{number.number} leads to {number.voice_url}.")
 

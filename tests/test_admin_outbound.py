@@ -303,6 +303,14 @@ def test_the_list_of_calls_leads_to_our_numbers(client, permission):
     assert NUMBERS not in text(client.get(LIST))
 
 
+def test_what_becomes_of_a_fallback_is_said_before_a_number_is_pointed_here(client, pointer, api):
+    assert "Twilio asks here once more." in client.get(POINT).content.decode()
+    api.numbers[0].voice_fallback_url = "https://old.example.org/sorry"
+    assert "https://old.example.org/sorry</span>, as before." in client.get(POINT).content.decode()
+    client.post(POINT, {"handler": "echo"})
+    assert api.numbers[0].voice_fallback_url == "https://old.example.org/sorry"
+
+
 def test_a_number_that_something_else_answers_is_warned_of(client, pointer, api):
     api.numbers[0].voice_application_sid = "AP1"
     assert "TwiML application AP1 answers this number" in text(client.get(POINT))

@@ -48,6 +48,20 @@ def test_the_fallback_may_be_somewhere_else(api):
     assert main(api).voice_fallback_url == "https://handler.twilio.com/twiml/sorry"
 
 
+def test_a_fallback_of_somebody_elses_is_kept(api, capsys):
+    main(api).voice_fallback_url, main(api).voice_fallback_method = "https://handler.twilio.com/twiml/sorry", "GET"
+    call_command("configure_number", MAIN)
+    assert main(api).voice_fallback_url == "https://handler.twilio.com/twiml/sorry"
+    assert main(api).voice_fallback_method == "GET"
+    assert "VoiceFallbackUrl: https://handler.twilio.com/twiml/sorry, as it is" in capsys.readouterr().out
+
+
+def test_a_fallback_of_ours_follows_the_number(api):
+    for handler in "echo", "voicemail":
+        call_command("configure_number", MAIN, handler=handler)
+    assert main(api).voice_fallback_url == "https://voice.example.org/incoming/voicemail"
+
+
 def test_it_takes_the_number_exactly_although_twilio_finds_parts_too(api):
     call_command("configure_number", MAIN)
     assert api.numbers[0].voice_url == ""

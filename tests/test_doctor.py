@@ -312,6 +312,13 @@ def test_a_number_without_a_fallback_is_a_warning(settings):
     assert "Run `manage.py configure_number +14155550199`." in out
 
 
+def test_a_fallback_to_somebody_else_is_a_warning(settings):
+    facts = {"voice_url": f"{settings.PUBLIC_URL}/incoming", "voice_fallback_url": "https://old.example.org/voice"}
+    out = numbers(settings, {"phone_number": "+14155550199", "status_callback": "https://x/", **facts})
+    assert "warn  +14155550199 leads to us, but falls back to https://old.example.org/voice." in out
+    assert f"configure_number +14155550199 --fallback {settings.PUBLIC_URL}/incoming`, unless that is meant." in out
+
+
 def test_a_fallback_where_nobody_answers_is_found(settings):
     facts = {"voice_url": f"{settings.PUBLIC_URL}/incoming", "voice_fallback_url": f"{settings.PUBLIC_URL}/sorry"}
     out = numbers(settings, {"phone_number": "+14155550199", "status_callback": "https://x/", **facts})

@@ -35,6 +35,11 @@ class Number:
         ]
 
     @property
+    def falls_back_elsewhere(self) -> bool:
+        """Whether somebody else is asked when our answer fails: what we point here keeps that."""
+        return bool(self.voice_fallback_url) and not self.voice_fallback_url.startswith(address(""))
+
+    @property
     def leads_here(self) -> bool:
         return self.voice_url.startswith(address("incoming")) and not self.warnings
 
@@ -73,19 +78,19 @@ def numbers() -> list[Number]:
 def configure_number(number: str, handler: str = "", *, fallback: str = "", dry_run: bool = False) -> Change:
     """Points a number's calls at us: `/incoming/<handler>`, and `/call-status` when they end.
 
-    Twilio asks no second time for an answer that failed or did not come in time, but asks the fallback once: by default
-    the same address, where another worker may answer by then.
+    Twilio asks no second time for an answer that failed or did not come in time, but asks the fallback once: the same
+    address, where another worker may answer by then, unless `fallback` is given or the number has one that is not ours.
     """
     voice = address(voice_path(handler))
     wanted = {
         "voice_url": voice,
         "voice_method": "POST",
-        "voice_fallback_url": fallback or voice,
-        "voice_fallback_method": "POST",
         "status_callback": address("call-status"),
         "status_callback_method": "POST",
     }
     before = _find(number)
+    if fallback or not before.falls_back_elsewhere:
+        wanted |= {"voice_fallback_url": fallback or voice, "voice_fallback_method": "POST"}
     if dry_run:
         return Change(before, replace(before, **wanted))
     with twilio() as account:

@@ -14,7 +14,10 @@ class Command(BaseCommand):
         parser.add_argument("number", nargs="?", help="one of the account's, like +14155550199")
         parser.add_argument("--handler", default="", help="default: whatever DEFAULT_STREAM_HANDLER is at the time")
         parser.add_argument(
-            "--fallback", default="", metavar="URL", help="asked when our answer fails; default: the same address again"
+            "--fallback",
+            default="",
+            metavar="URL",
+            help="asked when our answer fails; default: one that is there and not ours, or the same address again",
         )
         parser.add_argument("--dry-run", action="store_true", help="only say what would change")
         parser.add_argument("--list", action="store_true", help="show all numbers and where they point")
