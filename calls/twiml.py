@@ -4,6 +4,7 @@ A handler that wants another document around its stream carries a function `twim
 `noun.connect()` or `noun.start()`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ from twilio.twiml.voice_response import Connect, Start, VoiceResponse
 PARAMETER_MAX_LENGTH = 500
 # A call may have a <Connect> and a <Start> stream of one handler at once, and Twilio wants their names to differ.
 START_SUFFIX = "-start"
+# What XML 1.0 does not allow, not even escaped: Twilio would run no such document (12100). A caller's name may hold it.
+# https://www.w3.org/TR/xml/#charsets
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 APOLOGY = "We are sorry, this call cannot be answered right now. Please try again later."
 
 
@@ -104,7 +108,7 @@ class StreamNoun:
             **attributes,
         )
         stream.parameter(name="token", value=self.sign(bidirectional))
-        for name, value in self.custom.items():
+        for name, value in ((_NO_XML.sub("", name), _NO_XML.sub("", value)) for name, value in self.custom.items()):
             # Also what was put into `custom` itself: Twilio would run no document with a longer one.
             check_parameter(name, value)
             stream.parameter(name=name, value=value)
@@ -139,7 +143,7 @@ def failed_handler() -> str:
 def goodbye(text: str) -> str:
     """Says a last sentence and hangs up."""
     response = VoiceResponse()
-    response.say(text)
+    response.say(_NO_XML.sub("", text))
     response.hangup()
     return str(response)
 

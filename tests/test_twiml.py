@@ -69,6 +69,15 @@ def test_a_stream_is_added_behind_what_a_handler_has_written(verb):
     assert [child.tag for child in parsed(response)] == ["Say", verb.__name__.title()]
 
 
+def test_what_xml_does_not_allow_is_left_out_of_what_a_handler_is_told():
+    said = {"CallerName": "A\x01B\x00\ud800\ufffe", "k\x1b": "ü 🎵\n"}
+    assert parameters(noun(custom=said).connect()) == {"token": "for both ways", "CallerName": "AB", "k": "ü 🎵\n"}
+
+
+def test_what_xml_does_not_allow_is_left_out_of_a_last_sentence():
+    assert parsed(twiml.goodbye("Good\x01bye.")).find("Say").text == "Goodbye."
+
+
 @pytest.mark.parametrize("name", ['"/><Dial>+15550100001</Dial>', "a&b", "<!--", "]]>", "ü 🎵"])
 def test_no_name_breaks_out_of_its_attribute(name):
     document = parsed(noun(name=name).connect())
