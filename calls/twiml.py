@@ -155,10 +155,13 @@ def transfer(number: str) -> str:
     return str(response)
 
 
-# Verbs behind which a call can live for hours without a stream, whatever else the document has.
+# Verbs behind which a call can live for hours without a stream, whatever else the document has
+# (https://www.twilio.com/docs/voice/twiml#twiml-verbs-for-programmable-voice) ...
 _ELSEWHERE = {"Dial", "Enqueue", "Redirect", "Refer"}
-# ... and those that only take their time: they keep a call whose stream is still to come, or runs beside them.
-_SPOKEN = {"Say", "Play", "Gather", "Record", "Pay", "Prompt"}
+# ... those that take their time, and may have an `action` that goes on ...
+_WAITING = {"Play", "Gather", "Record", "Pay", "Prompt", "Pause"}
+# ... and all that keep a call whose stream is still to come, or runs beside them. Without one, a sentence is an end.
+_SPOKEN = _WAITING | {"Say"}
 # A pause as short as this keeps nobody, in seconds.
 _SHORT_PAUSE = 10
 
@@ -171,11 +174,18 @@ def lives_on(document: str) -> bool:
         # FAILED_HANDLER_TWIML is the operator's; Twilio says what is wrong with it.
         return "<Dial" in document
     names = [verb.tag for verb in verbs if not _is_short_pause(verb)]
-    if _ELSEWHERE.intersection(names):
+    if _ELSEWHERE.intersection(names) or any(_leads_elsewhere(verb) for verb in verbs):
         return True
+    if "Connect" not in names and "Start" not in names:
+        return not _WAITING.isdisjoint(names)
     before = names[: names.index("Connect")] if "Connect" in names else []
     behind = names[names.index("Start") :] if "Start" in names else []
-    return not (_SPOKEN | {"Pause"}).isdisjoint([*before, *behind])
+    return not _SPOKEN.isdisjoint([*before, *behind])
+
+
+def _leads_elsewhere(verb: ElementTree.Element) -> bool:
+    """<Connect> has other nouns too, like <ConversationRelay>: https://www.twilio.com/docs/voice/twiml/connect."""
+    return verb.tag == "Connect" and len(verb) > 0 and verb.find("Stream") is None
 
 
 def _is_short_pause(verb: ElementTree.Element) -> bool:

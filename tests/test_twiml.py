@@ -133,6 +133,11 @@ START = "<Start><Stream url='wss://x'/></Start>"
         "<Pause length='90'/>" + CONNECT,
         START + "<Play>https://x/music.mp3</Play>",
         "<Redirect>https://other.example.org/</Redirect>",
+        "<Record maxLength='3600'/>",
+        "<Say>Press 1.</Say><Gather action='https://other.example.org/'/>",
+        "<Play>https://x/music.mp3</Play>",
+        "<Pause length='600'/>",
+        "<Connect><ConversationRelay url='wss://x'/></Connect>",
     ],
 )
 def test_a_call_lives_on_without_a_stream_if_its_document_has_something_else_for_it(verbs):
@@ -147,6 +152,8 @@ def test_a_call_lives_on_without_a_stream_if_its_document_has_something_else_for
         START + CONNECT,
         "<Pause length='1'/>" + CONNECT,
         "<Say>&lt;Dial></Say><Hangup/>",
+        "<Pause length='1'/><Hangup/>",
+        "<Connect/>",
         "<Reject/>",
     ],
 )
