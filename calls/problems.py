@@ -92,7 +92,9 @@ def of_event(event: CallEvent, streams: Sequence[Stream]) -> Problem | None:
 
 
 # What an apology's words begin with (calls/views.py), and what can be done about it.
+_MORE_ROOM = "Start more workers, or raise MAX_STREAMS."
 _ADVICE = {
+    "as many calls": _MORE_ROOM,
     "there is no handler": "Add it to STREAM_HANDLERS, or let the number lead to /incoming/ and a handler's name.",
     "the document of": "Mend the handler; the server's log has the traceback.",
     "Twilio could not use": "Mend the handler's TwiML: the code is explained at https://www.twilio.com/docs/api/errors.",
@@ -104,7 +106,7 @@ def _of_answer(answer: str) -> Problem | None:
     what, _, why = answer.partition(": ")
     if what == "refused":
         text = "The caller heard a busy tone: as many calls were running as this server takes."
-        return Problem("refused", text, "Start more workers, or raise MAX_STREAMS.", "bad")
+        return Problem("refused", text, _MORE_ROOM, "bad")
     if what != "apologised" or why == "the handler failed":
         return None
     known = (advice for begins, advice in _ADVICE.items() if why.startswith(begins))

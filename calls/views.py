@@ -88,6 +88,11 @@ class Signed:
         return self.parameters["CallSid"]
 
     @property
+    def is_answered(self) -> bool:
+        """Whether somebody has picked up, and the call is not over."""
+        return self.parameters.get("CallStatus") == Call.Status.IN_PROGRESS
+
+    @property
     def call(self) -> CallRow:
         """What this request says of the call."""
         facts: dict[str, Any] = {
@@ -251,6 +256,11 @@ async def incoming(signed: Signed, handler: str = "") -> HttpResponse:
     # Of a process that drains it does not matter: another one takes the stream.
     if switchboard.is_full and not switchboard.draining:
         logger.error("call_rejected reason=full call=%s streams=%d", signed.call_sid, len(switchboard.live))
+        if signed.is_answered:
+            # Twilio, or whom we called, has picked up: <Reject> comes too late, and the call is not busy
+            # (https://www.twilio.com/docs/voice/twiml/reject).
+            answer = Answer(twiml.apologise(), "apologised: as many calls are running as this server takes")
+            return await _answer(signed, "incoming", answer, {"handler": name, "has_warning": True}, reason="full")
         facts = {"handler": name, "status": Call.Status.BUSY, "has_warning": True}
         return await _answer(signed, "refused", Answer(twiml.busy(), "refused: full"), facts, reason="full")
     # Only this request's: those of callbacks are kept with their events, and come in any order.

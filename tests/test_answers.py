@@ -11,7 +11,7 @@ from calls.rows import StreamChange, Writer
 from calls.security import CallRef, StreamToken
 from calls.switchboard import switchboard
 from tests.factories import make_live_call, make_stream
-from tests.webhooks import CALL, INCOMING, post, token, verbs
+from tests.webhooks import CALL, COMPLETED, INCOMING, post, token, verbs
 
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("process")]
@@ -93,6 +93,16 @@ def test_a_refused_call_is_a_row_that_staff_find_by_its_warning(client, settings
     assert (call.status, call.handler, call.has_warning) == ("busy", "echo", True)
     assert call.ended_at is not None
     assert (event("refused").data["reason"], event("refused").data["answer"]) == ("full", "refused: full")
+
+
+def test_a_call_that_was_picked_up_while_we_are_full_gets_an_apology_and_is_not_busy(client, settings):
+    settings.MAX_STREAMS = 0
+    answered = {**INCOMING, "Direction": "outbound-api", "CallStatus": "in-progress"}
+    assert verbs(post(client, "/incoming/echo", answered)) == ["Say", "Hangup"]
+    call = Call.objects.get()
+    assert (call.status, call.ended_at, call.handler, call.has_warning) == ("in-progress", None, "echo", True)
+    post(client, "/call-status", {**COMPLETED, "CallDuration": "49"})
+    assert (Call.objects.get().status, Call.objects.get().duration) == ("completed", 49)
 
 
 # --- a fallback -------------------------------------------------------------------------------------------------------

@@ -161,6 +161,14 @@ def test_a_call_that_there_was_no_room_for_is_a_warning(client, settings, monkey
     assert words(the_call()) == ["refused"]
 
 
+def test_a_call_that_was_picked_up_when_there_was_no_room_for_it_heard_an_apology(client, monkeypatch):
+    monkeypatch.setattr("calls.switchboard.Switchboard.is_full", True)
+    post(client, "/incoming", {**INCOMING, "Direction": "outbound-api", "CallStatus": "in-progress"})
+    (problem,) = problems(the_call(), [], the_call().events.all())
+    assert problem.text == "The other side heard an apology: as many calls are running as this server takes."
+    assert problem.advice == "Start more workers, or raise MAX_STREAMS."
+
+
 def test_a_server_that_was_held_up_is_a_problem_with_its_line():
     call = make_stream(length=8000, ended_at=START).call
     make_event(
