@@ -22,6 +22,11 @@ _TOKEN = re.compile(r'(<Parameter\b[^>]*\bname="token"[^>]*\bvalue=")[^"]*')
 _REF = re.compile(r"(&amp;|&)?\bref=[^&\"'\s]+")
 
 
+def without_ref(text: str) -> str:
+    """An address of ours as it may be kept: what it says of a call that we placed is nobody else's business."""
+    return _REF.sub("", text)
+
+
 @dataclass(frozen=True)
 class Answer:
     """A document, and in a few words what it does and why."""
@@ -35,14 +40,14 @@ class Answer:
 
     @property
     def without_secrets(self) -> str:
-        return _REF.sub("", _TOKEN.sub(r"\1…", self.document))
+        return without_ref(_TOKEN.sub(r"\1…", self.document))
 
 
 def event(
     kind: str, call_sid: str, parameters: dict[str, str], answer: Answer, *, at: dt.datetime, delivery: str, **more: str
 ) -> EventRow:
     """What was asked and answered. A request that is delivered twice has the same `delivery`, and is stored once."""
-    asked = {name: _REF.sub("", value) for name in TELLING if (value := parameters.get(name))}
+    asked = {name: without_ref(value) for name in TELLING if (value := parameters.get(name))}
     return EventRow(
         call=call_sid,
         stream=None,
@@ -55,9 +60,13 @@ def event(
 
 
 def failed_action(parameters: dict[str, str]) -> dict[str, str] | None:
-    """The query of the /stream-ended that Twilio got no answer from, if this is the fallback's request for it."""
+    """The query of the /stream-ended that Twilio got no answer from, if this is the fallback's request for it.
+
+    A call that still rings has had no stream: whoever places one through a TwiML application may send parameters of
+    their own, under these names too.
+    """
     url = parameters.get("ErrorUrl", "")
-    if not url.startswith(f"{settings.PUBLIC_URL}/stream-ended"):
+    if parameters.get("CallStatus") == "ringing" or not url.startswith(f"{settings.PUBLIC_URL}/stream-ended?"):
         return None
     try:
         return {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}

@@ -6,6 +6,7 @@ behind by the recorder if not. The same rows are never stored twice.
 
 import asyncio
 import datetime as dt
+import hashlib
 import json
 import logging
 import re
@@ -27,13 +28,13 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from calls import handlers, twiml
-from calls.answers import BAD_DOCUMENT, Answer, event, failed_action
+from calls.answers import BAD_DOCUMENT, Answer, event, failed_action, without_ref
 from calls.live import hints
-from calls.models import Call, Stream
+from calls.models import SIMULATED, Call, Stream
 from calls.protocol import is_call_sid
 from calls.recorder import recorder
 from calls.rows import AnyRow, CallRow, EventRow, Writer
-from calls.security import CallRef, StreamToken, could_be_signed, is_signed_webhook
+from calls.security import CallRef, StreamToken, could_be_signed, is_signed_webhook, is_simulators
 from calls.switchboard import switchboard
 
 
@@ -125,17 +126,26 @@ class Signed:
         if token := self.request.headers.get("I-Twilio-Idempotency-Token", "")[:64]:
             return token
         names = ("CallStatus", "ErrorCode", "handler", "resumed", "DialCallSid")
-        return ":".join([self.request.path[:60], *(self.parameters.get(name, "")[:40] for name in names)])
+        key = ":".join([self.request.path[:60], *(self.parameters.get(name, "")[:40] for name in names)])
+        # Two ends of streams may fail in the same way: their addresses differ.
+        url = self.parameters.get("ErrorUrl", "").encode(errors="replace")
+        return f"{key}:{hashlib.sha256(url).hexdigest()[:16]}" if url else key
 
     @property
     def other_parameters(self) -> dict[str, str]:
-        left_out = {"CallSid", *COLUMNS, *SECRET_PARAMETERS}
-        return {name: value for name, value in self.parameters.items() if value and name not in left_out}
+        left_out = {"CallSid", *COLUMNS, SIMULATED}
+        others = {name: value for name, value in self.data.items() if name not in left_out}
+        # Only our simulator can say so: with a TwiML application, callers choose parameters themselves.
+        return {**others, **({SIMULATED: "yes"} if is_simulators(self.parameters.get(SIMULATED, "")) else {})}
 
     @property
     def data(self) -> dict[str, str]:
         """Everything that is worth keeping of a callback."""
-        return {name: value for name, value in self.parameters.items() if value and name not in SECRET_PARAMETERS}
+        return {
+            name: without_ref(value)
+            for name, value in self.parameters.items()
+            if value and name not in SECRET_PARAMETERS
+        }
 
 
 SignedView = Callable[..., Awaitable[HttpResponse]]

@@ -48,13 +48,15 @@ def test_the_end_of_a_stream_is_an_event_with_our_answer(client):
     assert "<Hangup" in found.data["twiml"]
 
 
-def test_no_token_and_no_reference_is_in_an_event(client):
+def test_no_token_and_no_reference_is_in_an_event_or_a_call(client):
     ref = CallRef(make_live_call(sid=None).pk, {"name": "Anna"}).sign()
     response = post(
         client, f"/incoming?ref={ref}", {**INCOMING, "ErrorCode": "11200", "ErrorUrl": f"https://x/?ref={ref}"}
     )
-    kept = json.dumps([found.data for found in CallEvent.objects.all()])
+    post(client, "/call-status", {**COMPLETED, "ErrorUrl": f"https://x/?a=1&ref={ref}"})
+    kept = json.dumps([*CallEvent.objects.values_list("data"), *Call.objects.values_list("parameters")])
     assert token(response) not in kept
+    assert "https://x/" in kept
     assert ref not in kept
 
 
@@ -128,6 +130,20 @@ def test_a_stream_whose_end_nobody_answered_goes_on_and_is_not_greeted_anew(clie
     response = post(client, "/incoming", {**FAILED, "CallStatus": "in-progress", "ErrorUrl": url})
     said = StreamToken.read(token(response))
     assert (said.handler, said.resumed) == ("echo", 3)
+
+
+def test_who_places_a_call_through_an_application_chooses_no_handler(client):
+    """Its parameters are signed like Twilio's own: https://www.twilio.com/docs/voice/sdks/javascript/twiml-apps."""
+    url = "https://voice.example.org/stream-ended?handler=monitor&resumed=1"
+    assert verbs(post(client, "/incoming/echo", {**FAILED, "ErrorUrl": url})) == ["Connect"]
+    assert Call.objects.get().handler == "echo"
+
+
+def test_two_ends_of_streams_that_nobody_answered_are_two_events(client):
+    url = "https://voice.example.org/stream-ended?handler=echo&resumed="
+    for resumed in "0", "1", "1":
+        post(client, "/incoming", {**FAILED, "CallStatus": "in-progress", "ErrorUrl": url + resumed})
+    assert CallEvent.objects.filter(kind="stream-ended").count() == 2
 
 
 @pytest.mark.parametrize("url", ["", "https://[", "https://voice.example.org/stream-ended?resumed=x&handler=\x00"])

@@ -15,7 +15,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from calls import views
 from calls.models import Call
 from calls.recorder import recorder
-from calls.security import StreamToken
+from calls.security import StreamToken, simulators_mark
 from calls.switchboard import switchboard
 from tests.line import database_busy, stored
 from tests.webhooks import (
@@ -481,6 +481,14 @@ def test_a_full_process_is_busy(client, settings, caplog):
     response = post(client, "/incoming", INCOMING)
     assert [(verb.tag, verb.attrib) for verb in document(response)] == [("Reject", {"reason": "busy"})]
     assert any(message.startswith("call_rejected reason=full") for message in caplog.messages)
+
+
+@pytest.mark.django_db
+def test_a_call_is_simulated_if_our_simulator_says_so_and_not_if_its_caller_does(client):
+    said = {"CA" + "1" * 32: "yes", "CA" + "2" * 32: "é", "CA" + "3" * 32: simulators_mark("0123456789abcdef" * 2)}
+    for sid, mark in said.items():
+        post(client, "/incoming", {**INCOMING, "CallSid": sid, "Simulated": mark})
+    assert [call.parameters.get("Simulated") for call in Call.objects.order_by("sid")] == [None, None, "yes"]
 
 
 @pytest.mark.django_db

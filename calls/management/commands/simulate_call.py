@@ -20,6 +20,7 @@ from tqdm import tqdm
 from calls import rest
 from calls.audio import read_wav, tone
 from calls.models import SIMULATED
+from calls.security import simulators_mark
 from calls.simulator import OutboundCall, PhoneNumber, PlacedCall, Report, Scenario, SimulatedCall, TwilioApi
 from calls.simulator.outbound import ANSWERS, MANNERS
 from calls.simulator.scenario import new_sid
@@ -132,7 +133,7 @@ def _scenario(options: dict[str, Any]) -> Scenario:
         audio=options["audio"] or _speech(),
         dtmf=tuple(options["dtmf"]),
         # So that nobody asks the real Twilio to end or transfer it.
-        extra={SIMULATED: "yes"},
+        extra={SIMULATED: simulators_mark(settings.TWILIO_AUTH_TOKENS[0])},
         status_callback=not options["no_status_callback"],
         **{name: options[name] for name in same + line},
     )
