@@ -7,7 +7,6 @@ import threading
 import time
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F
@@ -319,10 +318,15 @@ async def test_long_notes_of_nobody_are_refused_before_they_are_parsed(cookie):
     assert await statuses([long_notes(cookie)]) == [413]
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_staff_may_write_long_notes(ops, client):
-    await sync_to_async(client.force_login)(ops)
-    assert await statuses([long_notes(f"a=b; sessionid={client.cookies['sessionid'].value}".encode())]) == [200]
+@pytest.fixture
+def session(transactional_db, client):
+    """The cookie of somebody who is logged in."""
+    client.force_login(make_staff("view_call"))
+    return f"a=b; sessionid={client.cookies['sessionid'].value}".encode()
+
+
+async def test_staff_may_write_long_notes(session):
+    assert await statuses([long_notes(session)]) == [200]
 
 
 async def test_a_form_that_never_comes_to_an_end_keeps_no_place():

@@ -325,7 +325,7 @@ def test_simulate_call_places_a_call_and_answers_it(server, settings, capsys, ca
     assert "TWILIO_API_URL=http://127.0.0.1:" in captured.err
     assert "the call is in-progress" in captured.err
     assert "1 stream(s)" in captured.out
-    assert Call.objects.get().status == "completed"
+    assert (Call.objects.get().status, Call.objects.get().is_simulated) == ("completed", True)
 
 
 @pytest.mark.process
