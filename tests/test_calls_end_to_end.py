@@ -100,8 +100,9 @@ def test_a_caller_who_hangs_up_hears_nothing_of_what_was_still_to_be_said(server
         servers, on_both(servers, {"handler": "talks_on", "audio": SPEECH * 2, "hang_up_after": 2.0}), strict=True
     ):
         stream = Stream.objects.select_related("call").get(sid=report.stream_sids[0])
-        assert abs(stream.heard - sum(len(audio) for _, audio in report.heard)) <= 800
-        assert abs(stream.length - len(report.sent)) <= 160
+        heard = sum(len(audio) for _, audio in report.heard)
+        assert abs(stream.heard - heard) <= 800
+        assert abs(stream.length - max(heard, len(report.sent))) <= 800
         assert (stream.frames_missing, stream.end_reason, stream.call.has_warning) == (0, "stop", False)
         (unheard,) = stream.gaps.all()
         assert (unheard.reason, unheard.length) == ("cleared", 72_000 - stream.heard)
