@@ -113,8 +113,8 @@ class MediaStream:
         self._lost_at: int | None = None
         #: When a key or a mark came last.
         self._sign = 0
-        #: What was heard if the other side still lives.
-        self._unsure: list[tuple[int, bytes]] = []
+        #: What was heard if the other side still lives, and whether the recording was paused then.
+        self._unsure: list[tuple[int, bytes, bool]] = []
         #: What was not heard though it would have been by then: known at the end.
         self._unheard = 0
         # Asking for the running loop is a system call (getpid), and a stream waits 50 times a second.
@@ -367,15 +367,15 @@ class MediaStream:
 
     def flush_playback(self, at: float) -> None:
         """Puts on tape what the caller has heard by now (monotonic seconds)."""
-        if self._playback.pending and self._lost_at is None:
+        if (self._playback.pending or self._unsure) and self._lost_at is None:
             now = self._moment(at)
-            self._unsure += self._playback.advance(now)
+            self._keep(self._playback.advance(now))
             if self._lives(now):
                 self._lay()
 
     @property
     def heard(self) -> int:
-        return self._playback.heard - self._unheard - sum(len(audio) for _, audio in self._unsure)
+        return self._playback.heard - self._unheard - sum(len(audio) for _, audio, _ in self._unsure)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -390,12 +390,17 @@ class MediaStream:
     def _empty(self, at: int) -> int:
         """Twilio's buffer is empty from then on: what was in it was heard by then, or never. Returns the latter."""
         heard, lost = self._playback.clear(at)
-        self._unsure += heard
+        self._keep(heard)
         if self._ended or self._lives(at):
             lost += self._lay(until=max(at, self._playback.end) if self._ended else None)
         if lost:
             self._tape.cleared(self._playback.end, lost)
         return lost
+
+    def _keep(self, heard: list[tuple[int, bytes]]) -> None:
+        # It is laid later, perhaps: what was played while nothing was to be recorded never is.
+        paused = self._tape.outbound.paused
+        self._unsure += [(start, audio, paused) for start, audio in heard]
 
     @property
     def _last_sign(self) -> int:
@@ -408,9 +413,9 @@ class MediaStream:
         """Puts on tape what was heard, up to there if the other side was dead from then on. Returns what was not."""
         pieces, self._unsure = self._unsure, []
         if until is not None:
-            said = sum(len(audio) for _, audio in pieces)
-            pieces = [(start, audio[: until - start]) for start, audio in pieces if start < until]
-            self._unheard = said - sum(len(audio) for _, audio in pieces)
+            said = sum(len(audio) for _, audio, _ in pieces)
+            pieces = [(start, audio[: until - start], paused) for start, audio, paused in pieces if start < until]
+            self._unheard = said - sum(len(audio) for _, audio, _ in pieces)
         self._tape.heard(pieces)
         return self._unheard
 

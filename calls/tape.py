@@ -123,9 +123,10 @@ class Lane:
                 self.holes.append((self.end, until, reason))
             self.end = until
 
-    def pause(self) -> None:
-        self._close_run()
-        self.paused = True
+    def set_paused(self, paused: bool) -> None:
+        if paused and not self.paused:
+            self._close_run()
+        self.paused = paused
 
     def shift(self, by: int) -> None:
         """Moves everything later, behind a hole. Only while nothing has been cut yet."""
@@ -239,10 +240,13 @@ class Tape:
         if not self.bidirectional:
             self.outbound.shift(by)
 
-    def heard(self, pieces: list[tuple[int, bytes]]) -> None:
-        """Lays what the caller has heard of us."""
-        for start, audio in pieces:
-            self.outbound.put(start, audio)
+    def heard(self, pieces: list[tuple[int, bytes, bool]]) -> None:
+        """Lays what the caller has heard of us, each piece as the recording was then: paused or not."""
+        lane, now = self.outbound, self.outbound.paused
+        for start, audio, paused in pieces:
+            lane.set_paused(paused)
+            lane.put(start, audio)
+        lane.set_paused(now)
 
     def cleared(self, position: int, samples: int) -> None:
         """That much was thrown away unheard at that position; what was thrown away there before is added to it."""
@@ -277,11 +281,12 @@ class Tape:
 
     def pause(self) -> None:
         """From now on both lanes are silent, and gaps say that it was meant."""
-        self.inbound.pause()
-        self.outbound.pause()
+        self.inbound.set_paused(True)
+        self.outbound.set_paused(True)
 
     def resume(self) -> None:
-        self.inbound.paused = self.outbound.paused = False
+        self.inbound.set_paused(False)
+        self.outbound.set_paused(False)
 
     def cut(self, elapsed: int) -> list[AnyRow]:
         """The rows since the last time."""

@@ -738,6 +738,39 @@ async def test_a_socket_that_was_silent_and_goes_on_has_played_all_the_time(phon
     assert stored(phone) == phone.stream.heard > 39_000
 
 
+async def test_what_is_said_while_recording_is_paused_stays_off_tape_though_its_life_shows_later(phone):
+    phone.tape.media("inbound", 100, QUIET, 0)
+    phone.stream.pause_recording()
+    await phone.stream.play(b"\x11" * 32_000, wait=False)
+    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.stream.resume_recording()
+    phone.tape.media("inbound", 5100, QUIET, 40_000)
+    await phone.stream.play(LOUD, wait=False)
+    phone.hang_up()
+    rows = phone.tape.cut_all()
+    assert not any(b"\x11" in row.payload for row in rows if isinstance(row, ChunkRow))
+    gaps = [(row.track, row.length, row.reason) for row in rows if isinstance(row, GapRow)]
+    assert ("outbound", 32_000, "paused") in gaps
+
+
+async def test_what_was_said_before_a_pause_is_on_tape_though_its_life_shows_later(phone):
+    await phone.stream.play(SECOND, wait=False)
+    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.stream.pause_recording()
+    phone.tape.media("inbound", 5100, QUIET, 40_000)
+    phone.stream.flush_playback(time.monotonic() + 5.02)
+    assert stored(phone) == phone.stream.heard == 8000
+
+
+async def test_a_prompt_that_ended_in_silence_is_on_tape_once_the_caller_speaks(phone):
+    await phone.stream.play(SECOND, wait=False)
+    phone.stream.flush_playback(time.monotonic() + 5)
+    assert stored(phone) == 0
+    phone.tape.media("inbound", 5100, QUIET, 40_000)
+    phone.stream.flush_playback(time.monotonic() + 5.02)
+    assert stored(phone) == phone.stream.heard == 8000
+
+
 # --- a <Start> stream -------------------------------------------------------------------------------------------------
 
 

@@ -230,7 +230,7 @@ def test_a_large_late_frame_fills_every_hole_that_it_covers():
 def test_a_lane_that_ended_earlier_lacks_the_rest():
     t = tape()
     t.media("inbound", 0, A, 0)
-    t.heard([(0, b"p" * 400)])
+    t.heard([(0, b"p" * 400, False)])
     rows = end(t)
     assert gaps(rows) == [(160, 240, "timestamp")]
     assert t.length == 400
@@ -279,7 +279,7 @@ def test_nothing_said_while_paused_is_in_any_row():
     t = tape()
     t.pause()
     t.media("inbound", 0, b"secret" * 20, 0)
-    t.heard([(0, b"secret" * 20)])
+    t.heard([(0, b"secret" * 20, True)])
     assert not any(isinstance(row, ChunkRow) for row in end(t))
 
 
@@ -321,7 +321,7 @@ def test_two_clears_at_one_place_add_up():
 def test_our_silence_is_no_hole():
     t = tape()
     t.media("inbound", 0, b"x" * 1600, 0)
-    t.heard([(800, A)])
+    t.heard([(800, A, False)])
     rows = end(t)
     assert chunks(rows, "outbound") == [(800, A)]
     assert gaps(rows, "outbound") == []
