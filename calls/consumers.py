@@ -257,7 +257,7 @@ class MediaStreamConsumer(AsyncConsumer):
             if frame["type"] != "websocket.receive":
                 self.close_code = frame.get("code")
                 self.is_closed = True
-                self._hears_no_more(lost=self.protocol.state is not State.STOPPED)
+                self._hears_no_more()
                 self.is_over("disconnect")
                 return
             text = frame.get("text")
@@ -389,11 +389,11 @@ class MediaStreamConsumer(AsyncConsumer):
     def _hung_up(self) -> None:
         self.is_over("handler")
 
-    def _hears_no_more(self, *, lost: bool = False) -> None:
+    def _hears_no_more(self) -> None:
         """This is the end on the line, whatever the handler still does: nothing later was heard."""
         if self.stream is not None and self.ended_at is None:
             self.ended_at = timezone.now()
-            self.stream.end(lost=lost)
+            self.stream.end()
 
     # --- its end -----------------------------------------------------------------------------------------------------
 
@@ -405,7 +405,7 @@ class MediaStreamConsumer(AsyncConsumer):
             await asyncio.wait({reader}, timeout=CLOSE_PATIENCE)
             reason = "stop" if self.protocol.state is State.STOPPED else reason
         if reason in ("stop", "disconnect"):
-            self._hears_no_more(lost=self.protocol.state is not State.STOPPED)
+            self._hears_no_more()
             self.protocol.stop()
         if reason in ("handler", "error"):
             if self.stream.bidirectional:

@@ -290,7 +290,9 @@ class MediaStream:
         The handler may go on for 5 s more, to clean up; whatever it sends then is a mistake, and raises StreamEnded.
         """
         self.flush_playback(time.monotonic())
-        if not self._ended and self.bidirectional and (self._playback.pending or not self._outgoing.is_idle):
+        # What was heard if the other side still lives waits too: its mark tells.
+        is_heard = self._outgoing.is_idle and not (self._playback.pending or self._unsure)
+        if not self._ended and self.bidirectional and not is_heard:
             await self._until_heard(b"", None)
         if not self._ended:
             self.hung_up = True
@@ -340,17 +342,17 @@ class MediaStream:
             self._wake()
         return True
 
-    def end(self, *, lost: bool = False) -> None:
+    def end(self) -> None:
         """The caller hears nothing any more: iteration ends, and plays that wait return.
 
-        What was heard up to this moment is on tape, and nothing that the handler still does adds to it. `lost`: without
-        a word of Twilio's, so that a socket which had been silent for long before was dead by then.
+        What was heard up to this moment is on tape, and nothing that the handler still does adds to it. Without a
+        `stop` of Twilio's, a socket that had been silent for long before was dead by then, whoever ends it.
         """
         if self._ended:
             return
         self._ended = True
         at = self._lost_at if self._lost_at is not None else self._moment(time.monotonic())
-        if lost and not self._lives(at):
+        if self._protocol.state is not State.STOPPED and not self._lives(at):
             at = self._last_sign
         unsent = self._forget(*self._outgoing.close())
         if unsent >= FRAME_SAMPLES:
@@ -485,7 +487,7 @@ class MediaStream:
         try:
             await self._outgoing.flow()
             if not await self._decided(cue, played, interrupted):
-                return "played"
+                return "played" if self._lives(self._now()) else "cleared"
             if not played.done():
                 await self.clear()
             return played.result()

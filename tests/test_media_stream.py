@@ -716,7 +716,7 @@ def stored(phone):
 
 async def test_of_a_socket_that_had_died_nothing_was_heard_behind_its_last_word(phone):
     await silent_for_five_seconds(phone)
-    phone.stream.end(lost=True)
+    phone.stream.end()
     rows = phone.tape.cut_all()
     (gap,) = [row for row in rows if isinstance(row, GapRow)]
     heard = sum(len(row.payload) for row in rows if isinstance(row, ChunkRow) and row.track == "outbound")
@@ -727,7 +727,7 @@ async def test_of_a_socket_that_had_died_nothing_was_heard_behind_its_last_word(
 async def test_of_a_phone_that_sends_nothing_in_silence_all_was_heard_until_the_stop(phone):
     await silent_for_five_seconds(phone)
     assert stored(phone) == phone.stream.heard == 0
-    phone.stream.end()
+    phone.hang_up()
     assert stored(phone) == phone.stream.heard > 39_000
 
 
@@ -768,6 +768,45 @@ async def test_a_prompt_that_ended_in_silence_is_on_tape_once_the_caller_speaks(
     assert stored(phone) == 0
     phone.tape.media("inbound", 5100, QUIET, 40_000)
     phone.stream.flush_playback(time.monotonic() + 5.02)
+    assert stored(phone) == phone.stream.heard == 8000
+
+
+@pytest.mark.parametrize("sign", [lambda phone: phone.press("1"), lambda phone: phone.return_mark("said")])
+async def test_a_key_or_a_mark_shows_that_all_before_it_was_heard(phone, sign):
+    await phone.stream.mark("said")
+    await phone.stream.play(SECOND, wait=False)
+    phone.stream.flush_playback(time.monotonic() + 5)
+    sign(phone)
+    phone.stream.end()
+    assert stored(phone) == phone.stream.heard == 8000
+
+
+async def test_once_the_caller_is_lost_a_sign_that_was_on_its_way_adds_nothing(phone):
+    await phone.stream.play(SECOND, wait=False)
+    phone.stream.note_lost()
+    phone.tape.media("inbound", 5000, QUIET, 40_000)
+    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.stream.end()
+    assert stored(phone) == phone.stream.heard < 160
+
+
+async def test_a_mark_that_a_dead_socket_owes_us_is_not_played_though_it_is_we_who_hang_up(phone, monkeypatch):
+    monkeypatch.setattr(streams, "SIGN_OF_LIFE", -1)
+    monkeypatch.setattr(streams, "MARK_PATIENCE", 0.01)
+    assert await done(begin(phone.stream.play(LOUD))) == "cleared"
+    await done(begin(phone.stream.hang_up()))
+    rows = phone.tape.cut_all()
+    assert {row.outcome for row in rows if isinstance(row, MarkRow)} == {"pending", "cleared"}
+    assert [(row.length, row.reason) for row in rows if isinstance(row, GapRow)] == [(160, "cleared")]
+    assert phone.stream.heard == 0
+
+
+async def test_hanging_up_asks_a_phone_that_sends_nothing_in_silence_whether_it_has_heard_all(phone):
+    await phone.stream.play(SECOND, wait=False)
+    phone.stream.flush_playback(time.monotonic() + 5)
+    hanging_up = begin(phone.stream.hang_up())
+    await phone.play_out()
+    await done(hanging_up)
     assert stored(phone) == phone.stream.heard == 8000
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -344,6 +345,34 @@ async def test_nothing_is_heard_once_the_caller_has_left_whatever_the_handler_do
     gaps = await stored(lambda: list(Gap.objects.filter(track="outbound").values_list("length", "reason")))
     assert gaps == [(72_000 - heard, "cleared")]
     assert await stored(lambda: list(problems(Stream.objects.get()))) == []
+
+
+@pytest.mark.parametrize(("end", "is_heard"), [(Line.stop, True), (Line.drop, False)])
+async def test_a_socket_that_breaks_was_dead_since_its_last_word_and_one_that_stops_was_not(end, is_heard):
+    async with Line("talks_on") as line:
+        await line.heard()
+        switchboard.live[line.stream_sid].stream.flush_playback(time.monotonic() + 5)
+        end(line)
+        await line.gone()
+    assert (heard_at_the_end.pop() > 39_000) is is_heard
+
+
+class HangsUpUnderOurHands(Line):
+    """Twilio's `stop` is on its way while a send of ours fails."""
+
+    async def _take(self, message):
+        if message["type"] == "websocket.send":
+            self.stop()
+            self.drop()
+            raise OSError("gone")
+        await super()._take(message)
+
+
+async def test_a_stop_that_is_read_behind_a_send_that_failed_is_how_the_stream_ended():
+    async with HangsUpUnderOurHands("echo") as line:
+        line.say(LOUD)
+        await line.gone()
+    assert (await stored(the_stream)).end_reason == "stop"
 
 
 async def test_a_mark_that_the_caller_did_not_wait_for_is_cleared():
