@@ -112,20 +112,22 @@ class CallQuerySet(models.QuerySet["Call"]):
         """
         return self.live().filter(direction="outbound-api", answered_at=None, created_at__lt=now - after)
 
-    def note(self, sid: str, **facts: Any) -> "tuple[Call, bool]":
+    def note(self, sid: str, *, at: dt.datetime | None = None, **facts: Any) -> "tuple[Call, bool]":
         """The one call of this SID, made by whichever signed request comes first, and whether it is new.
 
+        `at` is when that request came, which may be long before it is written; now if that is unknown.
         Later requests fill what is still empty and move the status up, never down (`Call.advance`). The row is locked:
         of two callbacks at once, the later one must see what the first one has said. Erased if the call was erased.
         """
         with transaction.atomic(using=self.db):
+            known = {name: value for name, value in facts.items() if name != "status"}
             call, created = self.select_for_update().get_or_create(
-                sid=sid, defaults={name: value for name, value in facts.items() if name != "status"}
+                sid=sid, defaults={**known, "created_at": at or timezone.now()}
             )
             if created and Erasure.objects.using(self.db).filter(call_sid=sid, audio_only=False).exists():
                 raise Erased(sid)
             filled = [] if created else call.fill(facts)
-            moved = call.advance(facts.get("status", ""), duration=facts.get("duration"))
+            moved = call.advance(facts.get("status", ""), duration=facts.get("duration"), at=at)
             if filled or moved:
                 call.save(update_fields=[*filled, *moved])
         return call, created

@@ -53,6 +53,8 @@ class CallRow(Row):
     facts: dict[str, Any]
     #: The key of the row that was made before Twilio was asked to place this call, if we placed it.
     ref: int | None = None
+    #: When that request came; unknown in spools of versions before.
+    at: dt.datetime | None = None
 
 
 class StreamRow(Row):
@@ -216,7 +218,7 @@ class Writer:
             if call.ref is not None:
                 Call.objects.using(self._using).claim(call.ref, call.sid)
             with suppress(Erased):
-                self._look_for_audio(note_call(call.sid, call.facts, using=self._using))
+                self._look_for_audio(note_call(call.sid, call.facts, at=call.at, using=self._using))
         for stream in kinds[StreamRow]:
             with suppress(Erased):
                 self._open(stream)
@@ -240,7 +242,8 @@ class Writer:
 
     def _open(self, row: StreamRow) -> None:
         """Creates the stream, or refuses it: a token is good for one socket, and a StreamSid belongs to one."""
-        call = note_call(row.call_sid, {**row.call, "status": Call.Status.IN_PROGRESS}, using=self._using)
+        facts = {**row.call, "status": Call.Status.IN_PROGRESS}
+        call = note_call(row.call_sid, facts, at=row.started_at, using=self._using)
         others = Stream.objects.using(self._using).filter(Q(sid=row.sid) | Q(nonce=row.nonce))
         known = [(s.pk, s.sid, s.nonce, s.lease_owner) for s in others]
         if any((sid, nonce, owner) != (row.sid, row.nonce, row.owner) for _, sid, nonce, owner in known):
@@ -446,7 +449,7 @@ def note_whether_it_goes_on(stream: int, call: int, reason: str, *, using: str) 
     dialing.update(dialing=False)
 
 
-def note_call(sid: str, facts: dict[str, Any], *, using: str) -> Call:
+def note_call(sid: str, facts: dict[str, Any], *, using: str, at: dt.datetime | None = None) -> Call:
     """`CallQuerySet.note` with texts made storable, whatever they are. Erased if the call was erased."""
     clean: dict[str, Any] = {}
     for name, value in facts.items():
@@ -459,7 +462,7 @@ def note_call(sid: str, facts: dict[str, Any], *, using: str) -> Call:
         clean[name] = value
     if "parameters" in clean:
         clean["parameters"] = storable_json(clean["parameters"])
-    call = Call.objects.using(using).note(sid, **clean)[0]
+    call = Call.objects.using(using).note(sid, at=at, **clean)[0]
     if call.ended_at and Call.Status.is_terminal(clean.get("status", "")):
         summarise(call.pk, using=using)
     return call

@@ -101,7 +101,7 @@ class Signed:
         }
         if (duration := _number(self.parameters.get("CallDuration"))) is not None:
             facts["duration"] = duration
-        return CallRow(self.call_sid, facts, self.ref.call if self.ref else None)
+        return CallRow(self.call_sid, facts, self.ref.call if self.ref else None, timezone.now())
 
     @property
     def ref(self) -> CallRef | None:
@@ -386,7 +386,7 @@ async def stream_status(signed: Signed) -> HttpResponse:
         data=signed.data,
     )
     facts = {"account_sid": parameters["AccountSid"]} if parameters.get("AccountSid") else {}
-    await _keep(signed.request, CallRow(signed.call_sid, facts), event)
+    await _keep(signed.request, CallRow(signed.call_sid, facts, at=timezone.now()), event)
     return HttpResponse(status=204)
 
 

@@ -93,6 +93,15 @@ def test_a_call_that_ends_with_its_broken_socket_lacks_nothing(writer):
     assert gaps() == []
 
 
+@pytest.mark.parametrize("reason", ["shutdown", "disconnect"])
+def test_an_end_that_is_written_long_after_it_came_invents_no_time_without_a_stream(writer, reason):
+    monitored(writer, reason)
+    writer.write([CallRow("CA1", {"status": "completed"}, at=START + SECOND)])
+    call = Call.objects.get()
+    assert (call.answered_at, call.ended_at, call.audio_samples) == (START, START + SECOND, 8000)
+    assert (gaps(), call.has_warning) == ([], False)
+
+
 def test_a_call_that_went_on_without_a_stream_on_purpose_lacks_nothing(writer):
     monitored(writer, "handler")
     writer.write([over(85)])

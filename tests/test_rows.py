@@ -103,6 +103,16 @@ def test_a_batch_that_went_through_msgpack_writes_the_same_rows(writer):
     assert stored() == before
 
 
+def test_what_a_request_said_before_rows_had_its_time_is_read_from_a_spool_still():
+    assert decode(b"\x91\x94\xa7CallRow\xa3CA1\x81\xa6status\xa7ringing\xc0") == [CallRow("CA1", {"status": "ringing"})]
+
+
+def test_a_call_began_when_its_first_request_came_however_late_that_is_written(writer):
+    writer.write(decode(encode([CallRow("CA1", {"status": "in-progress"}, at=START)])))
+    call = Call.objects.get()
+    assert call.created_at == call.answered_at == START
+
+
 def test_a_batch_is_written_whole_or_not_at_all(writer):
     with pytest.raises(IntegrityError):
         writer.write([stream_row(), chunk(), gap(160, 160, "other")])

@@ -11,6 +11,7 @@ import pytest
 from django.core.asgi import get_asgi_application
 from django.test import AsyncClient
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
 from calls import views
 from calls.models import Call
@@ -522,6 +523,16 @@ async def test_a_call_is_answered_while_the_database_is_away_and_noted_when_it_i
     assert await stored(recorder.close)
     assert (await stored(Call.objects.get)).status == "in-progress"
     assert [message.split()[:2] for message in caplog.messages] == [["call_deferred", f"call={CALL}:"]] * 2
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
+async def test_a_call_that_ends_while_the_database_is_away_ended_then(impatient):
+    with database_busy():
+        assert (await post_async("/call-status", {**INCOMING, "CallStatus": "completed"})).status_code == 204
+        answered = timezone.now()
+    assert await stored(recorder.close)
+    call = await stored(Call.objects.get)
+    assert call.created_at == call.ended_at < answered
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
