@@ -685,12 +685,11 @@ class Recorder:
         abandoned = Call.objects.using(DATABASE).abandoned(now, dt.timedelta(seconds=ABANDONED))
         if self.asks_twilio:
             abandoned = abandoned.asked_in_vain(now, dt.timedelta(seconds=ASKING), dt.timedelta(seconds=TRUST))
-        for call in abandoned:
-            reason = f"no stream, no <Dial> and no status callback for {ABANDONED} s"
-            self._unless_locked(self._presume_over, call, now, Call.Status.COMPLETED, reason)
-        for call in Call.objects.using(DATABASE).unheard(now, dt.timedelta(hours=UNHEARD)):
-            reason = f"Twilio has not said how it went for {UNHEARD} h"
-            self._unless_locked(self._presume_over, call, now, Call.Status.FAILED, reason)
+        reason = f"no stream, no <Dial> and no status callback for {ABANDONED} s"
+        self._presume_all_over(abandoned, now, Call.Status.COMPLETED, reason)
+        unheard = Call.objects.using(DATABASE).unheard(now, dt.timedelta(hours=UNHEARD))
+        reason = f"Twilio has not said how it went for {UNHEARD} h"
+        self._presume_all_over(unheard, now, Call.Status.FAILED, reason)
 
     def _close_orphan(self, stale: QuerySet[Stream]) -> None:
         with transaction.atomic(using=DATABASE):
@@ -701,24 +700,33 @@ class Recorder:
             written.close_orphan(stream, UNWRITTEN, using=DATABASE)
         logger.warning("orphan_stream closed stream=%s owner=%s", stream.sid, stream.lease_owner)
 
-    def _presume_over(self, call: Call, now: dt.datetime, status: Call.Status, reason: str) -> None:
+    def _presume_all_over(self, calls: QuerySet[Call], now: dt.datetime, status: Call.Status, reason: str) -> None:
+        for pk in list(calls.values_list("pk", flat=True)):
+            self._unless_locked(self._presume_over, calls, pk, now, status, reason)
+
+    def _presume_over(self, calls: QuerySet[Call], pk: int, now: dt.datetime, status: Call.Status, reason: str) -> None:
         """A number without a StatusCallback never says that a call is over."""
-        fields = call.advance(status, at=now)
-        call.save(using=DATABASE, update_fields=fields)
-        CallEvent.objects.using(DATABASE).bulk_create(
-            [
-                CallEvent(
-                    call=call,
-                    source=CallEvent.Source.SYSTEM,
-                    kind="presumed-over",
-                    key="presumed-over",
-                    occurred_at=now,
-                    data={"reason": reason},
-                )
-            ],
-            ignore_conflicts=True,
-        )
-        written.summarise(call.pk, using=DATABASE)
+        with transaction.atomic(using=DATABASE):
+            # A stream may have begun by now. Whoever begins one locks the call: a query behind that lock sees it.
+            Call.objects.using(DATABASE).select_for_update().filter(pk=pk).first()
+            call = calls.filter(pk=pk).first()
+            if call is None:
+                return
+            call.save(using=DATABASE, update_fields=call.advance(status, at=now))
+            CallEvent.objects.using(DATABASE).bulk_create(
+                [
+                    CallEvent(
+                        call=call,
+                        source=CallEvent.Source.SYSTEM,
+                        kind="presumed-over",
+                        key="presumed-over",
+                        occurred_at=now,
+                        data={"reason": reason},
+                    )
+                ],
+                ignore_conflicts=True,
+            )
+            written.summarise(call.pk, using=DATABASE)
 
 
 # The one of this process.

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.db.models.signals import post_save
 from django.utils import timezone
 
 from calls.models import AudioChunk, Call, CallEvent, Gap, Mark, QuarantinedRow, Stream
@@ -1061,6 +1062,21 @@ def test_a_call_without_a_stream_ends_and_says_why(recorder, clock):
     call.refresh_from_db()
     assert call.status == "completed"
     assert call.ended_at is not None
+    assert CallEvent.objects.get().kind == "presumed-over"
+
+
+def test_a_call_whose_stream_begins_while_others_are_ended_goes_on(recorder, clock):
+    calls = {an_hour_old().sid, an_hour_old().sid}
+
+    def begin(instance, **facts):
+        post_save.disconnect(begin, Call)
+        (other,) = calls - {instance.sid}
+        row = stream_row(call_sid=other, started_at=timezone.now())
+        transaction.on_commit(lambda: Writer().write([row]), using="recorder")
+
+    post_save.connect(begin, Call)
+    beat(recorder, clock, 20)
+    assert Stream.objects.get().call == Call.objects.live().get()
     assert CallEvent.objects.get().kind == "presumed-over"
 
 
