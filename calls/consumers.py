@@ -199,11 +199,15 @@ class MediaStreamConsumer(AsyncConsumer):
             await self._end(reason, reader, talker)
         finally:
             # Also when the server cancels us: what is on tape is handed over, whatever else happens.
+            self.is_over("shutdown")
             reader.cancel()
             talker.cancel()
-            self._finish(Stream.EndReason.SHUTDOWN)
-            switchboard.remove(self)
-            self.gone.set()
+            try:
+                self._finish(Stream.EndReason.SHUTDOWN)
+            finally:
+                # A drain waits for it.
+                switchboard.remove(self)
+                self.gone.set()
 
     def _open(self, token: StreamToken, start: StartBody) -> None:
         self.clock = StreamClock(time.monotonic())

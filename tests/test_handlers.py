@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 
 import pytest
 
@@ -202,6 +203,16 @@ async def fails(stream):
         raise LookupError("no such flight")
 
 
+async def waits_for_what_it_cancelled(stream):
+    task = asyncio.create_task(asyncio.Event().wait())
+    task.cancel()
+    await task
+
+
+async def exits(stream):
+    sys.exit("no flights today")
+
+
 async def fails_in_a_group(stream):
     async with asyncio.TaskGroup() as group:
         group.create_task(stream.play(LOUD * 5))
@@ -276,7 +287,8 @@ def _document(noun):
 has_a_document.twiml = _document
 
 
-ENDINGS = ("asks_late", "hangs_up", "hangs_up_on_two", "fails_behind_the_end", "plays_behind_the_end")
+EXITS = {"waits_for_what_it_cancelled": "CancelledError: ", "exits": "SystemExit: no flights today"}
+ENDINGS = ("asks_late", "hangs_up", "hangs_up_on_two", "fails_behind_the_end", "plays_behind_the_end", *EXITS)
 
 
 @pytest.fixture
@@ -320,6 +332,18 @@ async def test_a_handler_that_raises_ends_its_conversation_and_not_its_recording
     event = await stored(lambda: CallEvent.objects.get(kind="handler-failed"))
     assert event.data == {"error": "LookupError: no such flight"}
     assert f"handler_failed handler=fails call={line.call_sid}" in caplog.messages
+
+
+@recorded
+@pytest.mark.parametrize("name", EXITS)
+async def test_a_handler_that_ends_by_an_exit_or_a_cancelled_task_of_its_own_has_failed(own, name):
+    async with Line("echo") as other:
+        async with Line(name) as line:
+            await line.gone()
+        await other.sync()
+    stream = await stored(lambda: Stream.objects.get(sid=line.stream_sid))
+    assert (stream.end_reason, stream.handler_failed) == ("error", True)
+    assert (await stored(lambda: CallEvent.objects.get(kind="handler-failed"))).data == {"error": EXITS[name]}
 
 
 @recorded
