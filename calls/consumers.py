@@ -360,7 +360,10 @@ class MediaStreamConsumer(AsyncConsumer):
                 self.is_over("handler")
         except StreamEnded as error:
             self._has_ended(error)
-        except Exception as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self.over.done():
+                # It was we who cancelled it. Before that, it waited for a task of its own that it had cancelled.
+                raise
             if isinstance(error, ExceptionGroup) and error.split(StreamEnded)[1] is None:
                 # A handler with a TaskGroup whose caller has hung up.
                 self._has_ended(error)

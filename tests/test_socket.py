@@ -357,6 +357,20 @@ async def test_a_socket_that_breaks_was_dead_since_its_last_word_and_one_that_st
     assert (heard_at_the_end.pop() > 39_000) is is_heard
 
 
+async def test_a_stream_whose_end_cannot_be_recorded_keeps_no_drain_waiting():
+    line = Line("listens")
+    await line.dial()
+    line.start()
+    await until(Stream.objects.exists)
+    consumer = switchboard.live[line.stream_sid]
+    consumer.clock = None
+    line._task.cancel()
+    with pytest.raises(AttributeError):
+        await line.gone()
+    assert consumer.gone.is_set()
+    assert line.stream_sid not in switchboard.live
+
+
 class HangsUpUnderOurHands(Line):
     """Twilio's `stop` is on its way while a send of ours fails."""
 
