@@ -45,7 +45,7 @@ RECENT = dt.timedelta(hours=1)
 THREADS = 4
 # What no other attempt would mend: our credentials, a call that is unknown, or over.
 FINAL = (20003, 20404, 404, 21220)
-_ASKED, _FAILED = "listen-again", "listen-again-failed"
+_ASKED, _FAILED, _GIVEN_UP = "listen-again", "listen-again-failed", "listening-given-up"
 
 
 class Listening:
@@ -123,12 +123,15 @@ def start_again(stream_sid: str) -> bool:
 
 def _claim(stream: Stream) -> CallEvent | None:
     """The event of the next attempt; None if it is too early, too late, or another process's."""
-    tried = list(stream.events.filter(kind__in=[_ASKED, _FAILED]).order_by("occurred_at"))
+    tried = list(stream.events.filter(kind__in=[_ASKED, _FAILED, _GIVEN_UP]).order_by("occurred_at"))
     now = timezone.now()
-    if tried and (tried[-1].kind == _FAILED or tried[-1].occurred_at > now - dt.timedelta(seconds=APART)):
+    if tried and (tried[-1].kind != _ASKED or tried[-1].occurred_at > now - dt.timedelta(seconds=APART)):
         return None
-    if len(tried) >= ATTEMPTS or _broken_in_a_row(stream) > RECONNECTS:
-        return None
+    kind, reason = _ASKED, str(Stream.EndReason(stream.end_reason).label)
+    if len(tried) >= ATTEMPTS:
+        kind, reason = _GIVEN_UP, f"{ATTEMPTS} attempts brought no stream"
+    elif _broken_in_a_row(stream) > RECONNECTS:
+        kind, reason = _GIVEN_UP, f"more than {RECONNECTS} streams broke within {SHORT_STREAM} s each"
     with transaction.atomic():
         event, created = CallEvent.objects.get_or_create(
             call=stream.call,
@@ -136,11 +139,14 @@ def _claim(stream: Stream) -> CallEvent | None:
             defaults={
                 "stream": stream,
                 "source": CallEvent.Source.SYSTEM,
-                "kind": _ASKED,
+                "kind": kind,
                 "occurred_at": now,
-                "data": {"reason": str(Stream.EndReason(stream.end_reason).label)},
+                "data": {"reason": reason},
             },
         )
+    if created and kind == _GIVEN_UP:
+        logger.error("listening_given_up call=%s stream=%s: %s", stream.call.sid, stream.sid, reason)
+        return None
     return event if created else None
 
 

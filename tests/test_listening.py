@@ -110,13 +110,15 @@ def test_of_several_processes_one_asks(api):
     assert len(phone.asked) == 1
 
 
-def test_a_stream_that_does_not_come_is_asked_for_five_times(api):
+def test_a_stream_that_does_not_come_is_asked_for_five_times_and_then_given_up_with_a_word(api, caplog):
     stream = lost()
     phone = known(api, stream.call.sid)
     for _ in range(8):
         start_again(stream.sid)
         later(stream)
     assert len(phone.asked) == 5
+    assert attempts(stream) == ["listen-again"] * 5 + ["listening-given-up"]
+    assert len([line for line in caplog.messages if line.startswith("listening_given_up")]) == 1
 
 
 def test_a_refusal_that_may_pass_is_tried_again(api):
@@ -155,6 +157,7 @@ def test_streams_that_break_at_once_again_and_again_are_given_up(api):
         last = lost(call, started_at=begun, ended_at=begun + dt.timedelta(seconds=1))
     assert not start_again(last.sid)
     assert phone.asked == []
+    assert attempts(last) == ["listening-given-up"]
 
 
 @pytest.mark.parametrize(

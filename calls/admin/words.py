@@ -47,6 +47,7 @@ _EVENTS = {
     "goodbye": "A goodbye was asked for",
     "transfer": "A transfer was asked for",
     "listen-again": "The stream was asked for again",
+    "listening-given-up": "Nobody listens any more",
     "stop-listening": "Twilio was asked to end the stream",
     "looked-up": "Twilio was asked how the call is",
     "presumed-over": "Taken for over",
