@@ -250,6 +250,17 @@ def test_no_mulaw_is_objected_to(size):
         assert objection(data, size) == ""
 
 
+@pytest.mark.parametrize("hertz", [1000, 2000, 3000])
+@pytest.mark.parametrize("level", [0.6, 0.9])
+@pytest.mark.parametrize("phase", [0, math.pi / 2])
+def test_a_ding_or_a_tone_that_fades_in_is_not_objected_to(hertz, level, phase):
+    sine = [32767 * level * math.sin(2 * math.pi * hertz * n / 8000 + phase) for n in range(8000)]
+    ding = [int(value * math.exp(-n / 320)) for n, value in enumerate(sine)]
+    fade = [int(value * 10 ** (-2.4 * max(0, 1 - n / 2000))) for n, value in enumerate(sine)]
+    for samples in (ding, fade):
+        assert objection(audio.pcm16_to_mulaw(struct.pack("<8000h", *samples))) == ""
+
+
 @pytest.mark.parametrize("size", [320, 1038, 10**6])
 @pytest.mark.parametrize("name", ["apology", "caller", "greeting", "thanks"])
 def test_speech_as_pcm16_is_objected_to(name, size):
