@@ -194,8 +194,9 @@ class MediaStream:
 
         `wait=False` returns at once: it is played behind what was given before. What is not heard within 10 s waits
         here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for room. Chunks of any size
-        make one speech without seams, as long as each comes before the one before it has been heard; whatever comes
-        between (a mark, `clear`, `hang_up`, a pause) ends the speech, and pads it to whole frames of 160 bytes.
+        make one speech without seams, as long as each comes at least 0.1 s before the one before it has been heard;
+        whatever comes between (a mark, `clear`, `hang_up`, a pause) ends the speech, and pads it to whole frames of 160
+        bytes.
         """
         # A frame that nothing waits before, 50 times a second for every call, goes straight to the socket.
         if (
