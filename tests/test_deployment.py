@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import psycopg
@@ -160,22 +161,38 @@ def test_each_container_has_only_the_secrets_that_it_needs(configured):
     assert seen("web")[0] == {"/run/secrets/app", "/run/secrets/web"}
 
 
-def redis_command(folder: Path, port: int) -> list[str]:
-    """As Compose hands it over: it takes $$ for $."""
+@pytest.fixture
+def redis_container() -> Iterator[Path]:
+    """Folders of the image as Redis's user finds them on a tmpfs, which has their mode and is root's."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for inside, mode in (("data", 0o555), ("tmp", 0o1777)):
+            (folder / inside).mkdir()
+            (folder / inside).chmod(mode)
+        yield folder
+
+
+def start_redis(container: Path, port: int, **environment: str) -> subprocess.Popen[str]:
+    """compose.yaml's command, as Compose hands it over (it takes $$ for $), and not as root."""
     *shell, script = service("redis")["command"]
-    script = script.replace("$$", "$").replace("/data", str(folder))
-    return [*shell, script.replace("--save", f"--bind 127.0.0.1 --port {port} --dir {folder} --save")]
+    script = re.sub(r"/(data|tmp)/", rf"{container}/\1/", script.replace("$$", "$"))
+    script = script.replace("--save", f"--bind 127.0.0.1 --port {port} --save")
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    told = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.Popen(
+        [*shell, script], env=told, cwd=container / "data", stdout=subprocess.PIPE, text=True, **nobody
+    )
 
 
 @pytest.mark.process
-def test_redis_lets_nobody_in_without_the_password(tmp_path):
+def test_redis_starts_as_its_own_user_and_lets_nobody_in_without_the_password(redis_container):
     needs("redis-server")
-    environment = {"PATH": os.environ["PATH"], "REDIS_PASSWORD": "squirrel"}
     port = free_port()
-    with subprocess.Popen(redis_command(tmp_path, port), env=environment, stdout=subprocess.DEVNULL) as server:
+    ours = redis.Redis(port=port, password="squirrel")
+    with start_redis(redis_container, port, REDIS_PASSWORD="squirrel") as server:
         try:
-            ours = redis.Redis(port=port, password="squirrel")
-            until(lambda: answers(ours), "Redis to answer")
+            until(lambda: server.poll() is not None or answers(ours), "Redis to answer")
             with pytest.raises(redis.AuthenticationError), redis.Redis(port=port) as stranger:
                 stranger.ping()
             assert b"squirrel" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
@@ -185,11 +202,11 @@ def test_redis_lets_nobody_in_without_the_password(tmp_path):
 
 
 @pytest.mark.process
-def test_redis_does_not_start_without_a_password(tmp_path):
-    command = redis_command(tmp_path, free_port())
-    ran = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=20)
-    assert ran.returncode == 1
-    assert "Set REDIS_PASSWORD" in ran.stdout
+def test_redis_does_not_start_without_a_password(redis_container):
+    with start_redis(redis_container, free_port()) as server:
+        said, _ = server.communicate(timeout=20)
+    assert server.returncode == 1
+    assert "Set REDIS_PASSWORD" in said
 
 
 def answers(client: redis.Redis) -> bool:
