@@ -1,12 +1,15 @@
 """The image's HEALTHCHECK against a real server: it says whether that answers, and ends one that hangs."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.servers import ROOT, Server, free_port, until
+from tests.servers import BIN, COMMANDS, ROOT, Server, free_port, until
+from tests.test_deployment import missing
 
 
 pytestmark = pytest.mark.process
@@ -60,3 +63,39 @@ def test_a_server_that_hangs_is_killed_at_the_third_failure(tmp_path, is_alive, 
         server.send(signal.SIGSTOP)
         assert [is_alive(server.port) for _ in range(3)] == [False] * 3
         assert server.wait() == -signal.SIGKILL
+
+
+UNSHARE = "/usr/bin/unshare --pid --fork --kill-child --mount-proc"
+# What docker-init is: process 1, with the server's command in its own, and over when the server is.
+INIT = """#!/bin/sh
+"$@" &
+wait $!
+"""
+
+
+@pytest.fixture
+def container(tmp_path, django_db_setup, monkeypatch):
+    """A server below an init, in a namespace of their own: what `init: true` in compose.yaml makes of it."""
+    if subprocess.run([*UNSHARE.split(), "true"], capture_output=True).returncode:
+        missing("this machine does not let us make a PID namespace")
+    init = tmp_path / "init"
+    init.write_text(INIT)
+    init.chmod(0o755)
+    monkeypatch.setitem(COMMANDS, "container", f"{UNSHARE} {init} {BIN}/{COMMANDS['uvicorn']}")
+    with Server("container", tmp_path) as container:
+        yield container
+
+
+def child_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
+def test_a_server_that_hangs_below_an_init_is_killed_and_ends_its_container(container, tmp_path):
+    init = child_of(container.process.pid)
+    into = ["nsenter", f"--target={init}", "--pid", "--mount", "env", f"TMPDIR={tmp_path}"]
+    check = [*into, sys.executable, ROOT / "config" / "alive.py", str(container.port)]
+    assert subprocess.run(check).returncode == 0
+    os.kill(child_of(init), signal.SIGSTOP)
+    for _ in range(3):
+        subprocess.run(check)
+    assert container.wait() == 128 + signal.SIGKILL
