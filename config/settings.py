@@ -24,9 +24,12 @@ env.read_env(BASE_DIR / ".env")
 
 
 def read(cast: Callable[..., Any], name: str, default: Any) -> Any:
-    """Reads a setting; one that cannot be read is named, with what was wrong, instead of a traceback."""
+    """Reads a setting; one that cannot be read is named, with what was wrong, instead of a traceback.
+
+    Set and empty is as good as not set: that is how compose and CI leave a variable out.
+    """
     try:
-        return cast(name, default=default)
+        return cast(name) if env.str(name, default="") else default
     except (ValueError, TypeError) as error:
         raise ImproperlyConfigured(f"{name}: {env.str(name)!r} cannot be used: {error}") from error
 
@@ -51,11 +54,11 @@ TWILIO_AUTH_TOKENS = [token.strip() for token in env.list("TWILIO_AUTH_TOKEN", d
 # Sign our REST requests instead of the token, which Twilio's requests are still checked with.
 TWILIO_API_KEY = env.str("TWILIO_API_KEY", default="")
 TWILIO_API_SECRET = env.str("TWILIO_API_SECRET", default="")
-TWILIO_API_URL = env.str("TWILIO_API_URL", default="https://api.twilio.com").rstrip("/")
+TWILIO_API_URL: str = read(env.str, "TWILIO_API_URL", "https://api.twilio.com").rstrip("/")
 
 # name=dotted.path,… added to echo, voicemail and monitor.
 STREAM_HANDLERS = read(env.dict, "STREAM_HANDLERS", {})
-DEFAULT_STREAM_HANDLER = env.str("DEFAULT_STREAM_HANDLER", default="voicemail")
+DEFAULT_STREAM_HANDLER: str = read(env.str, "DEFAULT_STREAM_HANDLER", "voicemail")
 DEFAULT_FROM_NUMBER = env.str("DEFAULT_FROM_NUMBER", default="")
 MONITOR_DIAL = env.str("MONITOR_DIAL", default="")
 FAILED_HANDLER_TWIML = env.str("FAILED_HANDLER_TWIML", default="")
@@ -65,7 +68,7 @@ MASK_DTMF = read(env.bool, "MASK_DTMF", False)
 
 RECORDER_FLUSH_SECONDS = read(env.float, "RECORDER_FLUSH_SECONDS", 0.2)
 RECORDER_MAX_BUFFER_MB = read(env.int, "RECORDER_MAX_BUFFER_MB", 256)
-SPOOL_DIR = BASE_DIR / env.str("SPOOL_DIR", default="var/spool")
+SPOOL_DIR = BASE_DIR / read(env.str, "SPOOL_DIR", "var/spool")
 SPOOL_MAX_MB = read(env.int, "SPOOL_MAX_MB", 1024)
 RECORDING_RETENTION_DAYS = read(env.int, "RECORDING_RETENTION_DAYS", 0) or None
 MAX_STREAMS = read(env.int, "MAX_STREAMS", 200)
@@ -156,8 +159,7 @@ def _databases(database: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"default": default, "recorder": {**recorder, "TEST": {"MIRROR": "default"}}}
 
 
-# Set and empty is as good as not set: that is how compose and CI leave a variable out.
-_database = env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR / 'var' / 'callstream.sqlite3'}"
+_database = read(env.str, "DATABASE_URL", f"sqlite:///{BASE_DIR / 'var' / 'callstream.sqlite3'}")
 DATABASES = _databases(env.db_url_config(_database))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 (BASE_DIR / "var").mkdir(exist_ok=True)
@@ -178,7 +180,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+TIME_ZONE = read(env.str, "TIME_ZONE", "UTC")
 USE_TZ = True
 
 STATIC_URL = "static/"
@@ -215,7 +217,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO").upper()},
+    "root": {"handlers": ["console"], "level": read(env.str, "LOG_LEVEL", "INFO").upper()},
     # Their lines say no more than the calls themselves do.
     "loggers": {name: {"level": "WARNING"} for name in ("daphne", "django.channels.server", "django.server")},
 }

@@ -32,8 +32,9 @@ SOUNDS = ROOT / "calls" / "sounds"
 def names_in_settings() -> set[str]:
     """Of the calls `env.str("NAME", …)` and `read(env.str, "NAME", …)`."""
     calls = [node for node in ast.walk(ast.parse((ROOT / "config" / "settings.py").read_text())) if is_read(node)]
-    constants = [argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)]
-    return {value for value in constants if isinstance(value, str) and re.fullmatch(r"[A-Z_]{4,}", value)}
+    constants = [[argument.value for argument in call.args if isinstance(argument, ast.Constant)] for call in calls]
+    # What comes behind the name is its default.
+    return {values[0] for values in constants if values and re.fullmatch(r"[A-Z_]{4,}", str(values[0]))}
 
 
 def is_read(node: ast.AST) -> bool:
@@ -52,6 +53,27 @@ def pins(name: str) -> dict[str, str]:
 
 def test_every_setting_is_explained_and_every_explained_one_is_read():
     assert names_in_settings() == names_in_example(for_compose=False)
+
+
+SHOW = """
+from config import settings
+print(settings.RECORDING_RETENTION_DAYS, settings.MAX_STREAMS, settings.DRAIN_SECONDS, settings.SPOOL_MAX_MB)
+print(settings.LOGGING["root"]["level"], settings.TIME_ZONE, settings.DEFAULT_STREAM_HANDLER, settings.TWILIO_API_URL)
+print(settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS, settings.SPOOL_DIR.name, settings.MASK_DTMF, sep="\\n")
+"""
+
+
+def test_a_setting_that_is_set_to_nothing_has_its_default():
+    given = dict.fromkeys(names_in_settings(), "") | {"SECRET_KEY": "some", "PUBLIC_URL": "https://voice.example.org"}
+    shown = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, env=given, capture_output=True, text=True)
+    assert shown.stdout.splitlines() == [
+        "None 200 20.0 1024",
+        "INFO UTC voicemail https://api.twilio.com",
+        "['voice.example.org', '127.0.0.1', 'localhost', '[::1]']",
+        "['https://voice.example.org']",
+        "spool",
+        "False",
+    ], shown.stderr
 
 
 def test_what_compose_alone_reads_is_explained_too():
