@@ -29,7 +29,7 @@ EXPOSE 8000
 # Alive, not ready: a worker that drains its calls is not to be restarted. One that hangs is killed, and so restarted.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s --retries=3 \
     CMD ["python", "config/alive.py", "8000"]
-# One process a core; `--scale web=N` for more. Each flag has its reason:
+# One process a core; WEB_REPLICAS for more. Each flag has its reason:
 #   ws                     the short way for media, docs/performance.md
 #   deflate off            a compressed 500 kB may unpack to 500 MB, and speech in base64 hardly shrinks
 #   ws-max-size            1 MiB; Twilio's largest message is far below it

@@ -179,6 +179,8 @@ class Production:
                 return 0, "".join(f"{process.pid}\n" for process in self.web)
             case ["compose", "run", "--rm", "--no-deps", "migrate"]:
                 return self.task("migrate").returncode, ""
+            case ["compose", "exec", "-T", "proxy", "printenv", "WEB_UPSTREAMS"]:
+                return 0, service("proxy")["environment"]["WEB_UPSTREAMS"]
             case ["compose", "up", "--detach", "--no-deps", "--wait", "--scale", scale, ("web" | "stand-in") as name]:
                 assert scale == f"{name}=2"
                 self.up(name)

@@ -296,6 +296,26 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
 
 
 def say(production: Production, *parts: bytes) -> int:
+DOCKER = """#!/bin/sh
+echo "$*" >>"$ASKED"
+case "$*" in
+*ps*web) printf 'one\\ntwo\\n' ;;
+*printenv*) echo "$UPSTREAMS" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("upstreams", ["", "callstream-web-1:8000 callstream-web-2:8000", "callstream-stand-in-1:8000"])
+def test_no_rollout_begins_behind_a_proxy_that_does_not_know_as_many_stand_ins(upstreams, tmp_path):
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    told = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ASKED": str(tmp_path / "asked"), "UPSTREAMS": upstreams}
+    rolled = subprocess.run(ROOT / "deploy" / "rollout", env=told, capture_output=True, text=True)
+    assert rolled.returncode == 1
+    assert "docker compose up --detach" in rolled.stdout
+    assert not re.search(r"^compose (up|run|rm)", (tmp_path / "asked").read_text(), re.MULTILINE)
+
+
     """What is answered to these bytes; 0 if nothing is."""
     with socket.create_connection(("127.0.0.1", production.port), timeout=10) as line, suppress(OSError):
         for part in parts:
