@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 import tomllib
-from functools import partial
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -23,6 +24,7 @@ from packaging.requirements import Requirement
 from calls import audio
 from calls.management.commands import rundemo
 from config.dotenv import write_dotenv
+from tests.factories import make_call, make_stream
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,34 +224,81 @@ def test_make_run_serves_a_call_that_can_be_listened_to_until_ctrl_c(tmp_path):
     assert "Traceback" not in log.read_text()
 
 
+class Demo:
+    """`make run` in a copy of the project, with one call from before."""
+
+    def __init__(self, folder: Path) -> None:
+        without = shutil.ignore_patterns(".*", "var", "docs", "tests")
+        self.project = shutil.copytree(ROOT, folder / "project", ignore=without)
+        self.dotenv = self.project / ".env"
+        write_dotenv(self.dotenv)
+        self.manage("migrate")
+        self.manage("seed_calls", "1", "--audio", "1", "--live", "0", "--seed", "2")
+        self.log = folder / "log"
+        command = [sys.executable, "manage.py", "rundemo", "--port", str(free_port())]
+        with self.log.open("w") as output:
+            self.process = subprocess.Popen(
+                command, cwd=self.project, env=self.environment, stdout=output, stderr=output, process_group=0
+            )
+
+    environment = {"PATH": os.environ["PATH"]}
+
+    def manage(self, *words: str) -> None:
+        command = [sys.executable, "manage.py", *words]
+        subprocess.run(command, cwd=self.project, env=self.environment, check=True, capture_output=True)
+
+    def says(self, text: str, times: int = 1) -> None:
+        wait_for(lambda: self.log.read_text().count(text) >= times or self.process.poll() is not None, seconds=60)
+        assert self.log.read_text().count(text) == times, self.log.read_text()
+
+    def stop(self) -> int:
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(timeout=10)
+
+
+@pytest.fixture
+def demo(tmp_path):
+    demo = Demo(tmp_path)
+    try:
+        demo.says("One call is here from before")
+        yield demo
+    finally:
+        if demo.process.poll() is None:
+            os.killpg(demo.process.pid, signal.SIGKILL)
+            demo.process.wait()
+
+
 @pytest.mark.process
 @pytest.mark.sqlite
-def test_make_run_takes_new_code_and_settings_and_places_no_further_call(tmp_path):
-    project = shutil.copytree(ROOT, tmp_path / "project", ignore=shutil.ignore_patterns(".*", "var", "docs", "tests"))
-    write_dotenv(project / ".env")
-    environment = {"PATH": os.environ["PATH"]}
-    manage = partial(subprocess.run, cwd=project, env=environment, check=True, capture_output=True, text=True)
-    manage([sys.executable, "manage.py", "migrate"])
-    manage([sys.executable, "manage.py", "seed_calls", "1", "--audio", "1", "--live", "0", "--seed", "2"])
-    log = tmp_path / "log"
-    with log.open("w") as output:
-        command = [sys.executable, "manage.py", "rundemo", "--port", str(free_port())]
-        demo = subprocess.Popen(command, cwd=project, env=environment, stdout=output, stderr=output, process_group=0)
-    try:
-        wait_for(lambda: "One call is here from before" in log.read_text(), seconds=60)
-        (project / "handlers" / "mine.py").write_text("from calls.handlers import echo as mine\n")
-        wait_for(lambda: "started anew" in log.read_text(), seconds=60)
-        with (project / ".env").open("a") as dotenv:
-            dotenv.write("STREAM_HANDLERS=mine=handlers.mine.mine\n")
-        wait_for(lambda: log.read_text().count("One call is here") == 2, seconds=60)
-        # Neither the port nor what is signed has to be said again.
-        manage([sys.executable, "manage.py", "simulate_call", "--handler", "mine", "--hang-up-after", "1"])
-        os.killpg(demo.pid, signal.SIGINT)
-        assert demo.wait(timeout=10) == 0, log.read_text()
-    finally:
-        if demo.poll() is None:
-            os.killpg(demo.pid, signal.SIGKILL)
-            demo.wait()
+def test_make_run_takes_new_code_and_settings_and_places_no_further_call(demo):
+    (demo.project / "handlers" / "mine.py").write_text("from calls.handlers import echo as mine\n")
+    demo.says("started anew")
+    with demo.dotenv.open("a") as dotenv:
+        dotenv.write("STREAM_HANDLERS=mine=handlers.mine.mine\n")
+    demo.says("One call is here", times=2)
+    # Neither the port nor what is signed has to be said again.
+    demo.manage("simulate_call", "--handler", "mine", "--hang-up-after", "1")
+    assert demo.stop() == 0, demo.log.read_text()
+
+
+@pytest.mark.process
+@pytest.mark.sqlite
+def test_make_run_waits_for_wrong_settings_to_be_put_right(demo):
+    right = demo.dotenv.read_text()
+    wrong = ["MAX_STREAMS=many", "STREAM_HANDLERS=mine=nowhere.mine", "PUBLIC_URL=https://voice.example.org"]
+    for times, line in enumerate(wrong, 1):
+        demo.dotenv.write_text(f"{right}{line}\n")
+        demo.says("It starts again when a file has changed.", times)
+    demo.dotenv.write_text(right)
+    demo.says("One call is here", times=2)
+
+
+@pytest.mark.django_db
+def test_a_call_that_a_dead_server_had_holds_up_no_restart(monkeypatch):
+    make_stream(make_call())
+    looks = iter([None])
+    monkeypatch.setattr(rundemo, "time", SimpleNamespace(sleep=lambda seconds: next(looks)))
+    assert rundemo.Command(stdout=StringIO()).watch({}, None)
 
 
 def wait_for(condition, seconds):

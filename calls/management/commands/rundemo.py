@@ -1,7 +1,7 @@
 """`make run`: the server with a database, an admin and a first call, for somebody who has none of these yet.
 
 It serves until Ctrl-C. When code or templates have changed the server is started anew, once no call is running; when
-.env has, all of this is.
+.env has, all of this is. What cannot be started waits for the next change.
 """
 
 import json
@@ -55,8 +55,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--prepare", action="store_true", help="Do what comes before serving, check, and end.")
 
-    def handle(self, *args: Any, port: int, **options: Any) -> None:
+    def handle(self, *args: Any, port: int, prepare: bool, **options: Any) -> None:
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             refuse_taken(port)
@@ -64,6 +65,9 @@ class Command(BaseCommand):
             Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
             call_command("migrate", verbosity=0)
             password = development_admin()
+            if prepare:
+                self.check()
+                return
             with announced(port):
                 self.serve(port, password)
         except KeyboardInterrupt:
@@ -78,18 +82,27 @@ class Command(BaseCommand):
             else:
                 self.say(found(call, origin(port), password))
             changed = self.watch(files, server)
+        renewed = False
         while True:
-            # .env decides on everything here, from the database to the port's address.
-            if ".env" in changed:
-                os.execve(sys.executable, [sys.executable, *sys.argv], settings.STARTED_WITH)
             files = snapshot()
+            renewed = renewed or changed == ".env"
             try:
+                # .env decides on everything here, from the database to the port's address.
+                if renewed:
+                    self.begin_anew(port)
                 with serving(port) as server:
                     self.say("The server has started anew.")
                     changed = self.watch(files, server)
             except CommandError as error:
                 self.say(f"{error} It starts again when a file has changed.")
                 changed = self.watch(files, None)
+
+    def begin_anew(self, port: int) -> None:
+        """Puts `make run` with the new .env in the place of this one; CommandError if that cannot start."""
+        command = [sys.executable, "manage.py", "rundemo", "--port", str(port), "--prepare"]
+        if subprocess.run(command, cwd=settings.BASE_DIR, env=settings.STARTED_WITH).returncode:
+            raise CommandError("The new .env cannot be used; the lines above say why.")
+        os.execve(sys.executable, [sys.executable, *sys.argv], settings.STARTED_WITH)
 
     def watch(self, files: dict[str, float], server: Server | None) -> str:
         """Waits until a file has changed and no call is running; the file's name. CommandError if the server ends."""
@@ -99,7 +112,8 @@ class Command(BaseCommand):
             if server is not None and server.poll() is not None:
                 raise CommandError("The server has stopped by itself; its last lines say why.")
             changed = min((name for name, _ in files.items() ^ snapshot().items()), default="")
-            running = bool(changed) and Stream.objects.live().exists()
+            # Nobody ends the calls of a server that has died, until there is another one.
+            running = bool(changed) and server is not None and Stream.objects.live().exists()
             if changed and not running:
                 self.say(f"{changed} has changed.")
                 return changed
