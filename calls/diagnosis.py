@@ -7,6 +7,7 @@ handshake that is closed before `start`.
 
 import asyncio
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -130,17 +131,20 @@ async def _round_trip() -> None:
 def check_spool() -> Iterator[Finding]:
     """System checks say whether it can be written."""
     database = fingerprint(settings.DATABASES["default"])
-    if names := ", ".join(file.name for file in foreign(settings.SPOOL_DIR, database)):
+    # Paths as a shell takes them, to be copied behind --from.
+    if paths := shlex.join(str(file) for file in foreign(settings.SPOOL_DIR, database)):
         yield Finding(
             "warn",
-            f"SPOOL_DIR has recordings of another database, which nobody writes: {names}.",
+            f"SPOOL_DIR has recordings of another database, which nobody writes: {paths}",
             f"If the database was moved or renamed (this one's files begin with {database}), "
             "see what they hold and write it with `manage.py replay_spool`.",
         )
-    if names := ", ".join(file.name for file in damaged(settings.SPOOL_DIR)):
+    # Without SQLite's companions of each, which are no files of their own.
+    files = (file for file in damaged(settings.SPOOL_DIR) if file.suffix == ".damaged")
+    if paths := shlex.join(str(file) for file in files):
         yield Finding(
             "warn",
-            f"SPOOL_DIR has files that were damaged and set aside: {names}.",
+            f"SPOOL_DIR has files that were damaged and set aside: {paths}",
             "They hold calls, also ones that are to be erased. Keep what is left of each with "
             "`manage.py replay_spool --from FILE`, and delete it.",
         )

@@ -231,16 +231,17 @@ def test_a_spool_of_another_database_is_a_warning(settings, tmp_path):
     (tmp_path / "00000000-dead.spool").write_bytes(b"")
     (warning, *_) = diagnosis.check_spool()
     assert warning.level == "warn"
-    assert "00000000-dead.spool" in warning.text
+    assert f"nobody writes: {tmp_path}/00000000-dead.spool" in warning.text
     assert "replay_spool" in warning.hint
 
 
-def test_a_damaged_spool_file_is_a_warning(settings, tmp_path):
+def test_damaged_spool_files_are_a_warning_that_names_what_can_be_replayed(settings, tmp_path):
     settings.SPOOL_DIR = tmp_path
-    (tmp_path / "db-1.damaged").write_bytes(b"torn")
+    for name in ("db-1.damaged", "db-1.damaged-wal", "db-1.damaged-shm", "db-2.damaged"):
+        (tmp_path / name).write_bytes(b"torn")
     (warning, *_) = diagnosis.check_spool()
     assert warning.level == "warn"
-    assert "db-1.damaged" in warning.text
+    assert warning.text.endswith(f"set aside: {tmp_path}/db-1.damaged {tmp_path}/db-2.damaged")
 
 
 def test_a_spool_without_room_is_a_warning(settings):
