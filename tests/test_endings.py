@@ -167,5 +167,5 @@ def test_after_kill_9_the_call_goes_on_elsewhere_and_half_a_second_at_most_is_mi
     assert [len(report.streams) for report in reports] == [2, 2, 2]
     assert worst_silence() <= 1.5
     dead = Stream.objects.filter(end_reason="interrupted")
-    assert gaps(stream__in=dead) == [("inbound", "crash", 500)] * 3
+    assert gaps(stream__in=dead, reason="crash") == [("inbound", "crash", 500)] * 3
     kept(reports, tail=500)
