@@ -113,10 +113,13 @@ class Watchdog:
             before, now = now, time.monotonic()
             if self._due != due or now - due <= LIMIT:
                 due, looks = self._due, 0
-            # Who slept as long as the loop knows nothing of it: the process was stopped as a whole.
             elif now - before <= LIMIT:
                 looks += 1
                 self._look(due, looks)
+            else:
+                # Who slept as long as the loop knows nothing of it: the process was stopped as a whole. On a busy
+                # machine the loop needs a while to move again, and no line holds it.
+                looks = -round(LIMIT / TICK)
 
     def _look(self, due: float, looks: int) -> None:
         frame = _current_frames().get(self._loop_thread)
