@@ -50,7 +50,7 @@ bench: $(INSTALLED) ## Count the calls that one core carries, beside other serve
 	$(BIN)/python manage.py bench_streams $(ARGS)
 
 .PHONY: check
-check: $(INSTALLED) ## Check style, types, layers, migrations and the production settings
+check: $(INSTALLED) ## Check style, types, layers, migrations, production settings and the pure modules' coverage
 	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/check
 
 .PHONY: format

@@ -25,7 +25,9 @@ from calls.security import (
     is_signed,
     is_signed_handshake,
     is_signed_webhook,
+    is_simulators,
     signing_urls,
+    simulators_mark,
 )
 
 
@@ -325,6 +327,14 @@ def test_a_good_signature_is_not_logged(caplog):
     is_signed_webhook("/twilio/voice/", FIELDS, {"X-Twilio-Signature": SHA1})
     is_signed_handshake("/twilio/media", {"x-twilio-signature": SOCKET_SIGNATURE})
     assert caplog.records == []
+
+
+def test_the_simulators_mark_takes_the_auth_token_and_is_good_while_tokens_rotate(settings):
+    mark = simulators_mark(TOKEN)
+    settings.TWILIO_AUTH_TOKENS = ["another", TOKEN]
+    assert is_simulators(mark)
+    settings.TWILIO_AUTH_TOKENS = ["another"]
+    assert not any(is_simulators(mark) for mark in (mark, "", "yes", "é"))
 
 
 # --- tokens of a stream -----------------------------------------------------------------------------------------------
