@@ -109,7 +109,8 @@ class Watchdog:
 
     def _watch(self) -> None:
         due, looks, now = self._due, 0, time.monotonic()
-        while not self._stop.wait(TICK):
+        # A loop that has ended stands still too, and nobody waits for it.
+        while not self._stop.wait(TICK) and self._loop.is_running():
             before, now = now, time.monotonic()
             if self._due != due or now - due <= LIMIT:
                 due, looks = self._due, 0

@@ -60,6 +60,20 @@ async def test_a_loop_that_does_not_move_again_is_hopeless(seen, monkeypatch):
     assert seen.hopeless.wait(10)
 
 
+def test_a_loop_that_has_ended_is_not_hopeless(monkeypatch):
+    monkeypatch.setattr(watchdog, "HOPELESS", 0.3)
+    hopeless, before = threading.Event(), set(threading.enumerate())
+
+    async def server():
+        Watchdog(print, hopeless.set).start()
+
+    asyncio.run(server())
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert not hopeless.is_set()
+
+
 async def test_while_it_lasts_a_long_stall_is_logged_with_its_whole_stack(seen, monkeypatch, caplog):
     monkeypatch.setattr(watchdog, "REPORTED", 0.3)
     never = threading.Event()
