@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
+from django.utils import timezone
 from twilio.request_validator import RequestValidator
 
 from calls import rest
@@ -43,8 +44,8 @@ def post(client, path, ref=None, **form):
 
 
 def pending(**facts):
-    """A row as it is before Twilio has answered."""
-    unknown = {"sid": None, "status": "queued", "answered_at": None, "ended_at": None}
+    """A row as it is before Twilio has answered; an old one would be taken for forgotten."""
+    unknown = {"sid": None, "status": "queued", "created_at": timezone.now(), "answered_at": None, "ended_at": None}
     return make_call(**{**unknown, "direction": "outbound-api", "from_number": OURS, "to_number": THEIRS, **facts})
 
 
