@@ -7,6 +7,7 @@ from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
+from django.template.response import TemplateResponse
 
 from .pages import Pages
 
@@ -50,6 +51,15 @@ def keep_filters(model_admin: "ModelAdmin[Any]", request: HttpRequest, url: str)
     """A page's address with the way back to the list as it was filtered; the list's own address, filtered so."""
     kept: dict[str, Any] = {"opts": model_admin.opts, "preserved_filters": model_admin.get_preserved_filters(request)}
     return str(add_preserved_filters(kept, url))
+
+
+def own_page(
+    model_admin: "ModelAdmin[Any]", request: HttpRequest, name: str, context: dict[str, Any]
+) -> HttpResponseBase:
+    """A page that Django's admin does not have, in its frame, and with the way back to the filtered list."""
+    frame = {**model_admin.admin_site.each_context(request), "opts": model_admin.opts}
+    frame["preserved_filters"] = model_admin.get_preserved_filters(request)
+    return guard(TemplateResponse(request, f"admin/calls/call/{name}.html", {**frame, **context}))
 
 
 class FactsAdmin(ModelAdmin[ModelT]):

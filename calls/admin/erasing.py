@@ -9,7 +9,6 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods
@@ -18,7 +17,7 @@ from calls.models import Call
 from calls.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
 from . import numbers, words
-from .base import guard, keep_filters
+from .base import keep_filters, own_page
 
 
 if TYPE_CHECKING:
@@ -87,9 +86,7 @@ class Erasing(Base):
             "stays": STAYS,
             "back_url": self._back(request, calls or everything),
         }
-        shared = {**self.admin_site.each_context(request), "opts": self.opts}
-        shared["preserved_filters"] = self.get_preserved_filters(request)
-        return guard(TemplateResponse(request, "admin/calls/call/erase.html", {**shared, **context}))
+        return own_page(self, request, "erase", context)
 
     def _erase(self, request: HttpRequest, calls: list[Call], form: EraseForm) -> HttpResponseBase:
         assert isinstance(request.user, User), "admin_view lets nobody else in"

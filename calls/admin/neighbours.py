@@ -46,8 +46,6 @@ class Neighbours(Base):
         if call := kwargs.get("obj"):
             context["previous_url"], context["next_url"] = self._beside(request, call)
             context["history_url"] = keep_filters(self, request, reverse("admin:calls_call_history", args=[call.pk]))
-            # The way back is to the list as it was.
-            context["list_query"] = request.GET.get(FILTERS, "")
             context |= _others(request, call)
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -64,7 +62,7 @@ class Neighbours(Base):
             self.message_user(request, "Saved; this is the next call.", messages.SUCCESS)
             return HttpResponseRedirect(following)
         self.message_user(request, "Saved; that was the last call of this list.", messages.SUCCESS)
-        return HttpResponseRedirect(f"{reverse('admin:calls_call_changelist')}?{request.GET.get(FILTERS, '')}")
+        return HttpResponseRedirect(keep_filters(self, request, reverse("admin:calls_call_changelist")))
 
     def _beside(self, request: HttpRequest, call: Call) -> tuple[str, str]:
         """Where the calls before and behind this one are in the list that one came from, also if it has left that."""

@@ -19,7 +19,6 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -29,7 +28,7 @@ from calls import handlers, rest
 from calls.models import Call, CallEvent
 
 from . import numbers, words
-from .base import guard, keep_filters
+from .base import keep_filters, own_page
 from .pointing import ASK_TWILIO
 
 
@@ -220,7 +219,7 @@ class Outbound(Base):
         form = PlaceForm(request.POST if request.method == "POST" else None, initial=initial)
         if form.is_valid() and (call := self._place(request, form)):
             return HttpResponseRedirect(_url("change", call.pk))
-        return self._page(request, "place", {"title": "Call…", "form": form, "word": "Call"})
+        return own_page(self, request, "place", {"title": "Call…", "form": form, "word": "Call"})
 
     def _place(self, request: HttpRequest, form: PlaceForm) -> Call | None:
         """The row to look at; None if nobody is called, and the form says why."""
@@ -252,7 +251,7 @@ class Outbound(Base):
             self._act(request, call, control, form)
             return HttpResponseRedirect(back)
         facts = {"title": words.of_call(call, numbers.may_see(request)), "call": call, "back_url": back}
-        return self._page(request, "control", {**facts, "control": control, "form": form})
+        return own_page(self, request, "control", {**facts, "control": control, "form": form})
 
     def _act(self, request: HttpRequest, call: Call, control: Control, form: forms.Form) -> None:
         try:
@@ -262,12 +261,6 @@ class Outbound(Base):
             self.message_user(request, str(error), level)
         else:
             self.message_user(request, control.done if done else "The call was over already.")
-
-    def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponseBase:
-        shared = {**self.admin_site.each_context(request), "opts": self.opts}
-        shared["preserved_filters"] = self.get_preserved_filters(request)
-        response = TemplateResponse(request, f"admin/calls/call/{name}.html", {**shared, **context})
-        return guard(response)
 
 
 def _just_placed(request: HttpRequest, to: str) -> Call | None:

@@ -13,7 +13,6 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods, require_safe
@@ -21,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from calls import handlers, rest
 from calls.models import Call
 
-from .base import guard
+from .base import own_page
 from .cells import time_tag
 
 
@@ -80,7 +79,7 @@ class Pointing(Base):
             self.message_user(request, str(error), messages.ERROR)
         context = {"title": "Our numbers", "numbers": found, "may_point": request.user.has_perm(POINT)}
         context["pointed"] = [(row, time_tag(row.action_time)) for row in _records()[:MOST_RECORDS]]
-        return self._numbers_page(request, "numbers", context)
+        return own_page(self, request, "numbers", context)
 
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def point(self, request: HttpRequest, number: str) -> HttpResponseBase:
@@ -98,7 +97,7 @@ class Pointing(Base):
             self.message_user(request, str(error), level)
             return HttpResponseRedirect(reverse("admin:calls_call_numbers"))
         context = {"title": f"Answer the calls to {before.number}", "number": before, "form": form}
-        return self._numbers_page(request, "point", context)
+        return own_page(self, request, "point", context)
 
     def _point(self, request: HttpRequest, number: str, handler: str) -> None:
         planned = rest.configure_number(number, handler, dry_run=True)
@@ -119,10 +118,6 @@ class Pointing(Base):
         self.message_user(request, f"Calls to {change.after.number} are answered here from now on, by {who}.")
         for warning in change.after.warnings:
             self.message_user(request, warning, messages.WARNING)
-
-    def _numbers_page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponseBase:
-        shared = {**self.admin_site.each_context(request), "opts": self.opts}
-        return guard(TemplateResponse(request, f"admin/calls/call/{name}.html", {**shared, **context}))
 
 
 def _record(number: str) -> LogEntry:
