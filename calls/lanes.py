@@ -69,9 +69,8 @@ class Lanes:
             await self._if_there_is_room(self._staff, client, scope, receive, send, 429, words)
 
     async def _log_in(self, address: str, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = await _whole(receive, MOST_LOGIN)
+        whole = await _whole(receive, send, MOST_LOGIN)
         if whole is None:
-            await _refuse(send, 413, "That is more than this form takes.")
             return
         if not _header(scope, b"content-type").startswith(FORM):
             await _refuse(send, 415, "That is not how this form is sent.")
@@ -86,12 +85,9 @@ class Lanes:
         await self._if_there_is_room(threads, who, scope, whole, send, 429, words)
 
     async def _ask_twilio(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = await _whole(receive, BODY_BYTES)
-        if whole is None:
-            await _refuse(send, 413, "That is more than this form takes.")
-            return
         words = "Twilio is slow to answer, and others wait for it already. Nothing was done: try again later."
-        await self._if_there_is_room(self._twilio, client, scope, whole, send, 503, words)
+        if whole := await _whole(receive, send, BODY_BYTES):
+            await self._if_there_is_room(self._twilio, client, scope, whole, send, 503, words)
 
     async def _if_there_is_room(
         self, threads: SharedThreads, client: str, scope: Scope, receive: Receive, send: Send, status: int, words: str
@@ -120,8 +116,8 @@ class _Whole:
         return self._messages.pop(0) if self._messages else await self._receive()
 
 
-async def _whole(receive: Receive, most: int) -> _Whole | None:
-    """The same request, all of which is here; None if it is too large.
+async def _whole(receive: Receive, send: Send, most: int) -> _Whole | None:
+    """The same request, all of which is here; None if it is too large, and has been refused.
 
     One that is sent a byte at a time would keep its place among the others for ever.
     """
@@ -131,6 +127,7 @@ async def _whole(receive: Receive, most: int) -> _Whole | None:
         messages.append(await receive())
         size += len(messages[-1].get("body", b""))
         if size > most:
+            await _refuse(send, 413, "That is more than this form takes.")
             return None
     return _Whole(messages, receive)
 
