@@ -31,7 +31,7 @@ class CallEvents {
         const { view } = this, width = this.markers.clientWidth, ends = [], markers = [], regions = [];
         for (const event of this.all) {
             if (!event.marker) continue;
-            const at = Math.min(Math.max(event.at, 0), view.total), share = view.share(at);
+            const at = CallWindow.clamp(event.at, 0, view.total), share = view.share(at);
             if (event.region && share <= 1 && view.share(at + event.length) >= 0) {
                 event.region.style.left = `${share * 100}%`;
                 event.region.style.width = `${Math.min(event.length, view.total - at) / view.span * 100}%`;

@@ -11,7 +11,7 @@ class CallPeaks {
     static COARSEST = 8192; // frames a bucket: two weeks in a picture
     static LONGEST = 40960; // frames of a tile: the endpoint answers for 15 minutes at once
     static REST = 5000; // ms, after a failure
-    static AGAIN = 5 * 8000; // what was heard of us is written a little later than what the caller said
+    static AGAIN = 5 * CallPeaks.RATE; // what was heard of us is written a little later than what the caller said
 
     constructor(address, { loaded, failed }) {
         Object.assign(this, { address, loaded, failed, samples: 0, busy: false, rest: 0, tiles: new Map(), wishes: new Map() });

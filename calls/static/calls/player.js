@@ -6,7 +6,7 @@
     const player = document.getElementById("call-player");
     if (!player || !player.dataset.recording) return;
 
-    const { LANES, RATE } = CallPeaks, STEP = 5, LEAP = 30, DISTANCE = 5, SETTLED = 150;
+    const { LANES, RATE } = CallPeaks, { clamp } = CallWindow, STEP = 5, LEAP = 30, DISTANCE = 5, SETTLED = 150;
     const $ = (selector) => player.querySelector(selector);
     const audio = $("audio"), wave = $(".call-wave"), said = $(".call-said");
     const speeds = $(".call-speed select");
@@ -17,7 +17,6 @@
     let begun = false; // whether anything was played or looked for: before that, no row is the present one
 
     const total = () => samples / RATE;
-    const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
     const clock = (seconds) => {
         const tenths = Math.floor(seconds * 10 + 1e-6), whole = Math.floor(tenths / 10);
         const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];

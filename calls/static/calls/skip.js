@@ -40,10 +40,14 @@ class CallSkip {
     }
 
     /* From the peaks that are there: what is not known is not silent. */
-    measure() {
+    known() {
         const seconds = CallPeaks.seconds(this.step), count = Math.ceil(this.view.total / seconds);
         const [inbound, outbound] = CallPeaks.LANES.map((name) => this.peaks.values(name, 0, count, this.step, false, 127));
-        this.stretches = this.on ? callSilences(inbound, outbound, seconds) : [];
+        return callSilences(inbound, outbound, seconds);
+    }
+
+    measure() {
+        this.stretches = this.on ? this.known() : [];
         const skipped = this.stretches.reduce((sum, [from, until]) => sum + until - from, 0);
         const least = this.peaks.complete(this.step) ? "" : "at least ";
         this.said.textContent = this.on ? `skips ${least}${this.clock(skipped)}` : "";

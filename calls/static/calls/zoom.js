@@ -6,6 +6,8 @@ class CallWindow {
     static LEAST = 10;
     static WORTH = 20; // a shorter recording needs no zoom
 
+    static clamp(value, low, high) { return Math.min(Math.max(value, low), high); }
+
     constructor(total = 0) { Object.assign(this, { from: 0, span: total, total }); }
 
     get until() { return this.from + this.span; }
@@ -18,16 +20,18 @@ class CallWindow {
         this.set(this.from, whole ? total : this.span);
     }
 
+    /* The span that so many seconds make of it: the whole call, if that is less than LEAST. */
+    bound(span) { return CallWindow.clamp(span, CallWindow.LEAST, this.total); }
+
     set(from, span) {
-        this.span = Math.min(Math.max(span, CallWindow.LEAST), this.total);
-        this.from = Math.min(Math.max(from, 0), this.total - this.span);
+        this.span = this.bound(span);
+        this.from = CallWindow.clamp(from, 0, this.total - this.span);
     }
 
     /* What is at `anchor` stays where it is; a factor below 1 comes nearer. */
     zoom(factor, anchor) {
         if (!this.worth) return;
-        const share = this.share(anchor);
-        const span = Math.min(Math.max(this.span * factor, CallWindow.LEAST), this.total);
+        const share = this.share(anchor), span = this.bound(this.span * factor);
         this.set(anchor - share * span, span);
     }
 
@@ -108,7 +112,7 @@ class CallZoom {
         const { view } = this, unit = event.deltaMode ? 16 : 1;
         const sideways = (event.deltaX || (event.shiftKey ? event.deltaY : 0)) * unit;
         if (event.ctrlKey && view.worth) {
-            view.zoom(Math.exp(Math.min(Math.max(event.deltaY * unit / 100, -0.5), 0.5)), this.place(event.clientX));
+            view.zoom(Math.exp(CallWindow.clamp(event.deltaY * unit / 100, -0.5, 0.5)), this.place(event.clientX));
         } else if (!event.ctrlKey && !view.whole && Math.abs(sideways) > Math.abs(event.shiftKey ? 0 : event.deltaY)) {
             view.scroll(sideways / this.wave.clientWidth * view.span);
         } else return;
