@@ -90,6 +90,11 @@ FILTERED = "?_changelist_filters=status%3Din-progress%26q%3Dx"
 FILTERED_LIST = "/admin/calls/call/?status=in-progress&q=x"
 
 
+def test_a_call_leads_back_to_the_list_as_it_was_filtered(client, ops):
+    html = client.get(page(make_live_call(), "status=in-progress&q=x")).content.decode()
+    assert f'<a href="{FILTERED_LIST}">Calls</a>' in unescape(html)
+
+
 @pytest.mark.parametrize("name", ["hang-up", "goodbye", "transfer", "history"])
 def test_pages_of_a_call_keep_the_way_back_to_the_filtered_list(client, ops, name):
     call = make_live_call()
