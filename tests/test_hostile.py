@@ -91,7 +91,9 @@ class Mutations:
         return json.dumps(message).encode()
 
     def _repeat(self, text):
-        return text * self.random.choice([2, 2, 200])
+        """Twice or more: a message of up to 1 MB, above which the server refuses them."""
+        times = self.random.choice([2, 2, 200])
+        return text * times if len(text) * times <= 2**20 else text
 
     def _ends_the_test(self, text):
         """Whether this one is legal, and stops the stream or takes the place of the later audio."""
