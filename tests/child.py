@@ -51,11 +51,11 @@ async def hangs(stream):
 
 
 async def blocks(stream):
-    """Keeps the whole event loop for a second."""
+    """Keeps the whole event loop for so long that the log names it, whatever it has named before."""
     async for media in stream.media():
         if media.timestamp > 500:
             break
-    time.sleep(1.0)  # noqa: ASYNC251
+    time.sleep(1.5)  # noqa: ASYNC251
     async for _ in stream:
         pass
 

@@ -27,6 +27,7 @@ class Proxy:
         self._mode: Mode = "pass"
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
+        self._loop.set_debug(False)  # What stands between is not what is tested.
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ from calls.benchmark.callers import opening
 from calls.models import Call, Stream
 from calls.simulator.webhooks import Web
 from tests.child import HANDLERS
-from tests.servers import SPEECH, Calls, Server, lane, place, until, verify
+from tests.servers import SPEECH, Calls, Server, lane, place, stored_to_the_end, until, verify
 from tests.test_sockets import masked
 
 
@@ -28,6 +28,8 @@ MEDIA = (
 STOP = '{{"event":"stop","sequenceNumber":"102","streamSid":"{}","stop":{{"accountSid":"{}","callSid":"{}"}}}}'
 SECOND = 8000
 QUIET = SILENCE * SECOND
+#: What may be on its way when a caller hangs up, in samples: the two ends then differ about whether it was heard.
+ON_ITS_WAY = SECOND // 2
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def on_both(servers, *scenarios):
     calls = [[Calls(server, **scenario) for scenario in scenarios] for server in servers]
     reports = [[call.result()[0] for call in of_one] for of_one in calls]
     assert [report.errors for of_one in reports for report in of_one if report.errors] == []
-    until(lambda: not Stream.objects.live().exists(), "the handlers to notice that their callers are gone")
+    stored_to_the_end([report for of_one in reports for report in of_one])
     verify()
     return reports
 
@@ -90,8 +92,7 @@ def test_the_right_channel_of_an_echo_is_what_the_caller_heard(servers):
         stream = Stream.objects.get(sid=report.stream_sids[0])
         stored = b"".join(bytes(chunk.payload) for chunk in stream.chunks.filter(track="outbound"))
         heard = b"".join(audio for _, audio in report.heard)
-        # The last frames were on their way when the caller hung up: two clocks may differ about them.
-        assert abs(len(stored) - len(heard)) <= 800
+        assert abs(len(stored) - len(heard)) <= ON_ITS_WAY
         assert stored.startswith(heard) or heard.startswith(stored)
 
 
@@ -101,9 +102,11 @@ def test_a_caller_who_hangs_up_hears_nothing_of_what_was_still_to_be_said(server
     ):
         stream = Stream.objects.select_related("call").get(sid=report.stream_sids[0])
         heard = sum(len(audio) for _, audio in report.heard)
-        assert abs(stream.heard - heard) <= 800
-        assert abs(stream.length - max(heard, len(report.sent))) <= 800
-        assert (stream.frames_missing, stream.end_reason, stream.call.has_warning) == (0, "stop", False)
+        assert abs(stream.heard - heard) <= ON_ITS_WAY
+        assert abs(stream.length - max(heard, len(report.sent))) <= ON_ITS_WAY
+        assert (stream.frames_missing, stream.end_reason) == (0, "stop")
+        # A busy machine may hold the loop up, which is another warning.
+        assert stream.call.has_warning == stream.call.events.filter(kind="loop-blocked").exists()
         (unheard,) = stream.gaps.all()
         assert (unheard.reason, unheard.length) == ("cleared", 72_000 - stream.heard)
 

@@ -90,4 +90,5 @@ def test_where_twilio_cannot_be_asked_the_call_stays_open_and_says_what_is_missi
             calls.hang_up().result()
             until(lambda: Call.objects.filter(status="completed").exists(), "the call's end to be known")
     verify()
-    assert set(Gap.objects.values_list("reason", flat=True)) == {"no_stream"}
+    # The socket may close between the two frames of one moment.
+    assert set(Gap.objects.filter(length__gt=160).values_list("reason", flat=True)) == {"no_stream"}

@@ -202,7 +202,8 @@ def line(server, settings):
             if meanwhile:
                 meanwhile(call)
             until(lambda: reports, "the call to end")
-        return Call.objects.get(), reports[0]
+        # A database that is busy is written to behind the answer to a callback.
+        return until(lambda: Call.objects.exclude(ended_at=None).first(), "the last callback to be stored"), reports[0]
 
     return place
 
@@ -232,7 +233,8 @@ ALL = [(0, "initiated"), (1, "ringing"), (2, "in-progress"), (3, "completed")]
 def test_a_call_is_one_row_however_its_callbacks_come(line, callbacks):
     call, report = line(callbacks=callbacks, parameters={"order": "17"})
     assert report.errors == []
-    assert (call.status, call.duration, call.direction) == ("completed", 1, "outbound-api")
+    assert (call.status, call.direction) == ("completed", "outbound-api")
+    assert call.duration >= 1
     assert heard(call) == ALL
     assert report.streams[0].parameters["order"] == "17"
 

@@ -27,6 +27,7 @@ from tests.batches import SECOND, START, chunk, ended, event, gap, mark, stream_
 from tests.disks import small_disk
 from tests.factories import make_call, make_chunk, make_live_call, make_stream
 from tests.proxy import Proxy
+from tests.servers import until
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
@@ -315,6 +316,7 @@ def test_a_frozen_postgresql_is_hung_up_on_and_nothing_is_lost(recorder, clock, 
         recorder.submit([stream_row()])
         writer = threading.Thread(target=write)
         writer.start()
+        until(lambda: steps, "the stream to be written")
         while writer.is_alive():
             clock.now += 2 * PATIENCE
             recorder.submit([chunk()])
