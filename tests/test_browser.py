@@ -92,7 +92,7 @@ def site(settings, chromium):
     application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket})
     config = uvicorn.Config(application, port=0, log_level="error", lifespan="off", ws=MediaWebSocket)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=asyncio.run, args=[serve(server)])
+    thread = threading.Thread(target=asyncio.run, args=[serve(server)], kwargs={"debug": False})
     thread.start()
     while not server.started:
         time.sleep(0.01)
