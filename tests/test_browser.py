@@ -152,7 +152,7 @@ def at(page):
     return page.evaluate("document.querySelector('audio').currentTime")
 
 
-def wait_until(page, condition, seconds=30):
+def wait_until(page, condition, seconds=8):
     """Playwright's own `wait_for_function` needs eval, which the pages' policy forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):

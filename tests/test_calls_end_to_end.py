@@ -29,7 +29,7 @@ STOP = '{{"event":"stop","sequenceNumber":"102","streamSid":"{}","stop":{{"accou
 SECOND = 8000
 QUIET = SILENCE * SECOND
 #: What may be on its way when a caller hangs up, in samples: the two ends then differ about whether it was heard.
-ON_ITS_WAY = SECOND // 2
+ON_ITS_WAY = 800
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +104,7 @@ def test_a_caller_who_hangs_up_hears_nothing_of_what_was_still_to_be_said(server
         heard = sum(len(audio) for _, audio in report.heard)
         assert abs(stream.heard - heard) <= ON_ITS_WAY
         assert abs(stream.length - max(heard, len(report.sent))) <= ON_ITS_WAY
-        assert (stream.frames_missing, stream.end_reason) == (0, "stop")
-        # A busy machine may hold the loop up, which is another warning.
-        assert stream.call.has_warning == stream.call.events.filter(kind="loop-blocked").exists()
+        assert (stream.frames_missing, stream.end_reason, stream.call.has_warning) == (0, "stop", False)
         (unheard,) = stream.gaps.all()
         assert (unheard.reason, unheard.length) == ("cleared", 72_000 - stream.heard)
 
@@ -130,8 +128,9 @@ def test_the_recording_is_played_by_ranges_while_the_call_runs(servers):
         assert headers["Content-Range"].startswith("bytes 44-4043/")
         assert body[0::4] == mulaw_to_pcm16(SPEECH[:1000])[0::2]
         assert fetch(server, call.report, Range="bytes=99999999-")[0] == 416
-        calls.hang_up()
-        assert calls.result()[0].errors == []
+        reports = calls.hang_up().result()
+        assert reports[0].errors == []
+        stored_to_the_end(reports)
     verify()
 
 

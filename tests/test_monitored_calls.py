@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from calls.models import Call, CallEvent, Gap, Stream
-from tests.servers import SPEECH, Balancer, Calls, Server, free_port, loss, until, verify
+from tests.servers import SPEECH, Balancer, Calls, Server, free_port, loss, stored_to_the_end, until, verify
 
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
@@ -34,6 +34,7 @@ def whole(calls, first_end):
     """Nothing is missing but the time between the two streams, and that is said."""
     (report,) = calls.hang_up().result()
     assert report.errors == []
+    stored_to_the_end([report])
     assert loss([report]).holes == 0
     until(lambda: Call.objects.filter(status="completed").exists(), "the call's end to be known")
     verify()

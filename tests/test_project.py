@@ -215,7 +215,7 @@ def test_make_run_serves_a_call_that_can_be_listened_to_until_ctrl_c(tmp_path):
         assert address, log.read_text()
         # As a terminal does: to the whole group.
         os.killpg(demo.pid, signal.SIGINT)
-        assert demo.wait(timeout=30) == 0
+        assert demo.wait(timeout=5) == 0
     finally:
         if demo.poll() is None:
             os.killpg(demo.pid, signal.SIGKILL)
@@ -253,7 +253,7 @@ class Demo:
 
     def stop(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=10)
 
 
 @pytest.fixture
