@@ -20,9 +20,10 @@ COPY manage.py pyproject.toml ./
 COPY config config
 COPY templates templates
 COPY calls calls
+COPY simulator simulator
 COPY handlers handlers
 # The root file system is read-only when it runs: what Python compiles and what the admin's pages load is made here.
-RUN python -m compileall -q config calls handlers \
+RUN python -m compileall -q config calls handlers simulator \
     && SECRET_KEY=build PUBLIC_URL=https://build.invalid python manage.py collectstatic --noinput -v 0
 USER callstream
 EXPOSE 8000

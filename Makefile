@@ -28,30 +28,30 @@ $(INSTALLED): $(PINS)
 
 .PHONY: run
 run: $(INSTALLED) ## Serve on http://127.0.0.1:8000 and place a simulated call (PORT=8001 for another port)
-	$(BIN)/python config/dotenv.py
+	$(BIN)/python scripts/dotenv.py
 	exec $(BIN)/python manage.py rundemo --port $(PORT)
 
 .PHONY: test
 test: $(INSTALLED) ## Run the tests on SQLite, and on PostgreSQL and Redis where these answer (ARGS="-k voicemail")
-	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/test $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test $(ARGS)
 
 .PHONY: faults
 faults: $(INSTALLED) ## End and starve servers with 30 streams, again and again, and print what was lost (15 minutes)
-	$(BIN)/python -m tests.faults $(ARGS)
+	$(BIN)/python -m tests.trials.faults $(ARGS)
 
 .PHONY: attack
 attack: $(INSTALLED) ## Attack two workers behind Caddy with 20 calls running, and print what callers notice (4 minutes)
-	$(BIN)/python config/dotenv.py
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.attack $(ARGS)
+	$(BIN)/python scripts/dotenv.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.attack $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (20 minutes; ARGS=gate: 1 minute)
-	$(BIN)/python config/dotenv.py
+	$(BIN)/python scripts/dotenv.py
 	$(BIN)/python manage.py bench_streams $(ARGS)
 
 .PHONY: check
 check: $(INSTALLED) ## Check style, types, layers, migrations, production settings and the pure modules' coverage
-	PATH="$(CURDIR)/$(BIN):$$PATH" deploy/check
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 
 .PHONY: format
 format: $(INSTALLED) ## Format the code
@@ -60,5 +60,5 @@ format: $(INSTALLED) ## Format the code
 
 .PHONY: requirements
 requirements: $(INSTALLED) ## Choose new versions within the ranges of pyproject.toml
-	$(BIN)/python deploy/pins.py
+	$(BIN)/python scripts/pins.py
 	$(MAKE) --no-print-directory install

@@ -15,7 +15,7 @@ class CallsConfig(AppConfig):
 
     def ready(self) -> None:
         from calls import checks  # noqa: F401
-        from calls.groups import make_groups
+        from calls.access.groups import make_groups
 
         pre_migrate.connect(take_time, sender=self)
         post_migrate.connect(make_groups, sender=self)

@@ -17,12 +17,9 @@ from typing import Any
 from channels.consumer import AsyncConsumer
 from django.utils import timezone
 
-from calls import handlers, oversights
-from calls.listening import listening
-from calls.live import hints
-from calls.models import Stream
-from calls.playback import StreamClock
-from calls.protocol import (
+from calls import handlers
+from calls.media.playback import StreamClock
+from calls.media.protocol import (
     Connected,
     Dtmf,
     Mark,
@@ -35,15 +32,18 @@ from calls.protocol import (
     Stop,
     StreamProtocol,
 )
+from calls.media.rows import StreamRow
+from calls.media.tape import Tape
+from calls.models import Stream
 from calls.recorder import recorder
-from calls.rows import StreamRow
 from calls.security import StreamToken, is_signed_handshake
+from calls.server.hints import hints
+from calls.server.listening import listening
+from calls.server.stalls import Stall, place
+from calls.server.switchboard import switchboard
 from calls.sockets.frames import EXTENSION, ShortWay
-from calls.streams import MediaStream, StreamEnded
-from calls.switchboard import switchboard
-from calls.tape import Tape
+from calls.streams import MediaStream, StreamEnded, handled
 from calls.twiml import START_SUFFIX
-from calls.watchdog import Stall, place
 
 
 logger = logging.getLogger(__name__)
@@ -351,7 +351,7 @@ class MediaStreamConsumer(AsyncConsumer):
         assert self.stream is not None
         handler = handlers.find(name)
         assert handler is not None, "checked at start"
-        oversights.handled.set(self.stream)
+        handled.set(self.stream)
         try:
             await handler(self.stream)
             # One that only listens is recorded to its end, unless the handler has said that it heard enough.

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 from twilio.twiml.voice_response import VoiceResponse
 
-from calls.audio import is_speech, read_wav
+from calls.media.audio import is_speech, read_wav
 from calls.streams import Dtmf, Media, MediaStream
 from calls.twiml import StreamNoun
 

@@ -13,7 +13,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from calls.admin.base import guard
 from calls.recorder import recorder
-from calls.switchboard import switchboard
+from calls.server.switchboard import switchboard
 
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,6 @@
 """The tables. Statuses and field names are Twilio's own words; every field that Twilio may not send has a default."""
 
 import datetime as dt
-import re
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -10,35 +9,13 @@ from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from calls import placement
-from calls.placement import Spell
+from calls.media import placement
+from calls.media.placement import Spell
 from calls.twiml import START_SUFFIX
 
 
 # Twilio ends every call by then.
 LONGEST_CALL = dt.timedelta(hours=24)
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-def storable(text: object, length: int) -> str:
-    """Text from outside as both databases take it: NUL and lone surrogates become U+FFFD, the rest is cut.
-
-    PostgreSQL refuses NUL and over-long text, both refuse lone surrogates, and one such string would poison a batch.
-    """
-    return _UNSTORABLE.sub("\ufffd", str(text))[:length]
-
-
-def storable_json(value: Any, depth: int = 4) -> Any:
-    """The same for a JSON value; at most 4 levels, 100 items a level and 4000 characters a string are kept."""
-    if isinstance(value, dict) and depth:
-        return {storable(k, 100): storable_json(v, depth - 1) for k, v in list(value.items())[:100]}
-    if isinstance(value, list | tuple) and depth:
-        return [storable_json(item, depth - 1) for item in value[:100]]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return storable(value, 4000)
-
-
 # The parameter of a voice request that says that it comes from our simulator.
 SIMULATED = "Simulated"
 
@@ -698,7 +675,7 @@ class Erasure(models.Model):
 
 
 class LoginLimit(models.Model):
-    """How far one limit of the login is used up (`calls.logins`). Rows of the past say nothing and are deleted."""
+    """How far one limit of the login is used up (`calls.access.logins`); rows of the past say nothing and go."""
 
     key = models.CharField(max_length=64, unique=True)
     due = models.DateTimeField(help_text="When all guesses have come back.")

@@ -9,7 +9,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import re_path
 
 from calls.consumers import MediaStreamConsumer
-from calls.live import LiveCallConsumer
+from calls.server.hints import LiveCallConsumer
 
 
 async def refuse(

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -16,14 +17,14 @@ import msgspec
 from django.conf import settings
 from django.utils import timezone
 
-from calls.audio import FRAME_SAMPLES, SAMPLE_RATE, Examiner, is_speech
-from calls.outgoing import LOOK_AHEAD, Cue, Outgoing
-from calls.outgoing import StreamEnded as StreamEnded
-from calls.playback import ADJACENT, PendingMark, Playback, StreamClock
-from calls.protocol import DtmfBody, MediaBody, StartBody, State, StreamProtocol
-from calls.rows import MASKED, DtmfRow
+from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE, Examiner, is_speech
+from calls.media.playback import ADJACENT, PendingMark, Playback, StreamClock
+from calls.media.protocol import DtmfBody, MediaBody, StartBody, State, StreamProtocol
+from calls.media.rows import MASKED, DtmfRow
+from calls.media.tape import Tape
 from calls.security import StreamToken
-from calls.tape import Tape
+from calls.server.outgoing import LOOK_AHEAD, Cue, Outgoing
+from calls.server.outgoing import StreamEnded as StreamEnded
 
 
 logger = logging.getLogger(__name__)
@@ -188,7 +189,7 @@ class MediaStream:
     async def play(self, audio: bytes, *, barge_in: bool = False, wait: bool = True) -> Outcome:
         """Plays raw µ-law, 8000 bytes a second, and returns once the caller has heard it, or "cleared" if it was cut.
 
-        ValueError for what is no µ-law: a WAV file (`calls.audio.read_wav` reads it) or PCM16 (`pcm16_to_mulaw`).
+        ValueError for what is no µ-law: a WAV file (`calls.media.audio.read_wav` reads it) or PCM16 (`pcm16_to_mulaw`).
 
         `barge_in`: a key or 100 ms of speech clears it. It needs a play that waits.
 
@@ -583,3 +584,7 @@ class MediaStream:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+#: The stream whose handler runs, also in the tasks that it starts.
+handled: ContextVar[MediaStream | None] = ContextVar("handled", default=None)

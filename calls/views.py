@@ -28,14 +28,15 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from calls import handlers, twiml
-from calls.answers import BAD_DOCUMENT, Answer, event, failed_action, without_ref
-from calls.live import hints
+from calls.media.protocol import is_call_sid
+from calls.media.rows import AnyRow, CallRow, EventRow
 from calls.models import SIMULATED, Call, Stream
-from calls.protocol import is_call_sid
 from calls.recorder import recorder
-from calls.rows import AnyRow, CallRow, EventRow, Writer
+from calls.recorder.writer import Writer
 from calls.security import CallRef, StreamToken, could_be_signed, is_signed_webhook, is_simulators
-from calls.switchboard import switchboard
+from calls.server.hints import hints
+from calls.server.switchboard import switchboard
+from calls.webhooks.answers import BAD_DOCUMENT, Answer, event, failed_action, without_ref
 
 
 logger = logging.getLogger(__name__)
@@ -156,8 +157,8 @@ def signed(view: SignedView) -> View:
     """Lets only Twilio's requests through: 403 without a good signature, 400 without a usable CallSid.
 
     A form has to be parsed before its signature can be checked, on the event loop: what Twilio cannot have sent is
-    refused before, and calls.bodies lets nothing large come here. 64 KB with a false signature still hold the loop for
-    5 ms.
+    refused before, and calls.process.bodies lets nothing large come here. 64 KB with a false signature still hold the
+    loop for 5 ms.
     """
 
     @wraps(view)

@@ -2,8 +2,8 @@
 answer, and kills one that has answered before and has not three times in a row.
 
 Docker restarts what has ended and leaves what hangs alone. A loop that hangs ends its process by itself
-(calls/watchdog.py); this is for a process that cannot: frozen as a whole, or held by a library that keeps Python.
-Only the standard library: it runs every ten seconds beside the calls.
+(calls/process/watchdog.py); this is for a process that cannot: frozen as a whole, or held by a library that keeps
+Python. Only the standard library: it runs every ten seconds beside the calls.
 """
 
 import itertools

@@ -4,4 +4,4 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class StaffAdminConfig(AdminConfig):
-    default_site = "calls.site.StaffSite"
+    default_site = "calls.access.site.StaffSite"

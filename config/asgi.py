@@ -11,8 +11,8 @@ django_application = get_asgi_application()
 # After get_asgi_application: these need Django's apps.
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
-from calls.bodies import LimitedBodies  # noqa: E402
-from calls.lifespan import Lifespan, prepare  # noqa: E402
+from calls.process.bodies import LimitedBodies  # noqa: E402
+from calls.process.lifespan import Lifespan, prepare  # noqa: E402
 from calls.routing import websocket  # noqa: E402
 
 

@@ -189,7 +189,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True
 LOGIN_URL = "admin:login"
 
-# The admin's forms; calls/bodies.py refuses more before it is read, and the Caddyfile before that.
+# The admin's forms; calls/process/bodies.py refuses more before it is read, and the Caddyfile before that.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
 
 # --- Security -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from django.db import connection
 from django.test import AsyncClient, Client
 
 from calls.recorder import recorder
-from calls.switchboard import switchboard
+from calls.server.switchboard import switchboard
 
 
 HTTPS = {"X-Forwarded-Proto": "https"}

@@ -7,14 +7,16 @@ import pytest
 from django.apps import apps
 from django.db import connections
 
+from calls.accounts.problems import problems as named
+from calls.accounts.summary import close_orphan
 from calls.admin.timeline import entries
+from calls.media.rows import CallRow
 from calls.models import Call, Gap, Stream
-from calls.problems import problems as named
-from calls.recording import Recording
-from calls.rows import CallRow, Writer, close_orphan
-from calls.verification import problems
-from tests.batches import START, chunk, ended, event, stream_row
-from tests.factories import make_call, make_chunk, make_stream
+from calls.recorder.writer import Writer
+from calls.recordings.timeline import Recording
+from calls.recordings.verification import problems
+from tests.support.batches import START, chunk, ended, event, stream_row
+from tests.support.factories import make_call, make_chunk, make_stream
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])

@@ -3,7 +3,7 @@
 import pytest
 
 from calls.models import Call, Tag
-from tests.factories import make_call, make_digit, make_event, make_mark, make_staff, make_stream
+from tests.support.factories import make_call, make_digit, make_event, make_mark, make_staff, make_stream
 
 
 pytestmark = pytest.mark.django_db

@@ -16,11 +16,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
+from calls.access.groups import GROUPS, make_groups
 from calls.admin.exports import batches, harmless
 from calls.admin.lists import by_number, named, noted
-from calls.groups import GROUPS, make_groups
 from calls.models import AudioChunk, Call, RecordingAccess, Stream, Tag
-from tests.factories import make_call, make_live_call, make_recording, make_staff, make_stream
+from tests.support.factories import make_call, make_live_call, make_recording, make_staff, make_stream
 
 
 pytestmark = pytest.mark.django_db

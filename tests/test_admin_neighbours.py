@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from calls.admin.neighbours import beside
 from calls.models import Call
-from tests.factories import make_call, make_live_call, make_staff
+from tests.support.factories import make_call, make_live_call, make_staff
 
 
 pytestmark = pytest.mark.django_db

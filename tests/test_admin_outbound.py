@@ -12,10 +12,10 @@ from django.contrib.messages import get_messages
 from django.urls import reverse
 
 from calls.models import Call
-from calls.simulator import ApiError, PhoneNumber, TwilioApi
-from calls.simulator.api import PlacedCall
-from tests.factories import make_call, make_live_call, make_staff
-from tests.servers import Server, until
+from simulator import ApiError, PhoneNumber, TwilioApi
+from simulator.api import PlacedCall
+from tests.support.factories import make_call, make_live_call, make_staff
+from tests.support.servers import Server, until
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 
 from calls.models import AudioChunk
-from tests.factories import make_call, make_chunk, make_digit, make_gap, make_mark, make_staff, make_stream
+from tests.support.factories import make_call, make_chunk, make_digit, make_gap, make_mark, make_staff, make_stream
 
 
 pytestmark = pytest.mark.django_db

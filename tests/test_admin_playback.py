@@ -7,11 +7,11 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 
-from calls import audio
 from calls.admin.playback import Unsatisfiable, byte_range
+from calls.media import audio
 from calls.models import Call, RecordingAccess
-from calls.recording import Recording
-from tests.factories import make_call, make_chunk, make_live_call, make_recording, make_staff, make_stream
+from calls.recordings.timeline import Recording
+from tests.support.factories import make_call, make_chunk, make_live_call, make_recording, make_staff, make_stream
 
 
 pytestmark = pytest.mark.django_db

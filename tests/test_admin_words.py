@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 
 from calls.models import Stream
-from tests.factories import (
+from tests.support.factories import (
     make_call,
     make_digit,
     make_event,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import BIN, COMMANDS, ROOT, Server, free_port, until
+from tests.support.servers import BIN, COMMANDS, ROOT, Server, free_port, until
 from tests.test_deployment import missing
 
 

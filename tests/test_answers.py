@@ -6,12 +6,13 @@ import json
 import pytest
 from django.utils import timezone
 
+from calls.media.rows import StreamChange
 from calls.models import Call, CallEvent
-from calls.rows import StreamChange, Writer
+from calls.recorder.writer import Writer
 from calls.security import CallRef, StreamToken
-from calls.switchboard import switchboard
-from tests.factories import make_live_call, make_stream
-from tests.webhooks import CALL, COMPLETED, INCOMING, post, token, verbs
+from calls.server.switchboard import switchboard
+from tests.support.factories import make_live_call, make_stream
+from tests.support.webhooks import CALL, COMPLETED, INCOMING, post, token, verbs
 
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("process")]

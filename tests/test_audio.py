@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from calls import audio
+from calls.media import audio
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_a_tone_of_no_length_is_empty():
 # --- what is no µ-law -------------------------------------------------------------------------------------------------
 
 
-SOUNDS = Path(audio.__file__).parent / "sounds"
+SOUNDS = Path(audio.__file__).parent.parent / "sounds"
 NOISE = bytes(random.Random(1).choices(range(256), k=16_000))
 
 

@@ -3,10 +3,10 @@
 import pytest
 from django.core.management import CommandError, call_command
 
-from calls.benchmark import load, report
-from calls.benchmark.load import BenchmarkError, Window
-from calls.benchmark.ramp import lost_bytes
-from calls.benchmark.scenarios import Lab
+from benchmark import load, report
+from benchmark.load import BenchmarkError, Window
+from benchmark.ramp import lost_bytes
+from benchmark.scenarios import Lab
 
 
 HELD = Window(
@@ -107,7 +107,7 @@ def test_calls_are_echoed_recorded_and_counted(tmp_path):
 @pytest.mark.process
 @pytest.mark.django_db
 def test_bytes_that_are_not_recorded_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("calls.benchmark.ramp.WRITE_SECONDS", 0)
+    monkeypatch.setattr("benchmark.ramp.WRITE_SECONDS", 0)
     lab = Lab(tmp_path, "", (0, 0), 1.0, 1, print)
     with lab.bench("callstream") as bench:
         said = load.Ended(streams=[("MZ" + "0" * 32, 10, 4, 0)], refused=0, dropped=0)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from calls.bodies import BODY_BYTES, QUERY_BYTES, LimitedBodies, is_long
+from calls.process.bodies import BODY_BYTES, QUERY_BYTES, LimitedBodies, is_long
 
 
 class Door:

@@ -22,15 +22,15 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Error, sync_playwright
 
-from calls import audio
-from calls.live import hints
+from calls.media import audio
 from calls.models import Call, Erasure, QuarantinedRow, RecordingAccess, Tag
 from calls.routing import websocket
-from calls.simulator import PhoneNumber, TwilioApi
+from calls.server.hints import hints
 from calls.sockets.uvicorn import MediaWebSocket
 from config.settings import BASE_DIR
+from simulator import PhoneNumber, TwilioApi
 from tests.conftest import HTTPS
-from tests.factories import (
+from tests.support.factories import (
     make_call,
     make_chunk,
     make_digit,
@@ -41,7 +41,7 @@ from tests.factories import (
     make_staff,
     make_stream,
 )
-from tests.servers import until
+from tests.support.servers import until
 
 
 pytestmark = [

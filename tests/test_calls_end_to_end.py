@@ -10,12 +10,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from calls.audio import SILENCE, WAV_HEADER_SIZE, mulaw_to_pcm16
-from calls.benchmark.callers import opening
+from benchmark.callers import opening
+from calls.media.audio import SILENCE, WAV_HEADER_SIZE, mulaw_to_pcm16
 from calls.models import Call, Stream
-from calls.simulator.webhooks import Web
-from tests.child import HANDLERS
-from tests.servers import SPEECH, Calls, Server, lane, place, stored_to_the_end, until, verify
+from simulator.webhooks import Web
+from tests.support.child import HANDLERS
+from tests.support.servers import SPEECH, Calls, Server, lane, place, stored_to_the_end, until, verify
 from tests.test_sockets import masked
 
 
@@ -115,7 +115,7 @@ def test_a_forgotten_await_is_in_the_log_and_on_the_call_with_its_line(servers):
     ):
         (event,) = Stream.objects.get(sid=report.stream_sids[0]).events.filter(kind="await-forgotten")
         assert event.data["what"] == "MediaStream.play"
-        assert event.data["line"].startswith("tests/child.py:")
+        assert event.data["line"].startswith("tests/support/child.py:")
         assert server.log.count(f"await_forgotten call={report.call_sid} at {event.data['line']}: ") == 1
 
 

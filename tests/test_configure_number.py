@@ -3,7 +3,7 @@
 import pytest
 from django.core.management import CommandError, call_command
 
-from calls.simulator import PhoneNumber, TwilioApi
+from simulator import PhoneNumber, TwilioApi
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

@@ -23,7 +23,7 @@ import pytest
 import redis
 import yaml
 
-from tests.production import (
+from tests.support.production import (
     DATABASE_URL,
     PATH,
     ROOT,
@@ -35,7 +35,7 @@ from tests.production import (
     proxy_environment,
     service,
 )
-from tests.servers import SPEECH, Calls, Server, free_port, place, until
+from tests.support.servers import SPEECH, Calls, Server, free_port, place, until
 from tests.test_project import names_in_settings, pins, wait_for
 
 
@@ -156,7 +156,7 @@ def test_a_call_has_time_to_be_handed_on_before_anything_stronger_than_sigterm(s
 
 
 def test_nothing_secret_stands_in_the_files():
-    for name in ("compose.yaml", ".env.example", "Dockerfile", "Caddyfile"):
+    for name in ("compose.yaml", ".env.example", "Dockerfile", "deploy/Caddyfile"):
         text = (ROOT / name).read_text()
         assert not re.search(r"(TOKEN|KEY|PASSWORD)(=|: ?)(?!build\b)\w{4,}", text), name
 
@@ -242,7 +242,7 @@ def test_the_stand_ins_are_workers_that_the_proxy_knows():
 @pytest.mark.parametrize("tls", ["", "tls internal"])
 def test_caddy_accepts_its_file(tls, tmp_path):
     needs("caddy")
-    command = ["caddy", "validate", "--config", "Caddyfile", "--adapter", "caddyfile"]
+    command = ["caddy", "validate", "--config", "deploy/Caddyfile", "--adapter", "caddyfile"]
     environment = proxy_environment(tmp_path, "https://voice.example.org", ["web-1:8000", "web-2:8000"]) | {
         "CADDY_TLS": tls
     }

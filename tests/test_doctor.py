@@ -13,10 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from django.core.management import CommandError, call_command
 
-from calls import diagnosis
+from calls.management import diagnosis
 from calls.models import Call, CallEvent, Stream
-from calls.simulator import ApiError, PhoneNumber, TwilioApi
-from tests.servers import Server, free_port
+from simulator import ApiError, PhoneNumber, TwilioApi
+from tests.support.servers import Server, free_port
 
 
 pytestmark = pytest.mark.django_db

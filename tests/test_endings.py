@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from calls.models import Call, Stream
-from tests.factories import sid
-from tests.servers import (
+from tests.support.factories import sid
+from tests.support.servers import (
     Balancer,
     Calls,
     Server,
@@ -166,7 +166,7 @@ def test_a_drained_worker_hands_its_calls_to_another(tmp_path):
 
 
 def test_after_kill_9_the_call_goes_on_elsewhere_and_half_a_second_at_most_is_missing(tmp_path):
-    quick = {"DJANGO_SETTINGS_MODULE": "tests.child_settings", "LEASE": "4"}
+    quick = {"DJANGO_SETTINGS_MODULE": "tests.support.child_settings", "LEASE": "4"}
     with Balancer() as front, Server("uvicorn", tmp_path, public_url=front.url) as first:
         front.targets.append(first.port)
         calls = Calls(first, 3, handler="echo", hang_up_after=30.0).talk(1.0)

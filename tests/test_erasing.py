@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from calls.models import AudioChunk, Call, Erasure, RecordingAccess
-from tests.factories import make_digit, make_event, make_live_call, make_recording, make_staff, make_stream
+from tests.support.factories import make_digit, make_event, make_live_call, make_recording, make_staff, make_stream
 
 
 pytestmark = pytest.mark.django_db(transaction=True)

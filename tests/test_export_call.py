@@ -9,8 +9,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from calls.models import RecordingAccess, Tag
-from calls.recording import Recording
-from tests.factories import (
+from calls.recordings.timeline import Recording
+from tests.support.factories import (
     make_call,
     make_chunk,
     make_digit,

@@ -12,9 +12,9 @@ import pytest
 from django.db import connection, transaction
 
 from calls.models import Call, CallEvent, QuarantinedRow, Stream
-from tests.child import blocks
-from tests.disks import small_disk
-from tests.servers import (
+from tests.support.child import blocks
+from tests.support.disks import small_disk
+from tests.support.servers import (
     SPEECH,
     Calls,
     Loss,
@@ -26,15 +26,15 @@ from tests.servers import (
     until,
     verify,
 )
-from tests.surroundings import Surroundings
+from tests.support.surroundings import Surroundings
 
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
 # What the echo may be late by: far more than it should be, far less than the fault lasts.
 UNNOTICED = 700
-# Where tests/child.py has its `time.sleep`.
-BLOCKING_LINE = f"tests/child.py:{blocks.__code__.co_firstlineno + 5} in blocks"
+# Where tests/support/child.py has its `time.sleep`.
+BLOCKING_LINE = f"tests/support/child.py:{blocks.__code__.co_firstlineno + 5} in blocks"
 
 
 @pytest.fixture(scope="module")

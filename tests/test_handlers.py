@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from calls import consumers, handlers, views
-from calls.audio import tone
+from calls.media.audio import tone
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Stream
-from calls.switchboard import switchboard
-from tests.line import Line, payload, stored, until
-from tests.phone import Phone, begin, done
-from tests.webhooks import INCOMING, document, post, token, verbs
+from calls.server.switchboard import switchboard
+from tests.support.line import Line, payload, stored, until
+from tests.support.phone import Phone, begin, done
+from tests.support.webhooks import INCOMING, document, post, token, verbs
 
 
 pytestmark = pytest.mark.usefixtures("process")

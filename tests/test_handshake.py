@@ -9,9 +9,9 @@ import pytest
 
 from calls import consumers
 from calls.security import StreamToken
-from calls.switchboard import switchboard
-from tests.factories import sid
-from tests.line import CONNECTED, MEDIA, Line, signature
+from calls.server.switchboard import switchboard
+from tests.support.factories import sid
+from tests.support.line import CONNECTED, MEDIA, Line, signature
 
 
 pytestmark = pytest.mark.usefixtures("process")

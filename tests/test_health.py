@@ -7,7 +7,7 @@ import pytest
 from django.test import AsyncClient, Client
 
 from calls.recorder import recorder
-from calls.switchboard import switchboard
+from calls.server.switchboard import switchboard
 
 
 pytestmark = pytest.mark.usefixtures("process")

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from calls.audio import tone
+from calls.media.audio import tone
 from calls.models import AudioChunk, CallEvent, Stream
-from tests.line import CONNECTED, DTMF, MARK, MEDIA, START, STOP, Line, stored
+from tests.support.line import CONNECTED, DTMF, MARK, MEDIA, START, STOP, Line, stored
 
 
 pytestmark = [

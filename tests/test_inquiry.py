@@ -7,11 +7,12 @@ import pytest
 from django.db import close_old_connections
 from django.utils import timezone
 
-from calls import inquiry, rest
-from calls.inquiry import Inquiry
+from calls import rest
 from calls.models import Call
-from calls.simulator import ApiError, PhoneNumber, TwilioApi
-from tests.factories import make_event, make_live_call, make_stream
+from calls.server import inquiry
+from calls.server.inquiry import Inquiry
+from simulator import ApiError, PhoneNumber, TwilioApi
+from tests.support.factories import make_event, make_live_call, make_stream
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

@@ -6,13 +6,13 @@ import datetime as dt
 import pytest
 from django.utils import timezone
 
-from calls import listening
-from calls.listening import start_again
 from calls.models import Call, Stream
 from calls.security import StreamToken
-from calls.simulator import ApiError, PlacedCall, TwilioApi
-from tests.factories import make_live_call, make_stream
-from tests.line import Line, stored
+from calls.server import listening
+from calls.server.listening import start_again
+from simulator import ApiError, PlacedCall, TwilioApi
+from tests.support.factories import make_live_call, make_stream
+from tests.support.line import Line, stored
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

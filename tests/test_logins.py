@@ -14,13 +14,13 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from calls import logins
-from calls.lanes import MOST_LOGIN, MOST_LOGINS_OF_ONE, MOST_STAFF_OF_ONE, Lanes
-from calls.logins import COOKIE, IMPATIENT, Guess, Rate, network, remember_browser
+from calls.access import logins
+from calls.access.logins import COOKIE, IMPATIENT, Guess, Rate, network, remember_browser
 from calls.models import LoginLimit
+from calls.process.lanes import MOST_LOGIN, MOST_LOGINS_OF_ONE, MOST_STAFF_OF_ONE, Lanes
 from tests.conftest import HTTPS
-from tests.factories import make_staff
-from tests.servers import Server
+from tests.support.factories import make_staff
+from tests.support.servers import Server
 
 
 LOGIN, LIST = "/admin/login/", "/admin/calls/call/"

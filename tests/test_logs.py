@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.servers import COMMANDS, Server, until
+from tests.support.servers import COMMANDS, Server, until
 
 
 QUERY = "?q=%2B14155550177"

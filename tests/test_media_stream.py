@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from calls import outgoing, streams
-from calls.audio import mulaw_to_pcm16, tone
+from calls import streams
 from calls.handlers import SOUNDS
-from calls.protocol import StateError
-from calls.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow
+from calls.media.audio import mulaw_to_pcm16, tone
+from calls.media.protocol import StateError
+from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow
+from calls.server import outgoing
 from calls.streams import StreamEnded
-from tests.line import payload
-from tests.phone import CALL, LOUD, QUIET, STREAM, Phone, begin, done
+from tests.support.line import payload
+from tests.support.phone import CALL, LOUD, QUIET, STREAM, Phone, begin, done
 
 
 SECOND = b"\x20" * 8000

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from calls.models import Call, CallEvent, Gap, Stream
-from tests.servers import SPEECH, Balancer, Calls, Server, free_port, loss, stored_to_the_end, until, verify
+from tests.support.servers import SPEECH, Balancer, Calls, Server, free_port, loss, stored_to_the_end, until, verify
 
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]

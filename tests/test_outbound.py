@@ -13,15 +13,16 @@ from django.utils import timezone
 from twilio.request_validator import RequestValidator
 
 from calls import rest
-from calls.audio import tone
+from calls.media.audio import tone
+from calls.media.rows import CallRow, EventRow, StreamChange, StreamRow
 from calls.models import Call, Stream
 from calls.recorder import recorder
+from calls.recorder.writer import Writer
 from calls.rest.client import twilio
-from calls.rows import CallRow, EventRow, StreamChange, StreamRow, Writer
 from calls.security import CallRef
-from calls.simulator import OutboundCall, PhoneNumber, Scenario, TwilioApi
-from tests.factories import make_call, sid
-from tests.servers import Server, stored_to_the_end, until
+from simulator import OutboundCall, PhoneNumber, Scenario, TwilioApi
+from tests.support.factories import make_call, sid
+from tests.support.servers import Server, stored_to_the_end, until
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

@@ -2,12 +2,12 @@
 
 from django.conf import settings
 
-from calls import oversights
+from calls.process import oversights
 
 
 def test_another_warning_is_a_line_of_the_log(caplog):
-    oversights._show(UserWarning("no such folder"), UserWarning, f"{settings.BASE_DIR}/calls/tape.py", 7)
-    assert caplog.messages == ["calls/tape.py:7: UserWarning: no such folder"]
+    oversights._show(UserWarning("no such folder"), UserWarning, f"{settings.BASE_DIR}/calls/media/tape.py", 7)
+    assert caplog.messages == ["calls/media/tape.py:7: UserWarning: no such folder"]
 
 
 def test_what_was_given_a_name_is_found_where_it_was_made(caplog):

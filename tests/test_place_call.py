@@ -6,8 +6,8 @@ from django.core.management import CommandError, call_command
 from calls.management.commands import place_call
 from calls.management.commands.place_call import follow
 from calls.models import Call
-from calls.simulator import PhoneNumber, TwilioApi
-from tests.factories import make_event, make_live_call
+from simulator import PhoneNumber, TwilioApi
+from tests.support.factories import make_event, make_live_call
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from calls.placement import Placed, Spell, absences, end, line, place, samples
+from calls.media.placement import Placed, Spell, absences, end, line, place, samples
 
 
 BEGAN = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from calls.playback import ADJACENT, STALL, Playback, StreamClock
+from calls.media.playback import ADJACENT, STALL, Playback, StreamClock
 
 
 @pytest.fixture

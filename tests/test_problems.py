@@ -4,11 +4,11 @@ import datetime as dt
 
 import pytest
 
+from calls.accounts.problems import STREAM_ERRORS, problems, stream_error_code
+from calls.accounts.summary import summarise
 from calls.models import Call
-from calls.problems import STREAM_ERRORS, problems, stream_error_code
-from calls.rows import summarise
-from tests.factories import START, make_call, make_event, make_staff, make_stream
-from tests.webhooks import CALL, COMPLETED, INCOMING, STARTED, post
+from tests.support.factories import START, make_call, make_event, make_staff, make_stream
+from tests.support.webhooks import CALL, COMPLETED, INCOMING, STARTED, post
 
 
 pytestmark = pytest.mark.django_db
@@ -155,14 +155,14 @@ def test_an_apology_after_too_many_broken_streams_is_a_warning(client):
 
 
 def test_a_call_that_there_was_no_room_for_is_a_warning(client, settings, monkeypatch):
-    monkeypatch.setattr("calls.switchboard.Switchboard.is_full", True)
+    monkeypatch.setattr("calls.server.switchboard.Switchboard.is_full", True)
     post(client, "/incoming", INCOMING)
     assert the_call().has_warning
     assert words(the_call()) == ["refused"]
 
 
 def test_a_call_that_was_picked_up_when_there_was_no_room_for_it_heard_an_apology(client, monkeypatch):
-    monkeypatch.setattr("calls.switchboard.Switchboard.is_full", True)
+    monkeypatch.setattr("calls.server.switchboard.Switchboard.is_full", True)
     post(client, "/incoming", {**INCOMING, "Direction": "outbound-api", "CallStatus": "in-progress"})
     (problem,) = problems(the_call(), [], the_call().events.all())
     assert problem.text == "The other side heard an apology: as many calls are running as this server takes."

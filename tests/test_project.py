@@ -21,10 +21,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from packaging.requirements import Requirement
 
-from calls import audio
 from calls.management.commands import rundemo
-from config.dotenv import write_dotenv
-from tests.factories import make_call, make_stream
+from calls.media import audio
+from scripts.dotenv import write_dotenv
+from tests.support.factories import make_call, make_stream
 
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from calls.playback import ADJACENT, STALL, Playback, StreamClock
-from calls.protocol import Message, ProtocolError, State, StateError, StreamProtocol, Unknown, decode, excerpt
+from calls.media.playback import ADJACENT, STALL, Playback, StreamClock
+from calls.media.protocol import Message, ProtocolError, State, StateError, StreamProtocol, Unknown, decode, excerpt
 
 
 # What Twilio sends.

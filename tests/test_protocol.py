@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from calls.protocol import (
+from calls.media.protocol import (
     MAX_KEYS,
     MAX_MESSAGE_SIZE,
     MAX_SEQUENCE_JUMP,

@@ -13,13 +13,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from calls import retention
 from calls.management.commands import prune_calls
+from calls.media.rows import encode
 from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow, RecordingAccess
-from calls.retention import erase
-from calls.rows import encode
-from tests.batches import chunk
-from tests.factories import (
+from calls.recordings import retention
+from calls.recordings.retention import erase
+from tests.support.batches import chunk
+from tests.support.factories import (
     make_call,
     make_chunk,
     make_digit,
@@ -29,7 +29,7 @@ from tests.factories import (
     make_staff,
     make_stream,
 )
-from tests.servers import ROOT, database_url, until
+from tests.support.servers import ROOT, database_url, until
 
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,9 +6,9 @@ import threading
 import pytest
 from websockets.sync.server import serve
 
-from calls.audio import tone
+from calls.media.audio import tone
 from calls.models import Call, CallEvent
-from tests.servers import ROOT, SPEECH, Server, place
+from tests.support.servers import ROOT, SPEECH, Server, place
 
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -17,17 +17,19 @@ from django.db import connection, connections, transaction
 from django.db.models.signals import post_save
 from django.utils import timezone
 
+from calls.accounts.summary import unexplained
+from calls.media.rows import CallRow, StreamChange, encode
+from calls.media.tape import Tape
 from calls.models import AudioChunk, Call, CallEvent, Gap, Mark, QuarantinedRow, Stream
-from calls.recorder import PATIENCE, Recorder
-from calls.retention import erase
-from calls.rows import CallRow, StreamChange, Writer, encode, unexplained
-from calls.spool import Spool, fingerprint
-from calls.tape import Tape
-from tests.batches import SECOND, START, chunk, ended, event, gap, mark, stream_row
-from tests.disks import small_disk
-from tests.factories import make_call, make_chunk, make_live_call, make_stream
-from tests.proxy import Proxy
-from tests.servers import until
+from calls.recorder.queue import PATIENCE, Recorder
+from calls.recorder.spool import Spool, fingerprint
+from calls.recorder.writer import Writer
+from calls.recordings.retention import erase
+from tests.support.batches import SECOND, START, chunk, ended, event, gap, mark, stream_row
+from tests.support.disks import small_disk
+from tests.support.factories import make_call, make_chunk, make_live_call, make_stream
+from tests.support.proxy import Proxy
+from tests.support.servers import until
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])

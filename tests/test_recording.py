@@ -3,9 +3,9 @@
 import pytest
 from asgiref.sync import async_to_sync
 
-from calls import audio
-from calls.recording import PIECE, Recording
-from tests.factories import make_call, make_chunk, make_gap, make_live_call, make_stream
+from calls.media import audio
+from calls.recordings.timeline import PIECE, Recording
+from tests.support.factories import make_call, make_chunk, make_gap, make_live_call, make_stream
 
 
 pytestmark = pytest.mark.django_db

@@ -6,10 +6,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
+from calls.media.rows import encode
 from calls.models import AudioChunk, Call, Erasure, Stream
-from calls.rows import Writer, encode
-from calls.spool import Spool, fingerprint
-from tests.batches import SECOND, chunk, ended, stream_row
+from calls.recorder.spool import Spool, fingerprint
+from calls.recorder.writer import Writer
+from tests.support.batches import SECOND, chunk, ended, stream_row
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])

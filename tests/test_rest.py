@@ -12,8 +12,8 @@ from calls import rest
 from calls.models import Call, CallEvent
 from calls.rest import OutcomeUnknown, RestError
 from calls.security import CallRef
-from calls.simulator import ApiError, PhoneNumber, TwilioApi
-from tests.factories import START, make_call, make_live_call, make_staff, sid
+from simulator import ApiError, PhoneNumber, TwilioApi
+from tests.support.factories import START, make_call, make_live_call, make_staff, sid
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

@@ -7,23 +7,13 @@ from django.db import IntegrityError, connections
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calls.accounts.summary import close_orphan, explain_crash, heard_samples, missing_samples, unexplained
+from calls.media.placement import tiled
+from calls.media.rows import CallRow, DtmfRow, StreamChange, decode, encode
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream
-from calls.placement import tiled
-from calls.rows import (
-    CallRow,
-    DtmfRow,
-    StreamChange,
-    Writer,
-    close_orphan,
-    decode,
-    encode,
-    explain_crash,
-    heard_samples,
-    missing_samples,
-    unexplained,
-)
-from tests.batches import START, chunk, ended, event, gap, mark, stream_row
-from tests.factories import make_call, make_chunk, make_event, make_gap, make_live_call, make_stream
+from calls.recorder.writer import Writer
+from tests.support.batches import START, chunk, ended, event, gap, mark, stream_row
+from tests.support.factories import make_call, make_chunk, make_event, make_gap, make_live_call, make_stream
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])

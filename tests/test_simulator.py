@@ -13,8 +13,8 @@ from aiohttp import ClientTimeout, WSMsgType, web
 from django.core.management import CommandError, call_command
 from twilio.request_validator import RequestValidator
 
-from calls.audio import read_wav, tone, wav_header
-from calls.simulator import (
+from calls.media.audio import read_wav, tone, wav_header
+from simulator import (
     BadMessage,
     PlayBuffer,
     Report,
@@ -25,9 +25,9 @@ from calls.simulator import (
     parse_twiml,
     simulate,
 )
-from calls.simulator.documents import read_stream
-from calls.simulator.scenario import StreamReport
-from calls.simulator.webhooks import Refused, Web, signed_url
+from simulator.documents import read_stream
+from simulator.scenario import StreamReport
+from simulator.webhooks import Refused, Web, signed_url
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
@@ -718,7 +718,7 @@ async def test_a_server_that_breaks_the_request_off(unused_tcp_port):
 
 
 async def test_a_server_that_does_not_answer_the_webhook(unused_tcp_port, monkeypatch):
-    monkeypatch.setattr("calls.simulator.webhooks.TIMEOUT", ClientTimeout(total=0.1))
+    monkeypatch.setattr("simulator.webhooks.TIMEOUT", ClientTimeout(total=0.1))
     done = asyncio.Event()
 
     async def wait(reader, writer):
@@ -845,7 +845,7 @@ async def test_a_server_that_only_listens_is_fine_without_a_silence_timeout():
 
 
 async def test_a_server_that_does_not_answer_the_close(monkeypatch):
-    monkeypatch.setattr("calls.simulator.sockets.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("simulator.sockets.CLOSE_TIMEOUT", 0.1)
     done = asyncio.Event()
 
     async def talk(line):

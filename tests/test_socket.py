@@ -8,11 +8,11 @@ import pytest
 
 from calls import consumers
 from calls.models import AudioChunk, Call, Dtmf, Gap, Mark, Stream
+from calls.recordings.verification import problems
 from calls.security import StreamToken
-from calls.switchboard import switchboard
-from calls.verification import problems
-from tests.factories import make_call, make_stream
-from tests.line import CONNECTED, DTMF, MEDIA, START, Line, database_busy, payload, stored, until
+from calls.server.switchboard import switchboard
+from tests.support.factories import make_call, make_stream
+from tests.support.line import CONNECTED, DTMF, MEDIA, START, Line, database_busy, payload, stored, until
 
 
 pytestmark = [

@@ -4,8 +4,8 @@ import fcntl
 
 import pytest
 
-from calls.spool import Spool, SpoolDamaged, SpoolFull, SpoolHeld, SpoolUnavailable, fingerprint, leftovers
-from tests.disks import no_file_grows
+from calls.recorder.spool import Spool, SpoolDamaged, SpoolFull, SpoolHeld, SpoolUnavailable, fingerprint, leftovers
+from tests.support.disks import no_file_grows
 
 
 MEGABYTE = 2**20

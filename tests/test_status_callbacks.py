@@ -7,10 +7,10 @@ import threading
 import pytest
 from django.db import connection, transaction
 
+from calls.accounts.summary import note_call
 from calls.models import Call, CallEvent, Erasure
-from calls.rows import note_call
-from tests.factories import make_call, make_stream, sid
-from tests.webhooks import CALL, COMPLETED, INCOMING, STARTED, STREAM, get, post
+from tests.support.factories import make_call, make_stream, sid
+from tests.support.webhooks import CALL, COMPLETED, INCOMING, STARTED, STREAM, get, post
 
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("process")]

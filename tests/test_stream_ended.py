@@ -7,10 +7,10 @@ from django.utils import timezone
 
 from calls.models import Call
 from calls.security import StreamToken
-from calls.switchboard import switchboard
+from calls.server.switchboard import switchboard
 from calls.views import RECONNECTS
-from tests.factories import make_live_call, make_stream
-from tests.webhooks import CALL, INCOMING, document, post, token, verbs
+from tests.support.factories import make_live_call, make_stream
+from tests.support.webhooks import CALL, INCOMING, document, post, token, verbs
 
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("process")]

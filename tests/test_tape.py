@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calls.audio import SAMPLE_RATE
-from calls.protocol import ProtocolError
-from calls.rows import ChunkRow, DtmfRow, EventRow, GapRow, StreamChange
-from calls.tape import MAX_CHUNK, SETTLE, Tape
+from calls.media.audio import SAMPLE_RATE
+from calls.media.protocol import ProtocolError
+from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, StreamChange
+from calls.media.tape import MAX_CHUNK, SETTLE, Tape
 
 
 NOW = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)

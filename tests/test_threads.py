@@ -6,9 +6,9 @@ import threading
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
-from calls.lanes import STAFF_THREADS
-from calls.lifespan import Lifespan
-from calls.threads import SharedThreads
+from calls.process.lanes import STAFF_THREADS
+from calls.process.lifespan import Lifespan
+from calls.process.threads import SharedThreads
 
 
 async def ten_requests(path):

@@ -7,7 +7,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-from calls.simulator import ApiError, PhoneNumber, PlacedCall, Scenario, SimulatedCall, TwilioApi
+from simulator import ApiError, PhoneNumber, PlacedCall, Scenario, SimulatedCall, TwilioApi
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

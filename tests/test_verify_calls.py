@@ -7,8 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from calls.models import Erasure
-from calls.verification import problems
-from tests.factories import START, make_call, make_chunk, make_gap, make_recording, make_stream
+from calls.recordings.verification import problems
+from tests.support.factories import START, make_call, make_chunk, make_gap, make_recording, make_stream
 
 
 pytestmark = pytest.mark.django_db

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from calls import watchdog
-from calls.watchdog import Watchdog
+from calls.process import watchdog
+from calls.process.watchdog import Watchdog
 
 
 class Seen:

@@ -17,9 +17,9 @@ from calls import views
 from calls.models import Call
 from calls.recorder import recorder
 from calls.security import StreamToken, simulators_mark
-from calls.switchboard import switchboard
-from tests.line import database_busy, stored
-from tests.webhooks import (
+from calls.server.switchboard import switchboard
+from tests.support.line import database_busy, stored
+from tests.support.webhooks import (
     CALL,
     INCOMING,
     SIGNATURE,

@@ -21,9 +21,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 
-from calls.audio import SAMPLE_RATE
+from calls.accounts.problems import Problem
+from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
-from calls.problems import Problem
 
 from . import cells, page, words
 from .base import FactsAdmin, guard

@@ -9,9 +9,9 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from calls import audio
+from calls.accounts.problems import Problem, problems
+from calls.media import audio
 from calls.models import Call, CallEvent, RecordingAccess, Stream
-from calls.problems import Problem, problems
 
 from .numbers import mask_all
 

@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods
 
 from calls.models import Call
-from calls.retention import STAYS, Content, erasable, erase, leaving_no_traces
+from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
 from . import numbers, words
 from .base import keep_filters, own_page

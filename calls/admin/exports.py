@@ -13,9 +13,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, QueryDict, StreamingHttpResponse
 from django.utils import timezone
 
-from calls.audio import SAMPLE_RATE
+from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
-from calls.recording import Recording, in_steps
+from calls.recordings.timeline import Recording, in_steps
 
 from .base import guard
 from .lists import FILTERS

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from asgiref.sync import sync_to_async
 
-from calls import audio
+from calls.media import audio
 from calls.models import Call
-from calls.recording import Recording, Wav, in_steps
-from calls.switchboard import switchboard
+from calls.recordings.timeline import Recording, Wav, in_steps
+from calls.server.switchboard import switchboard
 
 
 # Twilio ends a call after a day at the latest: https://www.twilio.com/docs/voice/api/call-resource (TimeLimit).

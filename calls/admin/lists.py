@@ -10,8 +10,8 @@ from django.db.models import Prefetch, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Upper
 from django.http import HttpRequest
 
+from calls.accounts.problems import KINDS, STREAM_FIELDS
 from calls.models import Call, CallEvent, Stream, Tag
-from calls.problems import KINDS, STREAM_FIELDS
 
 from .numbers import mask_all, may_see
 from .pages import Pages

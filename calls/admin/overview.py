@@ -10,7 +10,7 @@ from django.db.models.functions import TruncHour
 from django.urls import reverse
 from django.utils.formats import date_format
 
-from calls.audio import SAMPLE_RATE
+from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 
 from .cells import clock

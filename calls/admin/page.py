@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from calls.audio import SAMPLE_RATE
+from calls.accounts.problems import KINDS
+from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
-from calls.problems import KINDS
-from calls.recording import Recording
+from calls.recordings.timeline import Recording
 
 from . import numbers, words
 from .cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles

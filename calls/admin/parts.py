@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from calls.audio import SAMPLES_PER_MS
+from calls.media.audio import SAMPLES_PER_MS
 from calls.models import AudioChunk, Call, Dtmf, Gap, Mark, Stream
 
 from .base import FactsAdmin

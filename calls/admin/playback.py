@@ -12,9 +12,9 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.utils import timezone
 
-from calls import audio
+from calls.media import audio
 from calls.models import Call, RecordingAccess
-from calls.recording import Channel, Recording, Wav, in_steps
+from calls.recordings.timeline import Channel, Recording, Wav, in_steps
 
 from . import growing, numbers, words
 from .base import guard

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from calls.audio import SAMPLE_RATE, SAMPLES_PER_MS
+from calls.accounts.problems import of_whom
+from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
 from calls.models import Call, CallEvent, Dtmf, Gap, Mark
-from calls.problems import of_whom
-from calls.recording import Recording
+from calls.recordings.timeline import Recording
 
 from . import numbers, words
 from .cells import clock, moment, precise

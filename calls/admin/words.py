@@ -5,8 +5,8 @@ from typing import Any
 
 from django.utils import timezone
 
+from calls.accounts.problems import of_whom
 from calls.models import Call, CallEvent, Mark
-from calls.problems import of_whom
 from calls.streams import OWN_MARK
 
 from . import numbers

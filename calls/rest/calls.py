@@ -13,8 +13,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from calls import twiml as documents
-from calls.models import Call, CallEvent, storable, storable_json
-from calls.rows import summarise
+from calls.accounts.summary import summarise
+from calls.media.storable import storable, storable_json
+from calls.models import Call, CallEvent
 from calls.security import REF_MAX_LENGTH, CallRef
 
 from .client import address, check_settings, twilio, voice_path

@@ -9,7 +9,8 @@ from django.conf import settings
 from twilio.base.exceptions import TwilioRestException, TwilioServiceException
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from calls.models import Call, storable
+from calls.media.storable import storable
+from calls.models import Call
 
 
 # https://www.twilio.com/docs/api/errors/32018

@@ -21,10 +21,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser
 
-from calls.benchmark import report, scenarios
-from calls.benchmark.load import BenchmarkError
-from calls.benchmark.scenarios import Lab
-from calls.benchmark.servers import CANDIDATES
+from benchmark import report, scenarios
+from benchmark.load import BenchmarkError
+from benchmark.scenarios import Lab
+from benchmark.servers import CANDIDATES
 
 
 # What each scenario takes for --calls.

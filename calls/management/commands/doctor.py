@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from calls.diagnosis import Finding, examine
+from calls.management.diagnosis import Finding, examine
 
 
 class Command(BaseCommand):

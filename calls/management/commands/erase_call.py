@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from calls.models import Call, Erasure
-from calls.retention import STAYS, Content, erasable, erase, leaving_no_traces
+from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
 
 class Command(BaseCommand):

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from calls import export
 from calls.models import Call, RecordingAccess
+from calls.recordings import export
 
 
 FILES = {".wav": export.wav, ".json": export.facts, ".frames.jsonl": export.frames}

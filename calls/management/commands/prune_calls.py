@@ -16,7 +16,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from calls.models import Call
-from calls.retention import audio_bytes, erasable, erase, leaving_no_traces
+from calls.recordings.retention import audio_bytes, erasable, erase, leaving_no_traces
 
 
 # Calls that are looked up at once.

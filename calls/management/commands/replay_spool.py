@@ -17,10 +17,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connections
 from tqdm import tqdm
 
+from calls.media.rows import AnyRow, CallRow, ChunkRow, EventRow, StreamRow, decode
 from calls.models import Erasure, Stream
-from calls.recorder import Recorder
-from calls.rows import AnyRow, CallRow, ChunkRow, EventRow, StreamRow, decode
-from calls.spool import Spool, SpoolDamaged, SpoolError, damaged, fingerprint, is_held
+from calls.recorder.queue import Recorder
+from calls.recorder.spool import Spool, SpoolDamaged, SpoolError, damaged, fingerprint, is_held
 
 
 @dataclass

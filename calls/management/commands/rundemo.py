@@ -27,7 +27,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
 
-from calls import audio
+from calls.media import audio
 from calls.models import Call, Dtmf, Stream
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 import calls
-from calls import audio
+from calls.media import audio
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Tag
 
 

@@ -18,12 +18,12 @@ from django.db import connections
 from tqdm import tqdm
 
 from calls import rest
-from calls.audio import read_wav, tone
+from calls.media.audio import read_wav, tone
 from calls.models import SIMULATED
 from calls.security import simulators_mark
-from calls.simulator import OutboundCall, PhoneNumber, PlacedCall, Report, Scenario, SimulatedCall, TwilioApi
-from calls.simulator.outbound import ANSWERS, MANNERS
-from calls.simulator.scenario import new_sid
+from simulator import OutboundCall, PhoneNumber, PlacedCall, Report, Scenario, SimulatedCall, TwilioApi
+from simulator.outbound import ANSWERS, MANNERS
+from simulator.scenario import new_sid
 
 from .rundemo import announced_at
 

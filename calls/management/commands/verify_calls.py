@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from tqdm import tqdm
 
 from calls.models import Call, Erasure, Stream
-from calls.verification import problems
+from calls.recordings.verification import problems
 
 
 class Command(BaseCommand):

@@ -1,0 +1,59 @@
+"""The calls that the load generator plays: placed by a signed webhook where the server answers one."""
+
+import asyncio
+import base64
+import secrets
+
+from django.conf import settings
+
+from benchmark.load import BenchmarkError, Call
+from benchmark.servers import Server
+from simulator import messages, parameters
+from simulator.documents import StreamNoun, parse_twiml, read_stream
+from simulator.scenario import Scenario, new_sid
+from simulator.webhooks import CallFailed, Web
+
+
+CONNECTED = messages.CONNECTED.encode()
+
+
+def place(server: Server, count: int) -> list[Call]:
+    """So many calls to the echo handler. BenchmarkError if the server refuses one."""
+    if not server.candidate.records:
+        noun = StreamNoun("ws://127.0.0.1/connection", "", ["inbound"], {}, "", "POST", ())
+        return [_call(_scenario(server), noun, "") for _ in range(count)]
+    return asyncio.run(_place(server, count))
+
+
+def _scenario(server: Server) -> Scenario:
+    token = settings.TWILIO_AUTH_TOKENS[0]
+    account = "AC" + "0" * 32
+    return Scenario(public_url=server.url, server=server.url, auth_token=token, account_sid=account, handler="echo")
+
+
+async def _place(server: Server, count: int) -> list[Call]:
+    async with Web(server.url, settings.TWILIO_AUTH_TOKENS[0]) as web:
+        try:
+            return [await opening(web, _scenario(server)) for _ in range(count)]
+        except CallFailed as error:
+            raise BenchmarkError(f"{server.candidate.title} does not take calls: {error}") from error
+
+
+async def opening(web: Web, scenario: Scenario) -> Call:
+    """Posts the voice webhook, and returns what opens the stream that it is answered with. CallFailed if it is not."""
+    answer = await web.request(scenario.voice_url, parameters.first(scenario, "ringing"))
+    if answer.status != 200:
+        raise CallFailed(f"HTTP {answer.status} {answer.first_line}")
+    noun = read_stream(parse_twiml(answer.body, answer.content_type)[0], scenario.voice_url)
+    return _call(scenario, noun, web.sign(noun.url, {}))
+
+
+def _call(scenario: Scenario, noun: StreamNoun, signature: str) -> Call:
+    sid = new_sid("MZ")
+    start = messages.start(1, sid, scenario.account_sid, scenario.call_sid, noun.tracks, noun.parameters)
+    key = base64.b64encode(secrets.token_bytes(16)).decode()
+    handshake = (
+        f"GET /connection HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nx-twilio-signature: {signature}\r\n\r\n"
+    )
+    return Call(scenario.call_sid, sid, scenario.account_sid, handshake.encode(), start.encode())

@@ -1,0 +1,196 @@
+"""What is measured: how many calls are held, for how long, one after the other, beside listeners, with what behind."""
+
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark import playing
+from benchmark.load import BenchmarkError, Load, build
+from benchmark.ramp import Bench, Result, Step, ramp
+from benchmark.servers import CANDIDATES, Candidate, install_peers, manage, running
+
+
+# CPU of a frame that is echoed and recorded, as a multiple of what a bare echo on the same server costs.
+GATE = 1.25
+
+
+@dataclass
+class Lab:
+    """Where servers and load run: two cores, a folder for everything, and somebody who is told what happens."""
+
+    folder: Path
+    postgres: str
+    cores: tuple[int, int]
+    seconds: float
+    rounds: int
+    say: Callable[[str], None]
+
+    @contextmanager
+    def bench(self, name: str) -> Iterator[Bench]:
+        """A fresh server under a load generator of its own."""
+        candidate = CANDIDATES[name]
+        program = build(self.folder)
+        peers = install_peers(self.folder, self.say) if candidate.is_peer else None
+        with (
+            running(candidate, self.folder, self.cores[0], peers, self.postgres) as server,
+            Load(program, server.port, self.cores[1]) as load,
+        ):
+            yield Bench(server, load)
+
+    def tell(self, step: Step) -> None:
+        window = step.window
+        lag = "" if step.lag is None else f"  {step.lag:.2f} s behind"
+        slow = "  THE GENERATOR IS TOO SLOW" if window.is_generators else ""
+        self.say(
+            f"  {step.calls:5} calls  {step.cpu:5.0%} CPU  {step.frame_us:6.1f} µs a frame  "
+            f"p50 {window.p50_ms:5.1f}  p99 {window.p99_ms:5.1f}  max {window.max_ms:5.1f} ms{lag}{slow}"
+        )
+
+
+def compare(lab: Lab, names: list[str]) -> dict[str, Any]:
+    """The calls that each server holds, in rounds through all of them."""
+    results: dict[str, list[Result]] = {name: [] for name in names}
+    for number in range(lab.rounds):
+        for name in names:
+            lab.say(f"Round {number + 1}: {CANDIDATES[name].title}")
+            with lab.bench(name) as bench:
+                result = ramp(bench, lab.seconds, lab.tell)
+            results[name].append(result)
+            lab.say(
+                f"  held {result.held}" + ("" if result.bytes_lost is None else f", {result.bytes_lost} bytes lost")
+            )
+    return {"servers": {name: _summary(CANDIDATES[name], rounds) for name, rounds in results.items()}}
+
+
+def _summary(candidate: Candidate, rounds: list[Result]) -> dict[str, Any]:
+    best = [result.best for result in rounds if result.best]
+    if not best:
+        raise BenchmarkError(f"{candidate.title} holds no call here: is something else running on this machine?")
+    lags = [step.lag for step in best if step.lag is not None]
+    return {
+        "title": candidate.title,
+        "held": [result.held for result in rounds],
+        "held_median": round(statistics.median(result.held for result in rounds)),
+        "frame_us": round(statistics.median(step.frame_us for step in best), 1),
+        "call_kb": round(statistics.median(step.call_kb for step in best)),
+        "lag_s": round(statistics.median(lags), 2) if lags else None,
+        "bytes_lost": sum(result.bytes_lost or 0 for result in rounds) if candidate.records else None,
+        "generator_was_slow": any(step.window.is_generators for step in best),
+        "steps": [[step.calls, round(step.frame_us, 1), step.window.p99_ms] for step in rounds[0].steps],
+    }
+
+
+def gate(lab: Lab, calls: int) -> dict[str, Any]:
+    """Echo and recording against a bare echo on the same server, at one load; BenchmarkError past GATE."""
+    costs: dict[str, list[float]] = {"callstream": [], "bare": []}
+    for _ in range(lab.rounds):
+        for name, measured in costs.items():
+            with lab.bench(name) as bench:
+                bench.grow(calls)
+                step = bench.measure(lab.seconds)
+                lost = bench.end()
+            measured.append(step.frame_us)
+            lab.say(f"{CANDIDATES[name].title}:")
+            lab.tell(step)
+            if lost:
+                raise BenchmarkError(f"{lost} bytes are not recorded.")
+    ours, bare = (statistics.median(measured) for measured in costs.values())
+    if ours > GATE * bare:
+        raise BenchmarkError(f"A frame costs {ours / bare:.2f} times a bare echo; {GATE} is the limit.")
+    return {"calls": calls, "frame_us": ours, "bare_us": bare, "ratio": round(ours / bare, 2), "limit": GATE}
+
+
+def soak(lab: Lab, name: str, calls: int, minutes: float) -> dict[str, Any]:
+    """One load for minutes on end: what a frame costs in each, and what is lost (nothing may be)."""
+    steps = []
+    with lab.bench(name) as bench:
+        bench.grow(calls)
+        for _ in range(max(1, round(minutes * 2))):
+            steps.append(bench.measure(30))
+            lab.tell(steps[-1])
+        lost = bench.end()
+    window = [step.window for step in steps]
+    if lost or bench.unanswered or any(one.garbled or one.dropped or one.refused for one in window):
+        raise BenchmarkError(f"{lost} bytes not recorded, {bench.unanswered} frames not echoed: {window[-1]}")
+    return {
+        "server": name,
+        "calls": calls,
+        "minutes": minutes,
+        "frames": sum(one.sent for one in window),
+        "frames_lost": bench.unanswered,
+        "bytes_lost": lost,
+        "frame_us": [round(step.frame_us, 1) for step in steps],
+        "p99_ms": [one.p99_ms for one in window],
+        "memory_mb": [round((step.call_kb * step.calls) / 1024, 1) for step in steps],
+    }
+
+
+def turnover(lab: Lab, name: str, calls: int, at_once: int = 50) -> dict[str, Any]:
+    """Calls by the thousand, some at once: the memory after the first hundred, and after the last."""
+    memory = []
+    lost = 0
+    with lab.bench(name) as bench:
+        for begun in range(0, calls, at_once):
+            bench.grow(at_once)
+            bench.load.measure(1)
+            lost += bench.end(verify=begun + at_once >= calls) or 0
+            memory.append(bench.server.usage().memory)
+            if begun % 200 == 0:
+                lab.say(f"  {begun + at_once:5} calls  {memory[-1] / 1024:.1f} MB")
+    settled, after = memory[max(1, 100 // at_once) - 1], memory[-1]
+    return {
+        "server": name,
+        "calls": calls,
+        "after_100_mb": round(settled / 1024, 1),
+        "after_all_mb": round(after / 1024, 1),
+        "growth": round(after / settled - 1, 3),
+        "bytes_lost": lost,
+    }
+
+
+def history(lab: Lab, calls: int, sizes: list[int]) -> dict[str, Any]:
+    """The same load on top of longer and longer histories of calls."""
+    rows = []
+    for size in sizes:
+        with lab.bench("callstream") as bench:
+            if size:
+                lab.say(f"Making {size:,} calls of the past")
+                manage("seed_calls", str(size), "--live", "0", database_url=bench.server.database_url)
+            bench.grow(calls)
+            step = bench.measure(lab.seconds)
+            lab.tell(step)
+            bench.end(verify=False)
+        rows.append(
+            {"history": size, "frame_us": round(step.frame_us, 1), "p99_ms": step.window.p99_ms, "lag_s": step.lag}
+        )
+    return {"calls": calls, "rows": rows}
+
+
+def listening(lab: Lab, calls: int, listeners: int) -> dict[str, Any]:
+    """A recording of two hours: how soon it plays, and what its listeners cost the calls that are live meanwhile."""
+    with lab.bench("callstream") as bench:
+        pk = playing.make_long_call(bench)
+        with playing.Staff(bench.server) as staff:
+            alone = {str(minutes): playing.times(staff, pk, minutes) for minutes in playing.LENGTHS}
+            for minutes, times in alone.items():
+                lab.say(
+                    f"  {minutes:>4} min  " + "  ".join(f"{what} {ms:.1f}" for what, ms in times.items()) + "  (ms)"
+                )
+            bench.grow(calls)
+            before = bench.measure(lab.seconds)
+            lab.tell(before)
+            with playing.listeners(staff, pk, listeners) as answered:
+                during = bench.measure(lab.seconds * 3)
+            lab.tell(during)
+        return {
+            "calls": calls,
+            "listeners": listeners,
+            "alone_ms": alone,
+            "p99_ms_before": before.window.p99_ms,
+            "p99_ms_during": during.window.p99_ms,
+            "requests_answered": len(answered),
+            "median_request_ms": round(statistics.median(answered), 1) if answered else None,
+        }

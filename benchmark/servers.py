@@ -1,0 +1,237 @@
+"""The servers that are compared: ours in several forms, and the peers, in a venv of their own."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db.utils import ConnectionHandler
+from environ import Env
+
+from benchmark.load import BenchmarkError
+
+
+PEERS = Path(__file__).with_name("peers")
+# What the peers are measured with, each as its own documentation recommends for speed.
+PEER_PACKAGES = ["channels", "daphne", "django~=5.2", "fastapi", "uvicorn[standard]", "picows", "orjson"]
+START_SECONDS = 30
+TICKS = os.sysconf("SC_CLK_TCK")
+
+# As in the Dockerfile, and the same for everything that runs on uvicorn but for its --ws.
+UVICORN = "uvicorn --host 127.0.0.1 --port {port} --loop uvloop --http httptools --no-access-log --log-level warning"
+UVICORN += " --ws-max-size 1048576 --ws-per-message-deflate false --ws "
+DAPHNE = "daphne --bind 127.0.0.1 --port {port} --no-server-name --verbosity 0 "
+OURS = "calls.sockets.uvicorn:MediaWebSocket "
+ITS_OWN = "websockets-sansio "
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A server to be measured. `records` says that it is ours, and has to keep every byte of both lanes."""
+
+    name: str
+    title: str
+    command: str
+    records: bool = False
+    #: From the peers' venv; the others run in ours.
+    is_peer: bool = False
+    is_sqlite: bool = True
+
+
+def _ours(name: str, title: str, command: str, *, is_sqlite: bool = True) -> Candidate:
+    return Candidate(name, title, f"{command}config.asgi:application", records=True, is_sqlite=is_sqlite)
+
+
+CANDIDATES = {
+    candidate.name: candidate
+    for candidate in [
+        _ours("callstream", "Callstream, uvicorn, SQLite", UVICORN + OURS),
+        _ours("callstream-postgres", "Callstream, uvicorn, PostgreSQL", UVICORN + OURS, is_sqlite=False),
+        _ours("callstream-daphne", "Callstream, daphne, SQLite", DAPHNE),
+        Candidate("bare", "bare ASGI echo, uvicorn", UVICORN + OURS + "bare_asgi:application"),
+        Candidate("fastapi", "FastAPI echo, uvicorn", UVICORN + ITS_OWN + "fastapi_echo:app", is_peer=True),
+        Candidate("channels", "stock Channels echo, daphne", DAPHNE + "stock_channels:application", is_peer=True),
+        Candidate("picows", "picows echo: the limit", "python picows_echo.py {port}", is_peer=True),
+    ]
+}
+
+
+@dataclass
+class Usage:
+    """What a process has used so far: CPU in seconds, memory in KB."""
+
+    cpu: float
+    memory: int
+
+
+@dataclass
+class Server:
+    """A running candidate, on one core."""
+
+    candidate: Candidate
+    folder: Path
+    core: int
+    bin: Path
+    database_url: str = ""
+    port: int = field(default_factory=lambda: free_port())
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        if not self.candidate.records:
+            return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{PEERS}:{settings.BASE_DIR}"}
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "SECRET_KEY": settings.SECRET_KEY,
+            "TWILIO_AUTH_TOKEN": settings.TWILIO_AUTH_TOKENS[0],
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": "",
+            "PUBLIC_URL": self.url,
+            "SPOOL_DIR": str(self.folder / "spool"),
+            "MAX_STREAMS": "5000",
+            "DEBUG": "false",
+            "LOG_LEVEL": "WARNING",
+        }
+
+    def start(self) -> None:
+        program, *arguments = self.candidate.command.format(port=self.port).split()
+        self.log = self.folder / "server.log"
+        command = ["taskset", "--cpu-list", str(self.core), str(self.bin / program), *arguments]
+        cwd = settings.BASE_DIR if self.candidate.records else PEERS
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=cwd, env=self.environment, stdout=log, stderr=log)
+        give_up = time.monotonic() + START_SECONDS
+        while not _listens(self.port):
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                self.process.kill()
+                raise BenchmarkError(f"{self.candidate.title} does not start:\n{self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def usage(self) -> Usage:
+        """Of the process with all of its threads (`man 5 proc`: utime and stime, VmRSS)."""
+        if self.process.poll() is not None:
+            raise BenchmarkError(f"{self.candidate.title} has ended:\n{self.log.read_text()[-2000:]}")
+        proc = Path(f"/proc/{self.process.pid}")
+        fields = (proc / "stat").read_text().rpartition(")")[2].split()
+        lines = (line.split() for line in (proc / "status").read_text().splitlines())
+        memory = next(int(line[1]) for line in lines if line and line[0] == "VmRSS:")
+        return Usage((int(fields[11]) + int(fields[12])) / TICKS, memory)
+
+
+@contextmanager
+def running(candidate: Candidate, folder: Path, core: int, peers: Path | None, postgres: str) -> Iterator[Server]:
+    """A fresh server with a fresh database, both gone afterwards."""
+    place = folder / f"{candidate.name}-{secrets.token_hex(3)}"
+    place.mkdir(parents=True)
+    assert peers is not None or not candidate.is_peer
+    server = Server(candidate, place, core, peers if candidate.is_peer and peers else Path(sys.executable).parent)
+    with _database(candidate, place, postgres) as server.database_url:
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def _database(candidate: Candidate, folder: Path, postgres: str) -> Iterator[str]:
+    if not candidate.records:
+        yield ""
+        return
+    if candidate.is_sqlite:
+        url = f"sqlite:///{folder / 'bench.sqlite3'}"
+        migrate(url)
+        yield url
+        for path in folder.glob("bench.sqlite3*"):
+            path.unlink()
+        return
+    if not postgres:
+        raise BenchmarkError(f"{candidate.title}: say where, with --postgres.")
+    name = f"callstream_bench_{secrets.token_hex(4)}"
+    with cursor(postgres) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    url = urlsplit(postgres)._replace(path=f"/{name}").geturl()
+    try:
+        migrate(url)
+        yield url
+    finally:
+        with cursor(postgres) as admin:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def cursor(url: str) -> Iterator[Any]:
+    """A cursor on a database that is not Django's own here."""
+    config = Env.db_url_config(url)
+    handler = ConnectionHandler({"default": config})
+    connection = handler["default"]
+    try:
+        with connection.cursor() as opened:
+            yield opened
+    finally:
+        connection.close()
+
+
+def manage(*arguments: str, database_url: str, **environment: str) -> str:
+    """What `manage.py …` on that database prints; BenchmarkError if it fails."""
+    command = [sys.executable, "manage.py", *arguments]
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DATABASE_URL": database_url,
+        **environment,
+    }
+    done = subprocess.run(command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchmarkError(f"manage.py {arguments[0]}: {(done.stdout + done.stderr).strip()[-2000:]}")
+    return done.stdout.strip()
+
+
+def migrate(url: str) -> None:
+    manage("migrate", "--verbosity", "0", database_url=url)
+
+
+def install_peers(folder: Path, say: Callable[[str], None]) -> Path:
+    """The programs of the peers' venv, made at the first run."""
+    programs = folder / "peers" / "bin"
+    wanted = folder / "peers" / ".installed"
+    if not wanted.exists() or wanted.read_text().split("\n") != PEER_PACKAGES:
+        say("Installing the peers into a venv of their own (once, about a minute)")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder / "peers"], check=True)
+        pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if subprocess.run([*pip, *PEER_PACKAGES]).returncode:
+            raise BenchmarkError("pip could not install the peers; `--servers callstream` needs none of them.")
+        wanted.write_text("\n".join(PEER_PACKAGES))
+    return programs
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

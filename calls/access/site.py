@@ -1,0 +1,54 @@
+"""The admin's door: as Django has it, but a password cannot be guessed at the speed of the machine.
+
+Outside of `calls.admin`: what is registered there needs the site to exist.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+
+from calls.access.logins import COOKIE, Guess, remember_browser
+
+
+class LoginForm(AdminAuthenticationForm):
+    #: Seconds until the next guess, if this one came too soon: its password was not looked at.
+    wait = 0
+
+    def clean(self) -> dict[str, Any]:
+        if not (self.cleaned_data.get("username") and self.cleaned_data.get("password")):
+            return self.cleaned_data
+        assert self.request is not None
+        address, cookie = self.request.META.get("REMOTE_ADDR", ""), self.request.COOKIES.get(COOKIE, "")
+        guess = Guess(address, self.cleaned_data["username"], cookie)
+        if wait := guess.take():
+            # The view finds it there.
+            self.request.META["calls.login_wait"] = self.wait = wait
+            raise ValidationError(f"Too many attempts to log in. Wait {_spoken(wait)}, then try again.")
+        cleaned: dict[str, Any] = super().clean()
+        guess.give_back()
+        return cleaned
+
+
+class StaffSite(admin.AdminSite):
+    login_form = LoginForm
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().login(request, extra_context)
+        if wait := request.META.get("calls.login_wait"):
+            response.status_code = 429
+            response["Retry-After"] = str(wait)
+            # Django would warn of each one; `calls.access.logins` names a flood once.
+            response._has_been_logged = True  # type: ignore[attr-defined]
+        elif request.method == "POST" and response.status_code == 302 and isinstance(request.user, User):
+            remember_browser(response, request.user, secure=request.is_secure())
+        return response
+
+
+def _spoken(seconds: int) -> str:
+    if seconds < 90:
+        return "1 second" if seconds == 1 else f"{seconds} seconds"
+    return f"{-(-seconds // 60)} minutes"

@@ -1,0 +1,173 @@
+"""Which threads answer a request: what may take long, or comes from strangers, holds up nobody else's pages.
+
+Measured with one thread for all of them: 20 connections that guessed passwords made a page take 5.5 s, and four
+requests to a silent Twilio API 19.7 s.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.exceptions import SuspiciousOperation
+from django.db import close_old_connections
+from django.http import QueryDict, parse_cookie
+from django.urls import Resolver404, resolve
+
+from calls.access.logins import COOKIE, Guess, network
+from calls.admin.outbound import asks_twilio
+from calls.process.bodies import BODY_BYTES, is_long
+from calls.process.threads import SharedThreads
+
+
+# Threads for all pages of the admin's: one more, so that a slow query leaves the others something. So many requests of
+# one office's at once, recordings that are listened to among them; of a stranger's they hold a thread up for 0.2 s.
+STAFF_THREADS, MOST_STAFF_OF_ONE = 2, 60
+# A hash takes half a second of a core: one after the other, at most 5 s in all, and at most a fifth of it one client's.
+# As much again is for browsers in which somebody has logged in before, where no stranger can take it.
+LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE = 1, 10, 2
+# Bytes of a login, most of which say where to go from there.
+MOST_LOGIN = 8192
+# Twilio has 5 s to answer: whoever comes last waits for three others. Half of it is for one client, or one office.
+TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE = 3, 12, 6
+FORM = b"application/x-www-form-urlencoded"
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Lanes:
+    """Around Django: the threads of one process, and which of them a request is answered in."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._staff = SharedThreads(STAFF_THREADS, most_of_one=MOST_STAFF_OF_ONE)
+        self._logins = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
+        self._known = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
+        self._twilio = SharedThreads(TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        # Webhooks keep a thread each, as Django has it: no query of the admin's may hold them up.
+        if not path.startswith("/admin/"):
+            await self._application(scope, receive, send)
+            return
+        name = _page(path)
+        # uvicorn puts the proxy's client there.
+        address = (scope.get("client") or [""])[0]
+        client = network(address)
+        if name == "admin:login" and method == "POST":
+            await self._log_in(address, scope, receive, send)
+        elif asks_twilio(name, method):
+            await self._ask_twilio(client, scope, receive, send)
+        else:
+            words = "Too much comes from your address at once. Try again in a few seconds."
+            await self._if_there_is_room(self._staff, client, scope, receive, send, 429, words)
+
+    async def _log_in(self, address: str, scope: Scope, receive: Receive, send: Send) -> None:
+        whole = await _whole(receive, send, MOST_LOGIN)
+        if whole is None:
+            return
+        if not _header(scope, b"content-type").startswith(FORM):
+            await _refuse(send, 415, "That is not how this form is sent.")
+            return
+        guess = _guess(address, scope, whole.body)
+        if seconds := guess.impatience:
+            words = f"Too many attempts to log in. Wait {seconds} s, then try again."
+            await _refuse(send, 429, words, seconds)
+            return
+        words = "Too many people are logging in just now. Go back, and try again in a few seconds."
+        threads, who = (self._known, guess.known) if guess.known else (self._logins, guess.address)
+        await self._if_there_is_room(threads, who, scope, whole, send, 429, words)
+
+    async def _ask_twilio(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
+        words = "Twilio is slow to answer, and others wait for it already. Nothing was done: try again later."
+        if whole := await _whole(receive, send, BODY_BYTES):
+            await self._if_there_is_room(self._twilio, client, scope, whole, send, 503, words)
+
+    async def _if_there_is_room(
+        self, threads: SharedThreads, client: str, scope: Scope, receive: Receive, send: Send, status: int, words: str
+    ) -> None:
+        if not threads.have_room_for(client):
+            await _refuse(send, status, words)
+            return
+        with threads.thread(client):
+            # Django would look for a CSRF token in the form before it asks who sends it. To parse 1 MB takes 0.1 s, and
+            # every call hears it.
+            if is_long(scope) and not await sync_to_async(_is_logged_in)(scope):
+                await _refuse(send, 413, "That is more than this form takes from somebody who is not logged in.")
+            else:
+                await self._application(scope, receive, send)
+
+
+class _Whole:
+    """A request all of which is here, to be received once more."""
+
+    def __init__(self, messages: list[dict[str, Any]], receive: Receive) -> None:
+        self.body = b"".join(message.get("body", b"") for message in messages)
+        self._messages = messages
+        self._receive = receive
+
+    async def __call__(self) -> dict[str, Any]:
+        return self._messages.pop(0) if self._messages else await self._receive()
+
+
+async def _whole(receive: Receive, send: Send, most: int) -> _Whole | None:
+    """The same request, all of which is here; None if it is too large, and has been refused.
+
+    One that is sent a byte at a time would keep its place among the others for ever.
+    """
+    messages: list[dict[str, Any]] = []
+    size = 0
+    while not messages or (messages[-1]["type"] == "http.request" and messages[-1].get("more_body")):
+        messages.append(await receive())
+        size += len(messages[-1].get("body", b""))
+        if size > most:
+            await _refuse(send, 413, "That is more than this form takes.")
+            return None
+    return _Whole(messages, receive)
+
+
+def _guess(address: str, scope: Scope, body: bytes) -> Guess:
+    """Whom somebody says that they are, before Django is asked."""
+    try:
+        username = QueryDict(body).get("username") or ""
+    except SuspiciousOperation:
+        # So many fields that Django will not read them either.
+        username = ""
+    return Guess(address, username, _cookie(scope, COOKIE))
+
+
+def _is_logged_in(scope: Scope) -> bool:
+    """Whether the request's session is somebody's, as far as can be seen without its form."""
+    try:
+        return SESSION_KEY in SessionStore(_cookie(scope, settings.SESSION_COOKIE_NAME))
+    finally:
+        close_old_connections()
+
+
+def _cookie(scope: Scope, name: str) -> str:
+    return parse_cookie(_header(scope, b"cookie").decode("latin-1")).get(name, "")
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    """A header's value; several are joined as Django joins cookies."""
+    return b"; ".join(value for header, value in scope["headers"] if header == name)
+
+
+async def _refuse(send: Send, status: int, words: str, seconds: int = 5) -> None:
+    wait = str(seconds).encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", wait), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{words}\n".encode()})
+
+
+def _page(path: str) -> str:
+    try:
+        return resolve(path).view_name
+    except Resolver404:
+        return ""

@@ -1,0 +1,61 @@
+"""A call as files, to be carried to another machine: its sound, everything that is known, and its frames."""
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Model
+
+from calls.models import AudioChunk, Call, Stream
+from calls.recordings.timeline import Recording
+
+
+def wav(call: Call) -> Iterator[bytes]:
+    """Both sides as a stereo WAV, a piece at a time."""
+    file = Recording.of(call).wav()
+    return file.pieces(0, file.size - 1)
+
+
+def facts(call: Call) -> Iterator[bytes]:
+    """Everything that is known of a call as JSON, but for its audio."""
+    known = {
+        **_fields(call),
+        "tags": [tag.name for tag in call.tags.all()],
+        "streams": [_stream(stream) for stream in call.streams.all()],
+        "events": [_fields(event) for event in call.events.all()],
+        "accesses": [_fields(access) for access in call.accesses.all()],
+    }
+    yield json.dumps(known, cls=DjangoJSONEncoder, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _stream(stream: Stream) -> dict[str, Any]:
+    related = {"gaps": stream.gaps, "marks": stream.marks, "dtmf": stream.dtmf}
+    rows = {name: [_fields(row, "stream") for row in rows.all()] for name, rows in related.items()}  # type: ignore[attr-defined]
+    return {**_fields(stream, "call", "nonce"), **rows}
+
+
+def _fields(row: Model, *left_out: str) -> dict[str, Any]:
+    """A row's own fields. The token's nonce stays here."""
+    fields = (field for field in row._meta.concrete_fields if field.name not in left_out)
+    return {field.attname: getattr(row, field.attname) for field in fields}
+
+
+def frames(call: Call) -> Iterator[bytes]:
+    """What was recorded as JSON Lines: where each piece of raw µ-law lies on its stream's clock, and its checksum."""
+    chunks = AudioChunk.objects.filter(stream__call=call).order_by("stream__started_at", "stream", "track", "start")
+    fields = ("stream__sid", "track", "index", "start", "length", "payload")
+    for sid, track, index, start, length, payload in chunks.values_list(*fields).iterator(chunk_size=500):
+        audio = bytes(payload)
+        line = {
+            "stream": sid,
+            "track": track,
+            "index": index,
+            "start": start,
+            "length": length,
+            "sha256": hashlib.sha256(audio).hexdigest(),
+            "payload": b64encode(audio).decode("ascii"),
+        }
+        yield json.dumps(line).encode() + b"\n"

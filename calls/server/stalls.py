@@ -1,0 +1,44 @@
+"""Where in the code somebody stands, and for how long the event loop has stood there."""
+
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from django.conf import settings
+
+
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_OURS = str(Path(__file__).parent.parent)
+
+
+@dataclass(frozen=True)
+class Stall:
+    """For how many seconds the loop stood still, and where."""
+
+    seconds: float
+    #: "handlers/assistant.py:31 in answer", or "" where the process was stopped as a whole.
+    place: str = ""
+    #: The call whose handler did it, or "".
+    call_sid: str = ""
+
+    def __str__(self) -> str:
+        where = self.place or "no line: the whole process was stopped, had no processor, or a library held Python"
+        return f"{self.seconds:.1f} s at {where}" + (
+            f" in the handler of call {self.call_sid}" if self.call_sid else ""
+        )
+
+
+def file_of(frame: FrameType) -> str:
+    return frame.f_code.co_filename
+
+
+def place(frames: list[FrameType]) -> str:
+    """The first line of the user's own, of frames innermost first; of ours or of a library's, if there is none."""
+    own = (frame for frame in frames if not file_of(frame).startswith((*_LIBRARIES, _OURS, "<")))
+    ours = (frame for frame in frames if file_of(frame).startswith(_OURS))
+    frame = next(own, None) or next(ours, None) or next(iter(frames), None)
+    if frame is None:
+        return ""
+    name = file_of(frame).removeprefix(f"{settings.BASE_DIR}/")
+    return f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"

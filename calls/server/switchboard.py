@@ -1,0 +1,156 @@
+"""The streams of this process: how many there are, their common beat, and their common end."""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Any, Protocol
+
+from django.conf import settings
+
+from calls.media.protocol import StreamProtocol
+from calls.media.tape import Tape
+from calls.recorder import recorder
+from calls.security import UsedNonces
+from calls.server.hints import hints
+from calls.server.stalls import Stall
+
+
+logger = logging.getLogger(__name__)
+
+# Seconds between updates of a stream's counters while it runs.
+COUNTERS_EVERY = 2.0
+# Seconds, of those of a drain, in which the proxy finds out that no more calls are wanted. It asks once a second, and
+# waits 2 s for an answer.
+NOTICE = 3.0
+# The streams are handed over in so many parts, so that neither the loop nor the writer holds the others' audio up.
+PARTS = 8
+
+
+class LiveStream(Protocol):
+    """What the switchboard needs to know of a stream: calls.consumers.MediaStreamConsumer."""
+
+    protocol: StreamProtocol
+    tape: Tape
+    loop: asyncio.AbstractEventLoop
+    #: Its tape is the recorder's; it only waits for its commit.
+    finished: bool
+    gone: asyncio.Event
+
+    def is_over(self, reason: str) -> None: ...
+
+    def beat(self, at: float, *, with_counters: bool) -> None: ...
+
+    def elapsed(self, at: float) -> int: ...
+
+    def note_stall(self, stall: Stall) -> None: ...
+
+
+class Switchboard:
+    """The streams of this process: how many, which, and whether new ones are taken."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, LiveStream] = {}
+        #: The same, in parts of one size that are handed over one after the other.
+        self._parts: list[dict[str, LiveStream]] = [{} for _ in range(PARTS)]
+        #: How long each socket may still take to its `start`.
+        self.starting: set[asyncio.Timeout] = set()
+        #: We are about to drain: not ready, so that nobody new is sent here, but whoever still comes is taken.
+        self.leaving = False
+        self.draining = False
+        self.nonces = UsedNonces()
+        #: How the last conversations ended, by CallSid, so that /stream-ended need not ask the database.
+        self.finished: OrderedDict[str, str] = OrderedDict()
+        self._pulse: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.live) >= int(settings.MAX_STREAMS)
+
+    def add(self, stream: LiveStream) -> None:
+        self.live[stream.protocol.stream_sid] = stream
+        min(self._parts, key=len)[stream.protocol.stream_sid] = stream
+        # How a stream before this one ended says nothing of how this one will; one that listens beside it neither.
+        if stream.tape.bidirectional:
+            self.finished.pop(stream.tape.call_sid, None)
+        recorder.on_refused = self._refuse
+        if self._pulse is None or self._pulse.done():
+            self._pulse = asyncio.create_task(self._beat())
+
+    def remove(self, stream: LiveStream) -> None:
+        self.live.pop(stream.protocol.stream_sid, None)
+        for part in self._parts:
+            part.pop(stream.protocol.stream_sid, None)
+
+    def note_finished(self, call_sid: str, how: str) -> None:
+        self.finished[call_sid] = how
+        while len(self.finished) > 10_000:
+            self.finished.popitem(last=False)
+
+    def note_stall(self, stall: Stall) -> None:
+        """The event loop stood still, and with it every call of this process."""
+        for stream in self.live.values():
+            stream.note_stall(stall)
+
+    def _refuse(self, stream_sid: str) -> None:
+        """Called from the writer thread: another process has used this stream's token before."""
+        if stream := self.live.get(stream_sid):
+            stream.loop.call_soon_threadsafe(stream.is_over, "refused")
+
+    async def _beat(self) -> None:
+        """Hands every stream's rows to the writer once in RECORDER_FLUSH_SECONDS, a part of the streams at a time."""
+        at = time.monotonic()
+        every = max(1, round(COUNTERS_EVERY / settings.RECORDER_FLUSH_SECONDS))
+        for turn in itertools.count():
+            if not self.live:
+                return
+            at = max(at + settings.RECORDER_FLUSH_SECONDS / PARTS, time.monotonic() - settings.RECORDER_FLUSH_SECONDS)
+            await asyncio.sleep(at - time.monotonic())
+            round_, part = divmod(turn, PARTS)
+            try:
+                self._hand_over(self._parts[part], with_counters=(round_ + part) % every == 0)
+            except Exception:
+                # A defect of ours in one stream must not keep the others in memory.
+                logger.exception("beat_failed; going on")
+
+    def _hand_over(self, part: dict[str, LiveStream], *, with_counters: bool) -> None:
+        at = time.monotonic()
+        # One that has ended waits for its commit, and its tape is the recorder's.
+        running = {sid: stream for sid, stream in part.items() if not stream.finished}
+        for stream in running.values():
+            stream.beat(at, with_counters=with_counters)
+        hints.add(*(stream.tape.call_sid for stream in running.values()))
+        recorder.cut({sid: stream.elapsed(at) for sid, stream in running.items()})
+
+    async def drain(self, seconds: float, skip: asyncio.Event) -> int:
+        """Lets the live streams finish for that long (or until `skip`), then ends them. Returns how many it ended.
+
+        New ones are taken for the first moments, while /healthz/ready already says no: until the proxy has asked it.
+        """
+        self.leaving = True
+        notice = min(NOTICE, seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(skip.wait(), notice)
+        self.draining = True
+        for limit in self.starting:
+            if not limit.expired():
+                limit.reschedule(0)
+        finished = asyncio.create_task(self._all_gone())
+        skipped = asyncio.create_task(skip.wait())
+        waiting: set[asyncio.Task[Any]] = {finished, skipped}
+        await asyncio.wait(waiting, timeout=seconds - notice, return_when=asyncio.FIRST_COMPLETED)
+        skipped.cancel()
+        left = list(self.live.values())
+        for stream in left:
+            stream.is_over("shutdown")
+        await finished
+        return len(left)
+
+    async def _all_gone(self) -> None:
+        while self.live:
+            await next(iter(self.live.values())).gone.wait()
+
+
+switchboard = Switchboard()

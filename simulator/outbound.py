@@ -1,0 +1,153 @@
+"""A call that was placed through the REST API: it rings, somebody answers or not, and the account is told.
+
+https://www.twilio.com/docs/voice/api/call-resource#statuscallback
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from simulator import parameters
+from simulator.api import Form, PlacedCall
+from simulator.call import SimulatedCall
+from simulator.scenario import Report, Scenario
+from simulator.webhooks import CallFailed, Web
+
+
+Answer = Literal["human", "machine", "busy", "no-answer", "failed"]
+Manner = Literal["in-order", "late", "twice", "shuffled"]
+ANSWERS: tuple[Answer, ...] = ("human", "machine", "busy", "no-answer", "failed")
+MANNERS: tuple[Manner, ...] = ("in-order", "late", "twice", "shuffled")
+
+STATUS = {"initiated": "initiated", "ringing": "ringing", "answered": "in-progress"}
+DETECTED = {"human": "human", "machine": "machine_start"}
+
+
+class Callbacks:
+    """The status callbacks of a call, numbered as they come about and delivered in that manner."""
+
+    def __init__(self, call: PlacedCall, scenario: Scenario, web: Web, report: Report, manner: Manner) -> None:
+        self._call, self._scenario, self._web, self._report, self._manner = call, scenario, web, report, manner
+        self._waiting: list[dict[str, str]] = []
+        self._number = 0
+        self._delivery = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def fire(self, event: str, status: str, seconds: float | None = None) -> None:
+        """Something came about; the account is told if it asked for this."""
+        if event not in self._call.events or not self._call.get("StatusCallback"):
+            return
+        form = parameters.progress(self._scenario, status, self._number, seconds)
+        if self._call.answered_by:
+            form["AnsweredBy"] = self._call.answered_by
+        self._number += 1
+        if self._manner in ("late", "shuffled"):
+            self._waiting.append(form)
+        else:
+            self._tasks += [asyncio.create_task(self._deliver(form)) for _ in range(1 + (self._manner == "twice"))]
+
+    async def finish(self) -> None:
+        """The call is over: whatever waits is delivered now."""
+        if self._manner == "shuffled":
+            random.Random(self._scenario.seed).shuffle(self._waiting)
+        self._tasks += [asyncio.create_task(self._deliver(form)) for form in self._waiting]
+        await asyncio.gather(*self._tasks)
+
+    async def _deliver(self, form: dict[str, str]) -> None:
+        url = self._call.get("StatusCallback")
+        try:
+            async with self._delivery:  # which wakes its waiters in their order
+                answer = await self._web.request(url, form, self._call.get("StatusCallbackMethod", "POST"))
+        except CallFailed as failure:
+            self._report.errors.append(f"status callback {form['CallStatus']}: {failure}")
+            return
+        finally:
+            self._call.told.set()
+        self._report.requests.append((url, answer.status))
+        if answer.status not in (200, 204):
+            self._report.errors.append(f"the status callback {form['CallStatus']} was answered {answer.status}")
+
+
+class OutboundCall:
+    """Plays one placed call. Its person called is the scenario's caller, who is on the inbound track."""
+
+    def __init__(
+        self,
+        placed: PlacedCall,
+        scenario: Scenario,
+        *,
+        answer: Answer = "human",
+        callbacks: Manner = "in-order",
+        rings: float = 1.0,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.placed, self._answer, self._manner, self._rings, self._log = placed, answer, callbacks, rings, log
+        self._detected = DETECTED.get(answer) if placed.get("MachineDetection") else None
+        self.scenario = replace(
+            scenario,
+            url=placed.get("Url"),
+            call_sid=placed.sid,
+            account_sid=placed.account_sid,
+            from_number=placed.get("From"),
+            to_number=placed.get("To"),
+            direction="outbound-api",
+            extra={**scenario.extra, **({"AnsweredBy": self._detected} if self._detected else {})},
+            status_callback=False,
+        )
+        self._ended = asyncio.Event()
+        self.call = SimulatedCall(self.scenario, log)
+        self.report = self.call.report
+        placed.obey, placed.line = self._obey, self.call
+
+    async def run(self) -> Report:
+        scenario = self.scenario
+        async with Web(scenario.server, scenario.auth_token, scenario.insecure) as web:
+            self._callbacks = Callbacks(self.placed, scenario, web, self.report, self._manner)
+            seconds = await self._ring() and await self._talk()
+            # One that is hung up while it rings is canceled, by REST or by the person.
+            self._log(f"the call is over: {self.placed.status}")
+            self.placed.duration = str(round(seconds))
+            self._callbacks.fire("completed", self.placed.status, seconds)
+            await self._callbacks.finish()
+        return self.report
+
+    async def _ring(self) -> bool:
+        """Whether somebody answers."""
+        for event in ("initiated", "ringing"):
+            self._move(event)
+        try:
+            async with asyncio.timeout(self._rings):
+                await self._ended.wait()
+        except TimeoutError:
+            pass
+        if self._ended.is_set():
+            self.report.ended = "the server hung up while it rang"
+            return False
+        if self._answer not in DETECTED:
+            self.placed.status = self._answer
+            self.report.ended = f"nobody answered: {self._answer}"
+            return False
+        self.placed.answered_by = self._detected
+        self._move("answered")
+        return True
+
+    async def _talk(self) -> float:
+        began = time.monotonic()
+        await self.call.run()
+        if self.placed.status == "in-progress":
+            self.placed.status = "completed"
+        return time.monotonic() - began
+
+    def _move(self, event: str) -> None:
+        self.placed.status = STATUS[event]
+        self._log(f"the call is {self.placed.status}")
+        self._callbacks.fire(event, STATUS[event])
+
+    def _obey(self, form: Form) -> None:
+        """An update through the REST API."""
+        if "Status" in form:
+            self._ended.set()
+        self.call.obey(form)

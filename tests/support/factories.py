@@ -1,0 +1,114 @@
+"""Rows for tests: every one is complete, and a test names only what it is about."""
+
+import datetime as dt
+from itertools import count
+from typing import Any
+
+from django.contrib.auth.models import Permission, User
+
+from calls.media import audio
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream
+
+
+START = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)
+_numbers = count(1)
+
+
+def sid(prefix: str) -> str:
+    return f"{prefix}{next(_numbers):032x}"
+
+
+def make_call(**facts: Any) -> Call:
+    return Call.objects.create(
+        **{
+            "sid": sid("CA"),
+            "from_number": "+15550100001",
+            "to_number": "+15550100002",
+            "status": "completed",
+            "handler": "voicemail",
+            "created_at": START,
+            "answered_at": START,
+            "ended_at": START + dt.timedelta(minutes=1),
+            **facts,
+        }
+    )
+
+
+def make_live_call(**facts: Any) -> Call:
+    return make_call(**{"status": "in-progress", "ended_at": None, **facts})
+
+
+def make_stream(call: Call | None = None, *, after: float = 0, **facts: Any) -> Stream:
+    """A stream that began that many seconds after the call's first one."""
+    number = sid("MZ")
+    return Stream.objects.create(
+        **{
+            "call": call or make_call(),
+            "sid": number,
+            "nonce": number[2:],
+            "started_at": START + dt.timedelta(seconds=after),
+            "tracks": ["inbound"],
+            **facts,
+        }
+    )
+
+
+def make_chunk(stream: Stream, payload: bytes, *, start: int = 0, track: str = "inbound", **facts: Any) -> AudioChunk:
+    index = AudioChunk.objects.filter(stream=stream, track=track).count()
+    return AudioChunk.objects.create(
+        **{
+            "stream": stream,
+            "track": track,
+            "index": index,
+            "start": start,
+            "length": len(payload),
+            "payload": payload,
+            "peaks": audio.peaks(payload),
+            **facts,
+        }
+    )
+
+
+def make_gap(stream: Stream, **facts: Any) -> Gap:
+    return Gap.objects.create(
+        **{"stream": stream, "track": "inbound", "start": 0, "length": 160, "reason": "timestamp", **facts}
+    )
+
+
+def make_mark(stream: Stream, **facts: Any) -> Mark:
+    index = Mark.objects.filter(stream=stream).count()
+    return Mark.objects.create(
+        **{"stream": stream, "index": index, "name": "greeting", "sent_at": stream.started_at, "position": 0, **facts}
+    )
+
+
+def make_digit(stream: Stream, digit: str = "1", timestamp_ms: int = 0) -> Dtmf:
+    index = Dtmf.objects.filter(stream=stream).count()
+    return Dtmf.objects.create(stream=stream, index=index, digit=digit, timestamp_ms=timestamp_ms)
+
+
+def make_event(call: Call, **facts: Any) -> CallEvent:
+    key = f"test-{next(_numbers)}"
+    return CallEvent.objects.create(
+        **{"call": call, "source": "call-status", "kind": "completed", "key": key, "occurred_at": START, **facts}
+    )
+
+
+def make_recording(seconds: int = 2, **facts: Any) -> Call:
+    """A call whose caller is a tone and whose other side is silent, in chunks of a quarter of a second."""
+    samples = seconds * audio.SAMPLE_RATE
+    call = make_call(**{"audio_samples": samples, **facts})
+    stream = make_stream(call, length=samples, ended_at=call.ended_at)
+    quarter = audio.tone(440, 250)
+    for start in range(0, samples, len(quarter)):
+        make_chunk(stream, quarter, start=start)
+    return call
+
+
+def make_staff(*permissions: str, **facts: Any) -> User:
+    """A member of staff who may do just that: `make_staff("view_call", "listen_call")`."""
+    user = User.objects.create_user(**{"username": f"staff-{next(_numbers)}", "is_staff": True, **facts})
+    found = Permission.objects.filter(content_type__app_label="calls", codename__in=permissions)
+    assert len(found) == len(permissions), f"unknown among {permissions}"
+    user.user_permissions.set(found)
+    return user
