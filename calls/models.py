@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import Exists, F, OuterRef, Q, Value
+from django.db.models import Exists, F, Max, OuterRef, Q, Sum, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from calls.media import placement
+from calls.media.audio import FRAME_SAMPLES
 from calls.media.placement import Spell
 from calls.twiml import START_SUFFIX
 
@@ -297,6 +298,14 @@ class Call(models.Model):
         self.answered_at = self.answered_at or since
         return ["status", "ended_at", "answered_at"]
 
+    def stop_dialing(self) -> None:
+        """Its <Dial>, queue or wait is over, unless another document of ours has taken its place since."""
+        later = ["transfer", "transfer-unknown", "stream-ended"]
+        replaced = CallEvent.objects.filter(call=self.pk, kind__in=later)
+        # In one statement: the row may have changed since it was read.
+        dialing = Call.objects.using(self._state.db).filter(~Exists(replaced), pk=self.pk, dialing=True)
+        dialing.update(dialing=False)
+
     def advance(self, status: str, *, duration: int | None = None, at: dt.datetime | None = None) -> list[str]:
         """Moves the status up, never down; a terminal one sticks. Returns the fields that changed, unsaved.
 
@@ -417,6 +426,82 @@ class Stream(models.Model):
     def spell(self, *ends: int) -> Spell:
         """What placing it on the call's timeline needs; `ends` are its lanes', which are ahead of its length."""
         return Spell(self.pk, self.line, self.started_at, max([self.length, *ends]), self.absent)
+
+    def close_orphan(self, lost: int) -> None:
+        """Ends a stream whose process is gone: what it had not written, at most `lost` samples, is a gap."""
+        self.ended_at = timezone.now()
+        self.end_reason = self.EndReason.INTERRUPTED
+        self.release_call()
+        self.explain_crash(lost)
+
+    def release_call(self) -> None:
+        """A call whose stream has ended may be over, and Twilio need not tell us.
+
+        A <Start> stream lives as long as its call: where Twilio says stop, the <Dial> beside it is over too. A drain,
+        a broken socket or a handler that has heard enough ends the stream and not the call. A <Connect> stream ends
+        when its call is transferred, or goes on to another document of ours.
+        """
+        if self.bidirectional or self.end_reason == self.EndReason.STOP:
+            self.call.stop_dialing()
+
+    def explain_crash(self, lost: int) -> None:
+        """Makes gaps of what is missing of an orphan; again when a spool has brought more of it."""
+        self.gaps.filter(reason__in=[Gap.Reason.CRASH, Gap.Reason.NO_STREAM]).delete()
+        end = Max(F("start") + F("length"), default=0)
+        stored = self.chunks.aggregate(end=end)["end"]
+        explained = self.gaps.exclude(reason=Gap.Reason.CLEARED).aggregate(end=end)["end"]
+        self.length = max(stored, explained) + lost
+        self.gaps.bulk_create(
+            [
+                Gap(stream=self, track=track, start=start, length=end - start, reason=Gap.Reason.CRASH)
+                for track in placement.tiled(self.tracks)
+                for start, end in self.find_unexplained(track)
+            ],
+            ignore_conflicts=True,
+        )
+        # Its last counters were never written, or are behind what was.
+        self.frames_missing = self.count_missing_samples() // FRAME_SAMPLES
+        if "outbound" not in self.tracks:
+            self.heard = self.count_heard_samples()
+        self.save(update_fields=["length", "ended_at", "end_reason", "frames_missing", "heard"])
+
+    def find_unexplained(self, track: str) -> list[tuple[int, int]]:
+        """The pieces (start, end) of a lane up to the stream's length that no chunk and no gap accounts for."""
+        gaps = self.gaps.filter(track=track).exclude(reason=Gap.Reason.CLEARED)
+        spans = [
+            *self.chunks.filter(track=track).values_list("start", "length"),
+            *gaps.values_list("start", "length"),
+        ]
+        holes, at = [], 0
+        for start, length in sorted(spans):
+            if start > at:
+                holes.append((at, start))
+            at = max(at, start + length)
+        if at < self.length:
+            holes.append((at, self.length))
+        return holes
+
+    def count_missing_samples(self) -> int:
+        """What is missing of the lanes that are filled: Twilio sent nothing, messages were lost, or the process died.
+
+        Counted from the gaps: `frames_missing` is what was counted while it ran.
+        """
+        reasons = [Gap.Reason.TIMESTAMP, Gap.Reason.SEQUENCE, Gap.Reason.CRASH]
+        gaps = self.gaps.filter(track__in=placement.tiled(self.tracks), reason__in=reasons)
+        return _sum_of_lengths(gaps)
+
+    def count_heard_samples(self) -> int:
+        """What is stored of our side of a conversation, and what was heard of it and is meant or known not to be.
+
+        Counted from the rows: `heard` is what was counted while it ran.
+        """
+        reasons = [Gap.Reason.PAUSED, Gap.Reason.OVER_CAP, Gap.Reason.REJECTED]
+        gaps = self.gaps.filter(track="outbound", reason__in=reasons)
+        return _sum_of_lengths(self.chunks.filter(track="outbound")) + _sum_of_lengths(gaps)
+
+
+def _sum_of_lengths(rows: "models.QuerySet[AudioChunk] | models.QuerySet[Gap]") -> int:
+    return int(rows.aggregate(sum=Sum("length", default=0))["sum"])
 
 
 class AudioChunk(models.Model):

@@ -8,7 +8,7 @@ from django.apps import apps
 from django.db import connections
 
 from calls.accounts.problems import problems as named
-from calls.accounts.summary import close_orphan
+from calls.accounts.summary import summarise
 from calls.admin.timeline import entries
 from calls.media.rows import CallRow
 from calls.models import Call, Gap, Stream
@@ -136,9 +136,10 @@ def test_a_stream_beside_another_leaves_no_gap(writer):
 def test_a_crash_is_explained_up_to_its_end_and_the_time_after_it_by_itself(writer):
     writer.write([stream_row(**MONITORED), *lanes(chunk(0, b"x" * 8000))])
     writer.write([stream_row("MZ2", call_sid="CA1", started_at=START + 3 * SECOND, **MONITORED)])
-    stream = Stream.objects.get(sid="MZ1")
+    stream = Stream.objects.using("recorder").get(sid="MZ1")
     for _ in range(2):
-        close_orphan(stream, 4000, using="recorder")
+        stream.close_orphan(4000)
+        summarise(stream.call_id, using="recorder")
     explained = [("inbound", 8000, 4000, "crash"), ("inbound", 12000, 12000, "no_stream")]
     assert gaps() == [*explained, *(("outbound", *rest) for _, *rest in explained)]
     stream.refresh_from_db()

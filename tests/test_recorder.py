@@ -17,7 +17,6 @@ from django.db import connection, connections, transaction
 from django.db.models.signals import post_save
 from django.utils import timezone
 
-from calls.accounts.summary import unexplained
 from calls.media.rows import CallRow, StreamChange, encode
 from calls.media.tape import Tape
 from calls.models import AudioChunk, Call, CallEvent, Gap, Mark, QuarantinedRow, Stream
@@ -187,7 +186,7 @@ def test_a_finished_tape_leaves_a_lane_without_holes(recorder):
     recorder.finish(tape)
     recorder.step()
     assert lane() == [("audio", 0, 160), ("timestamp", 160, 320), ("audio", 480, 160)]
-    assert unexplained(Stream.objects.get(), "inbound", using="default") == []
+    assert Stream.objects.get().find_unexplained("inbound") == []
     assert recorder.tapes == {}
 
 

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connections
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calls.accounts.summary import close_orphan, explain_crash, heard_samples, missing_samples, unexplained
+from calls.accounts.summary import summarise
 from calls.media.placement import tiled
 from calls.media.rows import CallRow, DtmfRow, StreamChange, decode, encode
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream
@@ -275,19 +275,20 @@ def test_what_no_chunk_and_no_gap_covers_is_unexplained():
     stream = make_stream(length=1000)
     make_chunk(stream, b"x" * 100, start=100)
     make_gap(stream, start=300, length=200)
-    assert unexplained(stream, "inbound", using="default") == [(0, 100), (200, 300), (500, 1000)]
+    assert stream.find_unexplained("inbound") == [(0, 100), (200, 300), (500, 1000)]
 
 
 def test_a_cleared_gap_explains_nothing():
     stream = make_stream(length=100)
     make_gap(stream, length=100, reason="cleared")
-    assert unexplained(stream, "inbound", using="default") == [(0, 100)]
+    assert stream.find_unexplained("inbound") == [(0, 100)]
 
 
 def test_an_orphan_ends_with_a_crash_gap():
     stream = make_stream(make_call(ended_at=None), lease_owner="dead")
     make_chunk(stream, b"x" * 1600)
-    close_orphan(stream, 4000, using="default")
+    stream.close_orphan(4000)
+    summarise(stream.call_id, using="default")
     stream.refresh_from_db()
     assert (stream.end_reason, stream.length, stream.frames_missing) == ("interrupted", 5600, 25)
     assert Gap.objects.values_list("track", "start", "length", "reason").get() == ("inbound", 1600, 4000, "crash")
@@ -297,7 +298,7 @@ def test_an_orphan_ends_with_a_crash_gap():
 def test_an_orphan_of_two_tracks_lacks_both():
     stream = make_stream(make_live_call(), tracks=["inbound", "outbound"])
     make_chunk(stream, b"x" * 1600)
-    close_orphan(stream, 4000, using="default")
+    stream.close_orphan(4000)
     assert list(Gap.objects.values_list("track", "start", "length")) == [("inbound", 1600, 4000), ("outbound", 0, 5600)]
 
 
@@ -305,22 +306,22 @@ def test_an_orphans_heard_audio_is_what_was_stored_of_it():
     stream = make_stream(heard=16000)
     make_chunk(stream, b"x" * 1600, track="outbound")
     make_gap(stream, start=1600, length=400, reason="paused", track="outbound")
-    close_orphan(stream, 4000, using="default")
+    stream.close_orphan(4000)
     assert Stream.objects.get().heard == 2000
 
 
 def test_a_crash_is_explained_again_when_more_of_it_is_found():
     stream = make_stream(make_live_call())
-    close_orphan(stream, 4000, using="default")
+    stream.close_orphan(4000)
     make_chunk(stream, b"x" * 1600)
-    explain_crash(stream, 4000, using="default")
+    stream.explain_crash(4000)
     assert Gap.objects.values_list("start", "length").get() == (1600, 4000)
-    assert unexplained(stream, "inbound", using="default") == []
+    assert stream.find_unexplained("inbound") == []
 
 
 def test_a_stream_that_ends_itself_has_no_crash_gap(writer):
     writer.write([stream_row(), chunk()])
-    close_orphan(Stream.objects.get(), 4000, using="default")
+    Stream.objects.get().close_orphan(4000)
     writer.write([chunk(1), ended(length=320)])
     assert not Gap.objects.exists()
     assert Stream.objects.get().end_reason == "stop"
@@ -345,8 +346,8 @@ def test_missing_and_heard_are_sums_of_the_right_rows():
         make_gap(stream, start=start, reason=reason)
         make_gap(stream, start=start, reason=reason, track="outbound")
     make_gap(stream, start=640, reason="cleared", track="outbound")
-    assert missing_samples(stream, using="default") == 320
-    assert heard_samples(stream, using="default") == 320
+    assert stream.count_missing_samples() == 320
+    assert stream.count_heard_samples() == 320
 
 
 def test_a_cleared_play_marks_the_call_as_interrupted(writer):
@@ -390,7 +391,7 @@ def test_what_twilio_says_of_a_calls_end_no_stream_undoes(writer):
 @pytest.mark.parametrize(("bidirectional", "goes_on"), [(True, False), (False, True)])
 def test_a_call_whose_stream_died_with_its_process_goes_on_with_the_dial_beside_it(writer, bidirectional, goes_on):
     writer.write([CallRow("CA1", {"dialing": True}), stream_row(bidirectional=bidirectional)])
-    close_orphan(Stream.objects.get(), 4000, using="recorder")
+    Stream.objects.using("recorder").get().close_orphan(4000)
     assert Call.objects.get().dialing == goes_on
 
 

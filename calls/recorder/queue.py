@@ -29,7 +29,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from calls.accounts.summary import close_orphan, explain_crash, summarise
+from calls.accounts.summary import summarise
 from calls.media.rows import AnyRow, ChunkRow, GapRow, StreamRow, decode, encode
 from calls.media.storable import storable
 from calls.media.tape import Tape
@@ -678,7 +678,8 @@ class Recorder:
         closed = Stream.objects.using(DATABASE).filter(sid__in=streams, end_reason=Stream.EndReason.INTERRUPTED)
         for stream in closed.exclude(Exists(Erasure.objects.of_audio(OuterRef("call__sid")))):
             with transaction.atomic(using=DATABASE):
-                explain_crash(stream, UNWRITTEN, using=DATABASE)
+                stream.explain_crash(UNWRITTEN)
+                summarise(stream.call_id, using=DATABASE)
 
     def _reap(self, now: dt.datetime) -> None:
         stale = Stream.objects.using(DATABASE).orphaned(dt.timedelta(seconds=LEASE))
@@ -699,7 +700,8 @@ class Recorder:
             stream = stale.select_for_update().first()
             if stream is None:
                 return
-            close_orphan(stream, UNWRITTEN, using=DATABASE)
+            stream.close_orphan(UNWRITTEN)
+            summarise(stream.call_id, using=DATABASE)
         logger.warning("orphan_stream closed stream=%s owner=%s", stream.sid, stream.lease_owner)
 
     def _presume_all_over(self, calls: QuerySet[Call], now: dt.datetime, status: Call.Status, reason: str) -> None:

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from calls.accounts.problems import of_event
-from calls.accounts.summary import note_call, note_whether_it_goes_on, summarise
+from calls.accounts.summary import note_call, summarise
 from calls.media.audio import peaks
 from calls.media.rows import (
     MASKED,
@@ -300,5 +300,5 @@ class Writer:
             self._silent.discard(row.stream)
             # Its own process was alive all the time: what others took for a crash has been written since.
             Gap.objects.using(self._using).filter(stream=keys[0], reason=Gap.Reason.CRASH).delete()
-            note_whether_it_goes_on(*keys, str(fields.get("end_reason", "")), using=self._using)
+            Stream.objects.using(self._using).select_related("call").get(pk=keys[0]).release_call()
             summarise(keys[1], using=self._using)

@@ -8,7 +8,6 @@ from django.db.models import F
 from django.db.models.functions import Length
 
 from calls.accounts import absence
-from calls.accounts.summary import heard_samples, missing_samples
 from calls.media.audio import FRAME_SAMPLES
 from calls.media.placement import tiled
 from calls.models import Stream, Track
@@ -19,20 +18,19 @@ Span = tuple[int, int]
 
 def problems(stream: Stream) -> Iterator[str]:
     """What is wrong with a stream that has ended, a line each. Memory does not grow with its length."""
-    using = stream._state.db or "default"
     lanes = tiled(stream.tracks)
     for track in Track.values:
         if track in lanes:
             yield from _holes(track, merge(_chunks(stream, track), _gaps(stream, track)), stream.length + stream.absent)
         else:
             yield from _collisions(track, _chunks(stream, track), stream.length)
-    heard = heard_samples(stream, using=using)
+    heard = stream.count_heard_samples()
     if "outbound" not in lanes and heard != stream.heard:
         yield f"outbound: {stream.heard} samples were heard, {heard} are stored or explained"
-    without = absence.expected(stream.call, list(stream.call.streams.using(using))).get(stream.pk, 0)
+    without = absence.expected(stream.call, list(stream.call.streams.all())).get(stream.pk, 0)
     if without != stream.absent:
         yield f"the call had no stream for {without} samples after it, and the gap says {stream.absent}"
-    missing = missing_samples(stream, using=using) // FRAME_SAMPLES
+    missing = stream.count_missing_samples() // FRAME_SAMPLES
     if missing != stream.frames_missing:
         yield f"{stream.frames_missing} frames are said to be missing, and the gaps say {missing}"
     torn = stream.chunks.annotate(size=Length("payload")).exclude(size=F("length"))
