@@ -4,8 +4,8 @@ Errors are for what cannot work or is unsafe; the rest warns.
 """
 
 import re
-from asyncio import iscoroutinefunction
 from collections.abc import Callable, Iterator
+from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from xml.etree import ElementTree
@@ -104,7 +104,7 @@ def check_handlers() -> Iterator[CheckMessage]:
                 hint=f"Known are: {', '.join(handlers.names())}.",
                 id="calls.E006",
             )
-        elif not iscoroutinefunction(found):
+        elif not iscoroutinefunction(found.talk):
             yield Error(f"STREAM_HANDLERS: {name!r} is no coroutine.", hint="Write `async def`.", id="calls.E007")
 
 

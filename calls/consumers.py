@@ -213,7 +213,9 @@ class MediaStreamConsumer(AsyncConsumer):
         self.clock = StreamClock(time.monotonic())
         self.protocol.bidirectional = token.bidirectional
         self.tape = Tape(self.protocol.stream_sid, token.call_sid, start.tracks, bidirectional=token.bidirectional)
-        if not getattr(handlers.find(token.handler), "records", True):
+        handler = handlers.find(token.handler)
+        assert handler is not None, "checked at start"
+        if not handler.records:
             self.tape.pause()
         self.stream = MediaStream(
             token, start, self.protocol, self.tape, self._send_text, self.clock, self._send_now, self._hung_up

@@ -1,11 +1,13 @@
-"""The handlers that ship, and how one is found by its name."""
+"""What makes a coroutine a handler, the handlers that ship, and how one is found by its name."""
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, TypeVar, overload
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -26,10 +28,76 @@ SILENCE_SECONDS = 5
 LONGEST_MESSAGE_SECONDS = 180
 
 
-class Handler(Protocol):
-    """One coroutine per phone number. It may carry `twiml` and `records`."""
+Talk = Callable[[MediaStream], Awaitable[None]]
+Document = Callable[[StreamNoun], VoiceResponse]
+T = TypeVar("T", bound=Talk)
 
-    def __call__(self, stream: MediaStream, /) -> Awaitable[None]: ...
+# Where `handler` leaves on a coroutine what it declares.
+_DECLARED = "__callstream__"
+# Who was told that attributes are the old way to declare.
+_told: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a handler declares: the document around its stream (plain <Connect>), and whether its audio is recorded."""
+
+    twiml: Document = StreamNoun.connect
+    records: bool = True
+
+    def __post_init__(self) -> None:
+        if not callable(self.twiml) or inspect.iscoroutinefunction(self.twiml):
+            raise TypeError(f"A handler's twiml is a plain function of the <Stream> noun, not {self.twiml!r}.")
+        try:
+            inspect.signature(self.twiml).bind(None)
+        except TypeError as error:
+            raise TypeError(f"A handler's twiml takes one argument, the <Stream> noun: {error}.") from None
+        if not isinstance(self.records, bool):
+            raise TypeError(f"A handler's records is True or False, not {self.records!r}.")
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A handler as it was found: its name, its coroutine and what that declares. Calling it talks on a stream."""
+
+    name: str
+    talk: Talk
+    options: Options
+
+    def __call__(self, stream: MediaStream) -> Awaitable[None]:
+        return self.talk(stream)
+
+    @property
+    def records(self) -> bool:
+        """Whether its audio is recorded, unless it says otherwise while it talks."""
+        return self.options.records
+
+    def twiml(self, noun: StreamNoun) -> str:
+        """The document around its stream."""
+        return str(self.options.twiml(noun))
+
+
+@overload
+def handler(talk: T, /) -> T: ...
+@overload
+def handler(*, twiml: Document = ..., records: bool = ...) -> Callable[[T], T]: ...
+def handler(
+    talk: T | None = None, /, *, twiml: Document = StreamNoun.connect, records: bool = True
+) -> T | Callable[[T], T]:
+    """Declares a handler: `@handler`, or with its options, `@handler(twiml=announce, records=False)`.
+
+    A plain coroutine is a handler too. TypeError, while your module is imported, for what cannot be meant.
+    """
+    options = Options(twiml, records)
+
+    def declare(talk: T) -> T:
+        is_coroutine: bool = inspect.iscoroutinefunction(talk)
+        if not is_coroutine:
+            raise TypeError(f"@handler stands above a coroutine, `async def`, and {talk!r} is none.")
+        vars(talk)[_DECLARED] = options
+        return talk
+
+    return declare if talk is None else declare(talk)
 
 
 def sound(name: str) -> bytes:
@@ -37,12 +105,14 @@ def sound(name: str) -> bytes:
     return read_wav((SOUNDS / f"{name}.wav").read_bytes())
 
 
+@handler
 async def echo(stream: MediaStream) -> None:
     """Says back what the caller says."""
     async for media in stream.media():
         await stream.play(media.payload, wait=False)
 
 
+@handler
 async def voicemail(stream: MediaStream) -> None:
     """Greets, beeps, and records until #, silence or hang-up. Speaking or pressing a key skips the greeting."""
     if not stream.resumed:
@@ -72,13 +142,7 @@ async def _message(stream: MediaStream) -> None:
             return
 
 
-async def monitor(stream: MediaStream) -> None:
-    """Records a call between two people, each on a channel of their own. Nothing is said into it."""
-    async for _ in stream:
-        continue
-
-
-def _monitor_twiml(noun: StreamNoun) -> VoiceResponse:
+def _dial_beside(noun: StreamNoun) -> VoiceResponse:
     if not settings.MONITOR_DIAL:
         raise ImproperlyConfigured("MONITOR_DIAL is not set: the monitor handler has nobody to connect the caller to")
     response = noun.start(track="both_tracks")
@@ -86,9 +150,14 @@ def _monitor_twiml(noun: StreamNoun) -> VoiceResponse:
     return response
 
 
-monitor.twiml = _monitor_twiml  # type: ignore[attr-defined]
+@handler(twiml=_dial_beside)
+async def monitor(stream: MediaStream) -> None:
+    """Records a call between two people, each on a channel of their own. Nothing is said into it."""
+    async for _ in stream:
+        continue
 
-SHIPPED: dict[str, Handler] = {"echo": echo, "voicemail": voicemail, "monitor": monitor}
+
+SHIPPED: dict[str, Talk] = {"echo": echo, "voicemail": voicemail, "monitor": monitor}
 
 
 def names() -> list[str]:
@@ -100,11 +169,27 @@ def find(name: str) -> Handler | None:
     """The handler of that name (the default one for ""), or None. ImportError if its path leads nowhere."""
     name = name or settings.DEFAULT_STREAM_HANDLER
     if (path := settings.STREAM_HANDLERS.get(name)) is not None:
-        return cast(Handler, import_string(path))
-    return SHIPPED.get(name)
+        talk: Talk | None = import_string(path)
+    else:
+        talk = SHIPPED.get(name)
+    return None if talk is None else Handler(name, talk, _declared(talk))
 
 
-def document(handler: Handler, noun: StreamNoun) -> str:
-    """The TwiML around a handler's stream: its own `twiml`, or plain <Connect>."""
-    make: Callable[[StreamNoun], VoiceResponse] = getattr(handler, "twiml", StreamNoun.connect)
-    return str(make(noun))
+def _declared(talk: Talk) -> Options:
+    """What a coroutine declares by `handler`, or in the old way: by attributes, until 1.0."""
+    options: Options = getattr(talk, _DECLARED, Options())
+    old: dict[str, Any] = {name: getattr(talk, name) for name in ("twiml", "records") if hasattr(talk, name)}
+    if not old:
+        return options
+    where = f"{talk.__module__}.{getattr(talk, '__qualname__', talk)}"
+    if where not in _told:
+        _told.add(where)
+        logger.warning(
+            "handler_attributes handler=%s: write @handler(%s) above it instead of %s; 1.0 will not look at attributes",
+            where,
+            ", ".join(f"{name}=…" for name in old),
+            " and ".join(f".{name} = …" for name in old),
+        )
+    if "records" in old:
+        old["records"] = bool(old["records"])
+    return replace(options, **old)

@@ -1,7 +1,7 @@
 """The documents that we answer with, built with twilio's own VoiceResponse.
 
-A handler that wants another document around its stream carries a function `twiml(noun) -> VoiceResponse`, which calls
-`noun.connect()` or `noun.start()`.
+A handler that wants another document around its stream declares `@handler(twiml=…)`: a function of the noun that
+returns a VoiceResponse, and calls `noun.connect()` or `noun.start()`.
 """
 
 import re

@@ -316,7 +316,7 @@ def _document(signed: Signed, name: str, *, resumed: int) -> Answer:
                 "handler_unknown name=%r call=%s; known: %s", name, signed.call_sid, ", ".join(handlers.names())
             )
             return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
-        document = handlers.document(handler, _noun(signed, name, resumed))
+        document = handler.twiml(_noun(signed, name, resumed))
     except Exception as error:
         logger.exception("twiml_failed handler=%r call=%s", name, signed.call_sid)
         reason = f"{type(error).__name__}: {error}"[:300]

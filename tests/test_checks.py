@@ -119,6 +119,16 @@ def test_a_handler_whose_module_breaks_is_named_with_its_reason(good, tmp_path, 
     assert (message.id, "ZeroDivisionError" in message.msg) == ("calls.E005", True)
 
 
+def test_a_handler_that_declares_what_cannot_be_is_named_with_its_reason(good, tmp_path, monkeypatch):
+    text = "from calls.handlers import handler\n\n@handler(records='no')\nasync def own(stream): ...\n"
+    (tmp_path / "odd_handlers.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    good.STREAM_HANDLERS = {"own": "odd_handlers.own"}
+    (message,) = check_settings()
+    assert message.id == "calls.E005"
+    assert "TypeError: A handler's records is True or False, not 'no'." in message.msg
+
+
 def test_a_spool_that_cannot_be_written_is_an_error(good, tmp_path):
     good.SPOOL_DIR = tmp_path / "file"
     good.SPOOL_DIR.write_text("in the way")

@@ -256,13 +256,11 @@ async def asks(stream):
         pass
 
 
+@handlers.handler(records=False)
 async def off_the_record(stream):
     await stream.play(LOUD, wait=False)
     async for _ in stream:
         pass
-
-
-off_the_record.records = False
 
 
 async def pauses(stream):
@@ -274,17 +272,15 @@ async def pauses(stream):
         await stream.mark("seen")
 
 
-async def has_a_document(stream):
-    pass
-
-
 def _document(noun):
     response = noun.start(track="inbound_track")
     response.say(f"You called {noun.parameters['To']} for the {noun.resumed}th time")
     return noun.connect(response)
 
 
-has_a_document.twiml = _document
+@handlers.handler(twiml=_document)
+async def has_a_document(stream):
+    pass
 
 
 EXITS = {"waits_for_what_it_cancelled": "CancelledError: ", "exits": "SystemExit: no flights today"}
@@ -299,16 +295,17 @@ def own(settings):
 
 
 def test_handlers_are_found_by_name(own, settings):
-    assert handlers.find("fails") is fails
-    assert handlers.find("echo") is handlers.echo
-    assert handlers.find("") is handlers.voicemail
+    assert handlers.find("fails").talk is fails
+    assert handlers.find("echo").talk is handlers.echo
+    assert handlers.find("").talk is handlers.voicemail
+    assert handlers.find("").name == "voicemail"
     assert handlers.find("nobody") is None
     assert {"echo", "monitor", "voicemail", "fails"} <= set(handlers.names())
 
 
 def test_a_project_may_replace_a_handler_that_ships(settings):
     settings.STREAM_HANDLERS = {"echo": "tests.test_handlers.hangs"}
-    assert handlers.find("echo") is hangs
+    assert handlers.find("echo").talk is hangs
 
 
 @pytest.mark.django_db
