@@ -14,14 +14,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from calls import handlers
-
-
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this machine only."""
-    return urlsplit(url).hostname in LOOPBACK
+from calls.addresses import is_loopback
 
 
 def is_origin(url: str) -> bool:

@@ -7,10 +7,10 @@ from ipaddress import ip_address
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.urls import reverse
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
 
+from calls.addresses import ADMIN, HEALTH, READINESS
 from calls.admin.base import guard
 from calls.recorder import recorder
 from calls.server.switchboard import switchboard
@@ -24,9 +24,9 @@ def health(request: HttpRequest) -> HttpResponse | None:
 
     Why not, and how many calls there are, is no business of strangers.
     """
-    if request.path == "/healthz":
+    if request.path == f"/{HEALTH}":
         return HttpResponse("ok\n", content_type="text/plain")
-    if request.path == "/healthz/ready":
+    if request.path == f"/{READINESS}":
         return readiness.answer(in_detail=_is_near(request))
     return None
 
@@ -98,4 +98,4 @@ class AdminPolicyMiddleware(MiddlewareMixin):
     """Every page of the admin, Django's own too, runs nothing but our own files."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        return guard(response) if request.path.startswith(reverse("admin:index")) else response
+        return guard(response) if request.path.startswith(f"/{ADMIN}") else response

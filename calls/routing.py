@@ -8,6 +8,7 @@ from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import re_path
 
+from calls.addresses import CONNECTION, LIVE_CALL
 from calls.consumers import MediaStreamConsumer
 from calls.server.hints import LiveCallConsumer
 
@@ -25,8 +26,8 @@ live = AllowedHostsOriginValidator(AuthMiddlewareStack(LiveCallConsumer.as_asgi(
 websocket = URLRouter(
     [
         # With and without the slash: Twilio's signature is documented for both.
-        re_path(r"^connection/?$", MediaStreamConsumer.as_asgi()),  # type: ignore[no-untyped-call]
-        re_path(r"^admin/calls/live/(?P<pk>[0-9]{1,18})$", live),
+        re_path(rf"^{CONNECTION}/?$", MediaStreamConsumer.as_asgi()),  # type: ignore[no-untyped-call]
+        re_path(rf"^{LIVE_CALL}(?P<pk>[0-9]{{1,18}})$", live),
         re_path(r"", refuse),  # type: ignore[arg-type]  # Channels reuses Django's paths for ASGI applications
     ]
 )

@@ -24,7 +24,7 @@ from django.core import signing
 from django.utils.crypto import constant_time_compare, salted_hmac
 from twilio.request_validator import RequestValidator, get_signature_algorithm
 
-from calls.twiml import stream_url
+from calls.addresses import socket_origin
 
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def is_simulators(mark: str) -> bool:
 
 def is_signed_handshake(path: str, headers: Mapping[str, str]) -> bool:
     """Whether Twilio opened this socket. It signs the URL of the <Stream> and no parameters."""
-    url = stream_url().removesuffix("/connection") + path
+    url = socket_origin() + path
     algorithm = get_signature_algorithm(headers.get(SIGNATURE_SETTINGS.lower()))
     if is_signed(url, {}, headers.get(SIGNATURE.lower()), algorithm):
         return True

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 from django.conf import settings
 from twilio.twiml.voice_response import Connect, Start, VoiceResponse
+
+from calls import addresses
 
 
 # https://www.twilio.com/docs/voice/twiml/stream#parameter: name and value together stay below.
@@ -23,11 +24,6 @@ START_SUFFIX = "-start"
 # https://www.w3.org/TR/xml/#charsets
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 APOLOGY = "We are sorry, this call cannot be answered right now. Please try again later."
-
-
-def stream_url() -> str:
-    """Where Twilio opens the socket: wss for an https origin (Twilio accepts nothing else), ws on loopback."""
-    return f"ws{settings.PUBLIC_URL.removeprefix('http')}/connection"
 
 
 def check_parameter(name: str, value: str) -> None:
@@ -62,10 +58,10 @@ class StreamNoun:
         """Adds <Connect><Stream>: both directions. The document goes on at `action` when the socket is closed."""
         response = self._begin(response)
         # Twilio never connects again by itself: it asks here what to do when the socket is closed.
-        where = {"handler": self.name, "resumed": self.resumed}
+        where: dict[str, object] = {"handler": self.name, "resumed": self.resumed}
         if ref := self.parameters.get("ref"):
             where["ref"] = ref
-        connect = Connect(action=f"{settings.PUBLIC_URL}/stream-ended?{urlencode(where)}")
+        connect = Connect(action=addresses.absolute(addresses.STREAM_ENDED, **where))
         self._add(connect, self.name, bidirectional=True)
         response.append(connect)
         return response
@@ -102,9 +98,9 @@ class StreamNoun:
     def _add(self, verb: Any, name: str, *, bidirectional: bool, **attributes: Any) -> None:
         stream = verb.stream(
             # Twilio strips a query from this URL, hence the parameter.
-            url=stream_url(),
+            url=addresses.socket(),
             name=name,
-            status_callback=f"{settings.PUBLIC_URL}/stream-status",
+            status_callback=addresses.absolute(addresses.STREAM_STATUS),
             **attributes,
         )
         stream.parameter(name="token", value=self.sign(bidirectional))

@@ -3,15 +3,16 @@
 from django.urls import path
 
 from calls import views
+from calls.addresses import CALL_STATUS, INCOMING, STREAM_ENDED, STREAM_STATUS
 
 
 urlpatterns = [
-    path("incoming", views.incoming),
-    path("incoming/<str:handler>", views.incoming),
+    path(INCOMING, views.incoming),
+    path(f"{INCOMING}/<str:handler>", views.incoming),
     # As people type them into the Twilio Console.
-    path("incoming/", views.incoming),
-    path("incoming/<str:handler>/", views.incoming),
-    path("call-status", views.call_status),
-    path("stream-status", views.stream_status),
-    path("stream-ended", views.stream_ended),
+    path(f"{INCOMING}/", views.incoming),
+    path(f"{INCOMING}/<str:handler>/", views.incoming),
+    path(CALL_STATUS, views.call_status),
+    path(STREAM_STATUS, views.stream_status),
+    path(STREAM_ENDED, views.stream_ended),
 ]

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from calls.addresses import CALL_STATUS, HEALTH, INCOMING, READINESS, STREAM_ENDED, STREAM_STATUS
+
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -198,7 +200,9 @@ _https = _public.scheme == "https"
 SECURE_SSL_REDIRECT = _https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https else None
 # A webhook is never redirected, and health is answered before.
-SECURE_REDIRECT_EXEMPT = [r"^(incoming(/.*)?|call-status|stream-status|stream-ended|healthz(/ready)?)$"]
+SECURE_REDIRECT_EXEMPT = [
+    rf"^({INCOMING}(/.*)?|{CALL_STATUS}|{STREAM_STATUS}|{STREAM_ENDED}|{HEALTH}|{READINESS})$",
+]
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 # Other hosts of the domain may have no https yet, and browsers keep this for a year: who means them has to say so.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = read(env.bool, "SECURE_HSTS_INCLUDE_SUBDOMAINS", False)

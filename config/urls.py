@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from calls.addresses import ADMIN
+
 
 class ToTheAdmin(RedirectView):
     """For whoever types the host alone, or forgets the slash."""
@@ -13,8 +15,8 @@ class ToTheAdmin(RedirectView):
 
 
 urlpatterns = [
-    path("admin/", admin.site.urls),
-    path("admin", ToTheAdmin.as_view()),
+    path(ADMIN, admin.site.urls),
+    path(ADMIN.rstrip("/"), ToTheAdmin.as_view()),
     path("", ToTheAdmin.as_view()),
     path("", include("calls.urls")),
 ]

@@ -3,7 +3,8 @@
 import pytest
 from django.core.checks import run_checks
 
-from calls.checks import check_settings, is_loopback
+from calls.addresses import is_loopback
+from calls.checks import check_settings
 
 
 async def handler(stream):

@@ -85,20 +85,6 @@ def test_no_name_breaks_out_of_its_attribute(name):
     assert [element.tag for element in document.iter()] == ["Response", "Connect", "Stream", "Parameter"]
 
 
-@pytest.mark.parametrize(
-    ("public", "socket"),
-    [
-        ("https://voice.example.org", "wss://voice.example.org/connection"),
-        ("https://voice.example.org:8443", "wss://voice.example.org:8443/connection"),
-        ("http://127.0.0.1:8000", "ws://127.0.0.1:8000/connection"),
-        ("https://http.example.org", "wss://http.example.org/connection"),
-    ],
-)
-def test_the_public_url_alone_decides_where_the_socket_is(settings, public, socket):
-    settings.PUBLIC_URL = public
-    assert twiml.stream_url() == socket
-
-
 def test_hanging_up_is_one_verb():
     assert [child.tag for child in parsed(twiml.hang_up())] == ["Hangup"]
 

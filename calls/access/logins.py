@@ -25,6 +25,7 @@ from django.http import HttpResponseBase
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from calls.addresses import ADMIN
 from calls.models import LoginLimit
 
 
@@ -183,7 +184,7 @@ def remember_browser(response: HttpResponseBase, user: User, *, secure: bool) ->
     """Somebody has logged in here: guesses from this browser for this account are counted apart from strangers'."""
     value = signing.dumps([user.get_username().casefold(), secrets.token_hex(8)], salt="calls.browser")
     response.set_cookie(
-        COOKIE, value, max_age=COOKIE_AGE, path="/admin/login/", secure=secure, httponly=True, samesite="Lax"
+        COOKIE, value, max_age=COOKIE_AGE, path=f"/{ADMIN}login/", secure=secure, httponly=True, samesite="Lax"
     )
 
 

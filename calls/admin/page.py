@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from calls.accounts.problems import KINDS
+from calls.addresses import LIVE_CALL
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
 from calls.recordings.timeline import Recording
@@ -60,8 +61,8 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "recording_url": reverse("admin:calls_call_recording", args=[call.pk]),
         "peaks_url": reverse("admin:calls_call_peaks", args=[call.pk]),
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
-        # calls/routing.py; the page polls where it cannot be reached.
-        "live_socket": f"/admin/calls/live/{call.pk}" if call.sid and not call.ended_at else "",
+        # The page polls where it cannot be reached.
+        "live_socket": f"/{LIVE_CALL}{call.pk}" if call.sid and not call.ended_at else "",
     }
 
 

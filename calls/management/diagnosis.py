@@ -25,10 +25,10 @@ from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 from twilio.request_validator import RequestValidator
 
+from calls import addresses
 from calls.recorder.spool import damaged, fingerprint, foreign
 from calls.rest import RestError, numbers
 from calls.rest.numbers import Number
-from calls.twiml import stream_url
 
 
 Level = Literal["ok", "skip", "warn", "FAIL"]
@@ -41,7 +41,6 @@ SKEW_FAILURE = 60
 # Numbers that lead elsewhere are listed up to here.
 MOST_NUMBERS = 10
 
-WEBHOOK = "/incoming"
 # No CallSid: the answer to a good signature is 400.
 FORM = {"CallSid": "doctor", "From": "+15550100", "CallStatus": "ringing"}
 
@@ -184,7 +183,7 @@ async def check_server() -> AsyncIterator[Finding]:
             yield await _check_socket(session)
             yield await _check_unsigned_socket(session)
         except (aiohttp.ClientError, TimeoutError) as error:
-            yield _unreachable(stream_url(), error)
+            yield _unreachable(addresses.socket(), error)
 
 
 def _signature(url: str, form: dict[str, str]) -> dict[str, str]:
@@ -192,7 +191,7 @@ def _signature(url: str, form: dict[str, str]) -> dict[str, str]:
 
 
 async def _check_webhook(session: aiohttp.ClientSession) -> AsyncIterator[Finding]:
-    url = settings.PUBLIC_URL + WEBHOOK
+    url = addresses.absolute(addresses.INCOMING)
     status, where, body = await _post(session, url, _signature(url, FORM))
     finding = _judge(url, status, where, body)
     if finding.level == "ok":
@@ -274,7 +273,7 @@ def _unreachable(url: str, error: Exception) -> Finding:
 
 
 async def _check_socket(session: aiohttp.ClientSession) -> Finding:
-    url = stream_url()
+    url = addresses.socket()
     try:
         async with session.ws_connect(url, headers=_signature(url, {})):
             return Finding("ok", f"The media socket opens at {url}, and accepts Twilio's signature.")
@@ -294,10 +293,10 @@ def _socket_hint(status: int) -> str:
 
 async def _check_unsigned_socket(session: aiohttp.ClientSession) -> Finding:
     try:
-        async with session.ws_connect(stream_url()):
+        async with session.ws_connect(addresses.socket()):
             return Finding(
                 "FAIL",
-                f"{stream_url()} opens for a handshake that nobody signed.",
+                f"{addresses.socket()} opens for a handshake that nobody signed.",
                 "Something between Twilio and us answers: look at the proxy.",
             )
     except aiohttp.WSServerHandshakeError:
@@ -339,7 +338,7 @@ def check_numbers() -> Iterator[Finding]:
     except RestError as error:
         yield Finding("FAIL", "The account's numbers cannot be read.", str(error))
         return
-    here = [number for number in found if number.voice_url.startswith(settings.PUBLIC_URL + "/")]
+    here = [number for number in found if addresses.is_ours(number.voice_url)]
     for number in here:
         yield from _check_number(number)
     if not here:
@@ -351,9 +350,9 @@ def _check_number(number: Number) -> Iterator[Finding]:
     fix = f"Run `manage.py configure_number {number.number}`."
     if number.warnings:
         yield Finding("FAIL", f"{number.number} does not ask us.", " ".join(number.warnings))
-    elif not _is_answered(number.voice_url):
+    elif not addresses.is_incoming(number.voice_url):
         yield Finding("FAIL", f"{number.number} leads to {number.voice_url}, where nobody answers calls.", fix)
-    elif fallback.startswith(settings.PUBLIC_URL + "/") and not _is_answered(fallback):
+    elif addresses.is_ours(fallback) and not addresses.is_incoming(fallback):
         yield Finding("FAIL", f"{number.number} falls back to {fallback}, where nobody answers calls.", fix)
     elif not number.status_callback:
         yield Finding("warn", f"{number.number} leads to us, but its StatusCallback is not set.", fix)
@@ -365,13 +364,6 @@ def _check_number(number: Number) -> Iterator[Finding]:
         yield Finding("warn", f"{number.number} leads to us, but falls back to {fallback}.", ours)
     else:
         yield Finding("ok", f"{number.number} leads to {number.voice_url}.")
-
-
-def _is_answered(url: str) -> bool:
-    """Whether an address of ours is one of the voice webhook's."""
-    # A fragment holds settings of Twilio's own, which it does not send.
-    path = url.removeprefix(settings.PUBLIC_URL).partition("#")[0].partition("?")[0]
-    return path == WEBHOOK or path.startswith(f"{WEBHOOK}/")
 
 
 def _elsewhere(found: list[Number]) -> Iterator[Finding]:

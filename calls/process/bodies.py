@@ -12,11 +12,13 @@ from typing import Any
 
 from django.conf import settings
 
+from calls.addresses import ADMIN
+
 
 # Twilio's own requests are below 8 KB, and so are the admin's forms ...
 BODY_BYTES = 65_536
 # ... but one: notes may be as long as DATA_UPLOAD_MAX_MEMORY_SIZE, if they are staff's (calls/process/lanes.py).
-_NOTES = re.compile("/admin/calls/call/[^/]+/change/")
+_NOTES = re.compile(f"/{ADMIN}calls/call/[^/]+/change/")
 QUERY_BYTES = 16_384
 
 Message = Mapping[str, Any]

@@ -17,6 +17,7 @@ from django.http import QueryDict, parse_cookie
 from django.urls import Resolver404, resolve
 
 from calls.access.logins import COOKIE, Guess, network
+from calls.addresses import ADMIN
 from calls.admin.outbound import asks_twilio
 from calls.process.bodies import BODY_BYTES, is_long
 from calls.process.threads import SharedThreads
@@ -53,7 +54,7 @@ class Lanes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         # Webhooks keep a thread each, as Django has it: no query of the admin's may hold them up.
-        if not path.startswith("/admin/"):
+        if not path.startswith(f"/{ADMIN}"):
             await self._application(scope, receive, send)
             return
         name = _page(path)

@@ -12,13 +12,14 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 from django.utils import timezone
 
+from calls import addresses
 from calls import twiml as documents
 from calls.accounts.summary import summarise
 from calls.media.storable import storable, storable_json
 from calls.models import Call, CallEvent
 from calls.security import REF_MAX_LENGTH, CallRef
 
-from .client import address, check_settings, twilio, voice_path
+from .client import address, check_settings, twilio
 from .errors import ADVICE, NOT_IN_PROGRESS, TWIML_MAX_LENGTH, UNKNOWN, OutcomeUnknown, RestError, host, reason
 
 
@@ -48,7 +49,7 @@ def place_call(
         raise RestError(ADVICE[21213])
     given = _checked(parameters or {})
     check_settings()
-    voice, status = address(voice_path(handler)), address("call-status")
+    voice, status = address(addresses.incoming(handler)), address(addresses.CALL_STATUS)
     call = _pending(to, sender, handler, given, user)
     ref = {"with_parameters": CallRef(call.pk, given).sign(), "bare": CallRef(call.pk).sign()}
     try:
@@ -207,7 +208,7 @@ def _change(call: Call, kind: str, user: AbstractBaseUser | None, said: dict[str
         raise RestError(ADVICE[32018], code=32018, call=call)
     if "twiml" in fields and call.direction != "outbound-api":
         # The last that we hear of a call whose number has no StatusCallback, when its stream is gone.
-        fields |= {"status_callback": address("call-status"), "status_callback_method": "POST"}
+        fields |= {"status_callback": address(addresses.CALL_STATUS), "status_callback_method": "POST"}
     event = note(call, kind, user, said)
     try:
         with twilio() as account:

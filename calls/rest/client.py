@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from django.conf import settings
@@ -14,6 +14,8 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
+from calls import addresses
+
 from .errors import OutcomeUnknown, RestError, disconnected, explained, host, of_a_question
 
 
@@ -21,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 # Seconds for a connection, and again for the answer. Somebody waits for it in front of a page.
 TIMEOUT = 5.0
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class _HttpClient(TwilioHttpClient):  # type: ignore[misc, unused-ignore]
@@ -97,18 +98,13 @@ def _with_code(error: TwilioException) -> TwilioRestException | TwilioServiceExc
 def check_settings() -> None:
     if not has_credentials():
         raise RestError("Twilio cannot be asked: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN.")
-    url = urlsplit(settings.TWILIO_API_URL)
-    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
+    scheme = urlsplit(settings.TWILIO_API_URL).scheme
+    if scheme != "https" and not (scheme == "http" and addresses.is_loopback(settings.TWILIO_API_URL)):
         raise RestError("TWILIO_API_URL has to be https: the credentials would travel in the clear.")
 
 
-def address(path: str, **query: str) -> str:
-    """One of our own, as Twilio is to request it."""
+def address(path: str) -> str:
+    """One of our own, as Twilio is to request it. RestError if nobody has said where we are."""
     if not urlsplit(settings.PUBLIC_URL).hostname:
         raise RestError("PUBLIC_URL is not set: Twilio would not know where to find us.")
-    parts = "&".join(f"{name}={quote(value)}" for name, value in query.items())
-    return f"{settings.PUBLIC_URL}/{path}" + (f"?{parts}" if parts else "")
-
-
-def voice_path(handler: str) -> str:
-    return f"incoming/{quote(handler)}" if handler else "incoming"
+    return addresses.absolute(path)

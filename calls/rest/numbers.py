@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .client import address, asked, twilio, voice_path
+from calls import addresses
+
+from .client import address, asked, twilio
 from .errors import RestError
 
 
@@ -37,11 +39,11 @@ class Number:
     @property
     def falls_back_elsewhere(self) -> bool:
         """Whether somebody else is asked when our answer fails: what we point here keeps that."""
-        return bool(self.voice_fallback_url) and not self.voice_fallback_url.startswith(address(""))
+        return bool(self.voice_fallback_url) and not addresses.is_ours(self.voice_fallback_url)
 
     @property
     def leads_here(self) -> bool:
-        return self.voice_url.startswith(address("incoming")) and not self.warnings
+        return addresses.is_incoming(self.voice_url) and not self.warnings
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,11 @@ def configure_number(number: str, handler: str = "", *, fallback: str = "", dry_
     Twilio asks no second time for an answer that failed or did not come in time, but asks the fallback once: the same
     address, where another worker may answer by then, unless `fallback` is given or the number has one that is not ours.
     """
-    voice = address(voice_path(handler))
+    voice = address(addresses.incoming(handler))
     wanted = {
         "voice_url": voice,
         "voice_method": "POST",
-        "status_callback": address("call-status"),
+        "status_callback": address(addresses.CALL_STATUS),
         "status_callback_method": "POST",
     }
     before = _find(number)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from calls import twiml
+from calls import addresses
 from calls.models import Call
 
 from .client import address, twilio
@@ -22,10 +22,10 @@ def start_stream(call: Call, name: str, tracks: Sequence[str], parameters: Mappi
         numbered |= {f"parameter{number}_name": key, f"parameter{number}_value": value}
     with twilio() as account:
         stream = account.calls(call.sid).streams.create(
-            url=twiml.stream_url(),
+            url=addresses.socket(),
             name=name,
             track="both_tracks" if len(tracks) == 2 else f"{tracks[0]}_track",
-            status_callback=address("stream-status"),
+            status_callback=address(addresses.STREAM_STATUS),
             status_callback_method="POST",
             **numbered,
         )

@@ -5,9 +5,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
-from django.conf import settings
-
-from calls import twiml
+from calls import addresses, twiml
 from calls.media.rows import EventRow
 
 
@@ -66,7 +64,9 @@ def failed_action(parameters: dict[str, str]) -> dict[str, str] | None:
     their own, under these names too.
     """
     url = parameters.get("ErrorUrl", "")
-    if parameters.get("CallStatus") == "ringing" or not url.startswith(f"{settings.PUBLIC_URL}/stream-ended?"):
+    if parameters.get("CallStatus") == "ringing" or not url.startswith(
+        f"{addresses.absolute(addresses.STREAM_ENDED)}?"
+    ):
         return None
     try:
         return {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}

@@ -19,7 +19,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -27,6 +26,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
 
+from calls.addresses import HEALTH, is_loopback
 from calls.media import audio
 from calls.models import Call, Dtmf, Stream
 
@@ -142,10 +142,6 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def is_loopback(url: str) -> bool:
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-
-
 def origin(port: int) -> str:
     """Where a browser finds us: signatures and links follow PUBLIC_URL, which on loopback follows the port."""
     return f"http://127.0.0.1:{port}" if is_loopback(settings.PUBLIC_URL) else settings.PUBLIC_URL
@@ -227,7 +223,7 @@ def wait_until_it_answers(server: Server, port: int) -> None:
     for _ in range(START_SECONDS * 10):
         if server.poll() is not None:
             raise CommandError("The server did not start; its last lines say why.")
-        if answers(f"http://127.0.0.1:{port}/healthz"):
+        if answers(f"http://127.0.0.1:{port}/{HEALTH}"):
             return
         time.sleep(0.1)
     raise CommandError(f"The server does not answer after {START_SECONDS} seconds.")
