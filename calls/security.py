@@ -116,6 +116,10 @@ def is_signed_webhook(path: str, params: Any, headers: Mapping[str, str]) -> boo
     return False
 
 
+# The parameter of a voice request in which `simulate_call` says that Twilio knows nothing of its call.
+SIMULATED = "Simulated"
+
+
 def simulators_mark(token: str) -> str:
     """What our simulator says of its calls: nobody can who does not have the token that it signs with."""
     return hmac.new(token.encode(), b"calls.simulator", hashlib.sha256).hexdigest()

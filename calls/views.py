@@ -30,10 +30,10 @@ from django.views.decorators.http import require_http_methods
 from calls import handlers, twiml
 from calls.media.protocol import is_call_sid
 from calls.media.rows import AnyRow, CallRow, EventRow
-from calls.models import SIMULATED, Call, Stream
+from calls.models import Call, Stream
 from calls.recorder import recorder
 from calls.recorder.writer import Writer
-from calls.security import CallRef, StreamToken, could_be_signed, is_signed_webhook, is_simulators
+from calls.security import SIMULATED, CallRef, StreamToken, could_be_signed, is_signed_webhook, is_simulators
 from calls.server.hints import hints
 from calls.server.switchboard import switchboard
 from calls.webhooks.answers import BAD_DOCUMENT, Answer, event, failed_action, without_ref

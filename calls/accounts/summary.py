@@ -8,25 +8,13 @@ from django.db.models import Case, Exists, OuterRef, When
 from calls.accounts import absence
 from calls.accounts.problems import KINDS, problems
 from calls.media import placement
-from calls.media.storable import storable, storable_json
 from calls.models import Call, CallEvent, Erasure, Gap
 
 
 def note_call(sid: str, facts: dict[str, Any], *, using: str, at: dt.datetime | None = None) -> Call:
-    """`CallQuerySet.note` with texts made storable, whatever they are. Erased if the call was erased."""
-    clean: dict[str, Any] = {}
-    for name, value in facts.items():
-        field = Call._meta.get_field(name)
-        length = getattr(field, "max_length", None)
-        if isinstance(value, str) and length:
-            value = storable(value, length)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            value = max(0, min(value, 2**31 - 1))
-        clean[name] = value
-    if "parameters" in clean:
-        clean["parameters"] = storable_json(clean["parameters"])
-    call = Call.objects.using(using).note(sid, at=at, **clean)[0]
-    if call.ended_at and Call.Status.is_terminal(clean.get("status", "")):
+    """Notes what a request says of a call, and sums the call up where that is its end. Erased if it was erased."""
+    call = Call.objects.using(using).note(sid, at=at, **facts)
+    if call.ended_at and Call.Status.is_terminal(facts.get("status", "")):
         summarise(call.pk, using=using)
     return call
 

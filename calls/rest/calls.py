@@ -71,7 +71,7 @@ def place_call(
         _not_placed(call, error, user)
         raise
     Call.objects.claim(call.pk, placed.sid)
-    call = Call.objects.note(placed.sid, account_sid=placed.account_sid or "", status=placed.status or "")[0]
+    call = Call.objects.note(placed.sid, account_sid=placed.account_sid or "", status=placed.status or "")
     logger.info("call_placed call=%s handler=%s", call.sid, call.handler)
     return call
 

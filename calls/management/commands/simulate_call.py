@@ -19,8 +19,7 @@ from tqdm import tqdm
 
 from calls import rest
 from calls.media.audio import read_wav, tone
-from calls.models import SIMULATED
-from calls.security import simulators_mark
+from calls.security import SIMULATED, simulators_mark
 from simulator import OutboundCall, PhoneNumber, PlacedCall, Report, Scenario, SimulatedCall, TwilioApi
 from simulator.outbound import ANSWERS, MANNERS
 from simulator.scenario import new_sid

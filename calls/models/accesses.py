@@ -1,0 +1,63 @@
+"""Who listened to which recording, or took it away."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class RecordingAccess(models.Model):
+    """Who heard or took what. Written before the first byte is sent; afterwards only its ranges grow.
+
+    It is evidence, and outlives the call: then `call_sid` tells which one it was. An export of many has no call.
+    """
+
+    class Kind(models.TextChoices):
+        LISTEN = "listen"
+        DOWNLOAD = "download"
+        EXPORT = "export"
+
+    call = models.ForeignKey("Call", models.SET_NULL, null=True, related_name="accesses")
+    call_sid = models.CharField("CallSid", max_length=34, blank=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    kind = models.CharField(max_length=8, choices=Kind)
+    at = models.DateTimeField(default=timezone.now)
+    address = models.CharField(max_length=64, blank=True)
+    detail = models.CharField(max_length=200, blank=True, help_text="The format, or the filters of an export.")
+    ranges = models.JSONField(
+        default=list, blank=True, help_text="What was sent to be heard: seconds from and to, of the call's recording."
+    )
+    played = models.JSONField(
+        default=list, blank=True, help_text="What was played of it, as the browser says: seconds from and to."
+    )
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        constraints = [
+            models.CheckConstraint(name="access_kind", condition=Q(kind__in=["listen", "download", "export"])),
+        ]
+        indexes = [
+            # "Has this user been listening to this call a moment ago?"
+            models.Index(name="access_recent", fields=["call", "user", "-at"]),
+            # The list of all of them, newest first.
+            models.Index(name="access_newest", fields=["-at", "-id"]),
+            # ... of one call, also when it is erased.
+            models.Index(name="access_by_call_sid", fields=["call_sid"]),
+        ]
+        verbose_name = "recording access"
+        verbose_name_plural = "recording accesses"
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at:%Y-%m-%d %H:%M}"
+
+    def extend(self, name: str, start: int, stop: int) -> None:
+        """Adds seconds to what was sent or played; neighbours become one. Of very many, the first grow together."""
+        merged: list[list[int]] = []
+        for low, high in sorted([*getattr(self, name), [start, stop]]):
+            if merged and low <= merged[-1][1]:
+                merged[-1][1] = max(high, merged[-1][1])
+            else:
+                merged.append([low, high])
+        while len(merged) > 100:
+            merged[:2] = [[merged[0][0], merged[1][1]]]
+        setattr(self, name, merged)

@@ -1,0 +1,317 @@
+"""Calls: what Twilio said of each, which are live, and which nobody will ever end."""
+
+import datetime as dt
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.db.models import Exists, F, OuterRef, Q
+from django.utils import timezone
+
+from calls.media.storable import storable, storable_json
+from calls.security import SIMULATED
+
+from .erasures import Erased, Erasure
+from .events import CallEvent
+from .streams import Stream
+from .tags import Tag
+
+
+# Twilio ends every call by then (https://www.twilio.com/docs/voice/api/call-resource, TimeLimit).
+LONGEST_CALL = dt.timedelta(hours=24)
+
+
+class CallQuerySet(models.QuerySet["Call"]):
+    def live(self) -> "CallQuerySet":
+        """Calls that have not ended, whatever Twilio last said of them."""
+        return self.filter(ended_at__isnull=True)
+
+    def ended(self) -> "CallQuerySet":
+        return self.filter(ended_at__isnull=False)
+
+    def abandoned(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
+        """Answered calls without a stream, a <Dial> or a wait for that long, which nobody will ever end.
+
+        Twilio ends every call after 24 h, also one that we last left with a <Dial> or in a queue
+        (https://www.twilio.com/docs/voice/api/call-resource, TimeLimit).
+
+        A call that is still to be answered has Twilio's own timeout and callbacks.
+        """
+        recent = Stream.objects.filter(call=OuterRef("pk")).filter(
+            Q(ended_at__isnull=True) | Q(ended_at__gt=now - after)
+        )
+        # One that we placed may have waited and rung for longer than that before it was answered.
+        answered = Q(answered_at=None) | Q(answered_at__lt=now - after)
+        alone = Q(dialing=False) | Q(created_at__lt=now - LONGEST_CALL)
+        old_enough = self.live().filter(answered, alone, created_at__lt=now - after, sid__isnull=False)
+        return old_enough.exclude(direction="outbound-api", answered_at=None).exclude(Exists(recent))
+
+    def quiet(self, now: dt.datetime, after: dt.timedelta, again: dt.timedelta) -> "CallQuerySet":
+        """Calls that may be over without our knowing: live, and for that long without a stream and without an event.
+
+        One that Twilio was asked about comes up again after `again`.
+        """
+        due = Q(asked_at=None) | Q(asked_at__lt=now - again)
+        stream = Stream.objects.filter(Q(ended_at__isnull=True) | Q(ended_at__gt=now - after), call=OuterRef("pk"))
+        event = CallEvent.objects.filter(call=OuterRef("pk"), received_at__gt=now - after)
+        old_enough = self.live().filter(due, created_at__lt=now - after, sid__isnull=False)
+        return old_enough.exclude(Exists(stream)).exclude(Exists(event)).order_by(F("asked_at").asc(nulls_first=True))
+
+    def asked_in_vain(self, now: dt.datetime, patience: dt.timedelta, trust: dt.timedelta) -> "CallQuerySet":
+        """Those that Twilio was asked about that long ago without saying, within `trust`, that they go on."""
+        silent = Q(alive_at=None) | Q(alive_at__lt=now - trust)
+        return self.filter(silent, asked_at__lt=now - patience)
+
+    def unheard(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
+        """Calls that we placed, or may have, of which Twilio has said neither that they were answered nor their end.
+
+        It says nothing of one that is canceled in its queue, and keeps none there for more than a day.
+        """
+        return self.live().filter(direction="outbound-api", answered_at=None, created_at__lt=now - after)
+
+    def note(self, sid: str, *, at: dt.datetime | None = None, **facts: Any) -> "Call":
+        """The one call of this SID, made by whichever signed request comes first.
+
+        `at` is when that request came, which may be long before it is written; now if that is unknown.
+        Later requests fill what is still empty and move the status up, never down (`Call.advance`). The row is locked:
+        of two callbacks at once, the later one must see what the first one has said. Erased if the call was erased.
+        """
+        facts = _storable(facts)
+        with transaction.atomic(using=self.db):
+            known = {name: value for name, value in facts.items() if name != "status"}
+            call, created = self.select_for_update().get_or_create(
+                sid=sid, defaults={**known, "created_at": at or timezone.now()}
+            )
+            if created and Erasure.objects.using(self.db).filter(call_sid=sid, audio_only=False).exists():
+                raise Erased(sid)
+            filled = [] if created else call.fill(facts)
+            moved = call.advance(facts.get("status", ""), duration=facts.get("duration"), at=at)
+            if filled or moved:
+                call.save(update_fields=[*filled, *moved])
+        return call
+
+    def claim(self, pk: int, sid: str) -> None:
+        """Gives the row of a call that we placed its SID: whichever is first, Twilio's reply or a request with its ref.
+
+        A row that a request without ref has made meanwhile keeps its key, which others know, and takes over what the
+        pending row holds.
+        """
+        try:
+            with transaction.atomic(using=self.db):
+                self._claim(pk, sid)
+        except IntegrityError:  # that request came just now; its row is there
+            with transaction.atomic(using=self.db):
+                self._claim(pk, sid)
+
+    def _claim(self, pk: int, sid: str) -> None:
+        pending = self.select_for_update().filter(pk=pk, sid=None).first()
+        if pending is None:
+            return
+        if known := self.select_for_update().filter(sid=sid).first():
+            known.absorb(pending)
+        else:
+            pending.sid = sid
+            pending.save(using=self.db, update_fields=["sid"])
+
+
+class Call(models.Model):
+    """One phone call: created by the first signed request that names it (or before Twilio is asked to place it)."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        INITIATED = "initiated"
+        RINGING = "ringing"
+        IN_PROGRESS = "in-progress"
+        COMPLETED = "completed"
+        BUSY = "busy"
+        NO_ANSWER = "no-answer"
+        FAILED = "failed"
+        CANCELED = "canceled"
+
+        @property
+        def rank(self) -> int:
+            """queued 0 < initiated 1 < ringing 2 < in-progress 3 < every terminal status 4 (twilio.md §5.2)."""
+            return min(list(type(self)).index(self), 4)
+
+        @property
+        def terminal(self) -> bool:
+            return self.rank == 4
+
+        @classmethod
+        def is_terminal(cls, status: str) -> bool:
+            """Whether this word of Twilio's says that the call is over."""
+            return status in cls and cls(status).terminal
+
+    sid = models.CharField("CallSid", max_length=34, unique=True, null=True, blank=True)
+    account_sid = models.CharField(max_length=34, blank=True)
+    from_number = models.CharField("from", max_length=255, blank=True)
+    to_number = models.CharField("to", max_length=255, blank=True)
+    direction = models.CharField(max_length=32, default="inbound")
+    status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
+    handler = models.CharField(max_length=100, blank=True)
+    caller_name = models.CharField(max_length=255, blank=True)
+    forwarded_from = models.CharField(max_length=255, blank=True)
+    answered_by = models.CharField(max_length=32, blank=True, help_text="What answering machine detection found.")
+    parameters = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField("when", default=timezone.now)
+    answered_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    duration = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Seconds, as Twilio counts them (CallDuration)."
+    )
+    dialing = models.BooleanField(
+        default=False, help_text="The last document keeps the call without a stream: a <Dial>, a queue, a wait."
+    )
+    audio_samples = models.PositiveBigIntegerField(
+        default=0, help_text="Length of the recording at 8000 samples a second."
+    )
+    has_warning = models.BooleanField(default=False, help_text="Frames missing, a failed handler, or cut short.")
+    was_interrupted = models.BooleanField(default=False, help_text="The caller spoke or pressed a key into playback.")
+    asked_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When Twilio was last asked what became of it."
+    )
+    alive_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When Twilio last said, being asked, that it goes on."
+    )
+    notes = models.TextField(blank=True)
+    reviewed = models.BooleanField(default=False)
+    reviewed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    reviewed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    tags = models.ManyToManyField(Tag, blank=True, related_name="calls")
+
+    objects = CallQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                name="call_status",
+                condition=Q(
+                    status__in=[
+                        "queued", "initiated", "ringing", "in-progress",
+                        "completed", "busy", "no-answer", "failed", "canceled",
+                    ]
+                ),
+            ),
+        ]  # fmt: skip
+        indexes = [
+            # The admin's list, newest first.
+            models.Index(name="call_newest", fields=["-created_at", "-id"]),
+            # "Live now", and the sweep for calls that nobody ends.
+            models.Index(name="call_live", fields=["created_at"], condition=Q(ended_at__isnull=True)),
+            # The list's filters, each with its newest first (and the key, or SQLite would rather sort or scan).
+            models.Index(name="call_by_status", fields=["status", "-created_at", "-id"]),
+            models.Index(name="call_by_handler", fields=["handler", "-created_at", "-id"]),
+            models.Index(name="call_by_direction", fields=["direction", "-created_at", "-id"]),
+            models.Index(name="call_by_length", fields=["-audio_samples", "-id"]),
+            # The longest of one status: without it PostgreSQL walks all lengths down to the unanswered calls' zeros.
+            models.Index(name="call_by_status_length", fields=["status", "-audio_samples", "-id"]),
+            models.Index(name="call_with_warning", fields=["-created_at", "-id"], condition=Q(has_warning=True)),
+            models.Index(name="call_interrupted", fields=["-created_at", "-id"], condition=Q(was_interrupted=True)),
+            models.Index(name="call_without_audio", fields=["-created_at", "-id"], condition=Q(audio_samples=0)),
+            models.Index(name="call_reviewed", fields=["-created_at", "-id"], condition=Q(reviewed=True)),
+            # Search by a whole number, and the numbers' own history.
+            models.Index(name="call_by_from", fields=["from_number", "-created_at"]),
+            models.Index(name="call_by_to", fields=["to_number", "-created_at"]),
+        ]
+        permissions: ClassVar = [
+            ("listen_call", "Can listen to recordings"),
+            ("download_call", "Can download recordings"),
+            ("export_call", "Can export calls"),
+            ("erase_call", "Can erase calls"),
+            ("place_call", "Can place and end calls"),
+            ("point_numbers", "Can point phone numbers at handlers"),
+            ("see_numbers", "Can see whole phone numbers"),
+        ]
+
+    def __str__(self) -> str:
+        return self.sid or f"call {self.pk}, not yet placed"
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether `simulate_call` placed it: Twilio knows nothing of it. Its requests say so, and are signed."""
+        return bool(self.parameters.get(SIMULATED))
+
+    def fill(self, facts: dict[str, Any]) -> list[str]:
+        """Takes facts that are still unknown, and returns the fields that changed."""
+        changed = []
+        for name, value in facts.items():
+            # A stream's callback does not say the direction, and made the row with the default.
+            unknown = not getattr(self, name) or (name == "direction" and self.direction == "inbound" != value)
+            # What the last document of ours does, unlike everything else.
+            turned = name == "dialing" and value != self.dialing
+            if name not in ("status", "duration") and ((value and unknown) or turned):
+                setattr(self, name, value)
+                changed.append(name)
+        return changed
+
+    def absorb(self, pending: "Call") -> None:
+        """Takes over the row that was made before Twilio was asked to place this very call."""
+        using = pending._state.db
+        facts = {field.attname: getattr(pending, field.attname) for field in pending._meta.concrete_fields}
+        own = ("id", "sid", "status", "direction", "dialing", "created_at", "answered_at", "ended_at")
+        changed = self.fill({name: value for name, value in facts.items() if name not in own})
+        self.direction, self.created_at = pending.direction, min(self.created_at, pending.created_at)
+        changed += ["direction", "created_at", *self.advance(pending.status)]
+        pending.events.update(call=self)
+        pending.accesses.update(call=self)
+        self.tags.add(*pending.tags.all())
+        pending.delete(using=using)
+        self.save(using=using, update_fields=changed)
+
+    def revive(self, since: dt.datetime) -> list[str]:
+        """Undoes a guess that the call was over, if it was no more than that: a stream has begun since.
+
+        Returns the fields that changed, unsaved.
+        """
+        guess = self.events.filter(kind="presumed-over").first() if self.ended_at else None
+        said = self.events.filter(source=CallEvent.Source.CALL_STATUS, kind__in=[s for s in self.Status if s.terminal])
+        if guess is None or said.exists():
+            return []
+        # Another guess may follow, and is another event.
+        guess.kind, guess.key = "presumed-over-wrongly", f"presumed-over:{guess.pk}"
+        guess.data = {**guess.data, "but": f"A stream began at {since:%H:%M:%S} UTC: the call was not over."}
+        guess.save(using=self._state.db, update_fields=["kind", "key", "data"])
+        self.status, self.ended_at = self.Status.IN_PROGRESS, None
+        self.answered_at = self.answered_at or since
+        return ["status", "ended_at", "answered_at"]
+
+    def stop_dialing(self) -> None:
+        """Its <Dial>, queue or wait is over, unless another document of ours has taken its place since."""
+        later = ["transfer", "transfer-unknown", "stream-ended"]
+        replaced = CallEvent.objects.filter(call=self.pk, kind__in=later)
+        # In one statement: the row may have changed since it was read.
+        dialing = Call.objects.using(self._state.db).filter(~Exists(replaced), pk=self.pk, dialing=True)
+        dialing.update(dialing=False)
+
+    def advance(self, status: str, *, duration: int | None = None, at: dt.datetime | None = None) -> list[str]:
+        """Moves the status up, never down; a terminal one sticks. Returns the fields that changed, unsaved.
+
+        Callbacks arrive late, twice and in any order (https://www.twilio.com/docs/voice/api/call-resource).
+        """
+        before = {name: getattr(self, name) for name in ("status", "answered_at", "ended_at", "duration")}
+        now = at or timezone.now()
+        if status in self.Status and self.Status(status).rank > self.Status(self.status).rank:
+            self.status = status
+        if status == self.Status.IN_PROGRESS and not self.answered_at:
+            self.answered_at = min(now, self.ended_at or now)
+        if self.Status(self.status).terminal and not self.ended_at:
+            self.ended_at = now
+        if duration is not None and self.duration is None:
+            self.duration = duration
+        return [name for name, value in before.items() if getattr(self, name) != value]
+
+
+def _storable(facts: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a call as both databases take them, whatever a request has said."""
+    clean: dict[str, Any] = {}
+    for name, value in facts.items():
+        length = getattr(Call._meta.get_field(name), "max_length", None)
+        if isinstance(value, str) and length:
+            value = storable(value, length)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = max(0, min(value, 2**31 - 1))
+        clean[name] = storable_json(value) if name == "parameters" else value
+    return clean

@@ -1,0 +1,19 @@
+"""Rows that the database would not take."""
+
+from django.db import models
+from django.utils import timezone
+
+
+class QuarantinedRow(models.Model):
+    """A row that the database refused, kept with its reason so that it holds nothing else back."""
+
+    created_at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=32)
+    reason = models.TextField()
+    data = models.BinaryField(help_text="The row as msgpack.")
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}"

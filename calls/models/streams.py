@@ -1,0 +1,195 @@
+"""The media streams of calls: which live, which were lost, and how one is closed whose process died."""
+
+import datetime as dt
+
+from django.db import models
+from django.db.models import Exists, F, Max, OuterRef, Q, Sum, Value
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from calls.media import placement
+from calls.media.audio import FRAME_SAMPLES
+from calls.media.placement import Spell
+from calls.twiml import START_SUFFIX
+
+from .audio import AudioChunk, Gap
+
+
+class StreamQuerySet(models.QuerySet["Stream"]):
+    def live(self) -> "StreamQuerySet":
+        return self.filter(ended_at__isnull=True)
+
+    def lost(self, since: dt.datetime) -> "StreamQuerySet":
+        """<Start> streams that ended since then while their call went on, and that no other one has replaced."""
+        newer = Stream.objects.filter(call=OuterRef("call"), name=OuterRef("name"), bidirectional=False)
+        return self.filter(
+            ~Exists(newer.filter(Q(started_at__gt=OuterRef("started_at")) | Q(ended_at=None))),
+            call__ended_at=None,
+            bidirectional=False,
+            ended_at__gt=since,
+            end_reason__in=["shutdown", "disconnect", "interrupted"],
+            handler_finished_at=None,
+        )
+
+    def orphaned(self, after: dt.timedelta) -> "StreamQuerySet":
+        """Streams whose process has not renewed its lease for that long."""
+        # By the database's clock, as it was renewed: those of two hosts may differ by more than a lease.
+        return self.live().filter(lease_at__lt=Now() - Value(after))
+
+
+class Stream(models.Model):
+    """One media WebSocket of a call; a call that was reconnected has several."""
+
+    class EndReason(models.TextChoices):
+        STOP = "stop", "Twilio said stop"
+        DISCONNECT = "disconnect", "the socket closed"
+        HANDLER = "handler", "the handler finished"
+        SHUTDOWN = "shutdown", "the server was shut down"
+        INTERRUPTED = "interrupted", "the process died"
+        ERROR = "error", "an error"
+
+    call = models.ForeignKey("Call", models.CASCADE, related_name="streams")
+    sid = models.CharField("StreamSid", max_length=34, unique=True)
+    name = models.CharField(max_length=255, blank=True)
+    bidirectional = models.BooleanField(
+        default=True, help_text="Behind <Connect>, where we speak too; behind <Start> we only listen."
+    )
+    tracks = models.JSONField(default=list)
+    custom_parameters = models.JSONField(default=dict, blank=True)
+    media_format = models.JSONField(default=dict)
+    nonce = models.CharField("token nonce", max_length=32, unique=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=16, choices=EndReason, blank=True)
+    handler_finished_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Set before the socket closes: tells a finished conversation from a broken one.",
+    )
+    handler_failed = models.BooleanField(default=False)
+    close_code = models.PositiveIntegerField(null=True, blank=True)
+    lease_owner = models.CharField(max_length=64, blank=True)
+    lease_at = models.DateTimeField(default=timezone.now)
+    length = models.PositiveBigIntegerField(default=0, help_text="Samples on the stream's own clock.")
+    absent = models.PositiveBigIntegerField(
+        default=0, help_text="Samples after its end during which the call had no stream."
+    )
+    heard = models.PositiveBigIntegerField(default=0, help_text="Samples of ours that the caller heard.")
+    first_timestamp = models.PositiveBigIntegerField(null=True, blank=True, help_text="Twilio's first timestamp, ms.")
+    frames_received = models.PositiveBigIntegerField(default=0)
+    frames_missing = models.PositiveBigIntegerField(default=0, help_text="Holes in the caller's audio, in 20 ms.")
+    frames_rejected = models.PositiveBigIntegerField(default=0, help_text="Messages that broke the protocol.")
+    sequence_gaps = models.PositiveBigIntegerField(default=0, help_text="Sequence numbers that never came.")
+    duplicates = models.PositiveBigIntegerField(default=0, help_text="Sequence numbers that came again or late.")
+    timestamp_jumps = models.PositiveBigIntegerField(default=0, help_text="Times the audio's timestamp jumped.")
+    overlap_samples = models.PositiveBigIntegerField(default=0, help_text="Samples that came twice; the first stayed.")
+    jitter_ms = models.FloatField(default=0, help_text="Smoothed deviation of the frames' arrival, as RFC 3550 has it.")
+    handler_overruns = models.PositiveBigIntegerField(default=0, help_text="Frames that the handler was too slow for.")
+
+    objects = StreamQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["started_at", "id"]
+        constraints = [
+            models.CheckConstraint(
+                name="stream_end_reason",
+                condition=Q(end_reason__in=["", "stop", "disconnect", "handler", "shutdown", "interrupted", "error"]),
+            ),
+        ]
+        indexes = [
+            # The heartbeat's renewal and the search for orphans.
+            models.Index(name="stream_live", fields=["lease_at"], condition=Q(ended_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.sid
+
+    @property
+    def handler(self) -> str:
+        """The handler that it was opened for."""
+        return self.name if self.bidirectional else self.name.removesuffix(START_SUFFIX)
+
+    @property
+    def line(self) -> str:
+        """What of two streams at once is different, and of two that replace each other the same."""
+        return placement.line(self.name, bidirectional=self.bidirectional)
+
+    def spell(self, *ends: int) -> Spell:
+        """What placing it on the call's timeline needs; `ends` are its lanes', which are ahead of its length."""
+        return Spell(self.pk, self.line, self.started_at, max([self.length, *ends]), self.absent)
+
+    def close_orphan(self, lost: int) -> None:
+        """Ends a stream whose process is gone: what it had not written, at most `lost` samples, is a gap."""
+        self.ended_at = timezone.now()
+        self.end_reason = self.EndReason.INTERRUPTED
+        self.release_call()
+        self.explain_crash(lost)
+
+    def release_call(self) -> None:
+        """A call whose stream has ended may be over, and Twilio need not tell us.
+
+        A <Start> stream lives as long as its call: where Twilio says stop, the <Dial> beside it is over too. A drain,
+        a broken socket or a handler that has heard enough ends the stream and not the call. A <Connect> stream ends
+        when its call is transferred, or goes on to another document of ours.
+        """
+        if self.bidirectional or self.end_reason == self.EndReason.STOP:
+            self.call.stop_dialing()
+
+    def explain_crash(self, lost: int) -> None:
+        """Makes gaps of what is missing of an orphan; again when a spool has brought more of it."""
+        self.gaps.filter(reason__in=[Gap.Reason.CRASH, Gap.Reason.NO_STREAM]).delete()
+        end = Max(F("start") + F("length"), default=0)
+        stored = self.chunks.aggregate(end=end)["end"]
+        explained = self.gaps.exclude(reason=Gap.Reason.CLEARED).aggregate(end=end)["end"]
+        self.length = max(stored, explained) + lost
+        self.gaps.bulk_create(
+            [
+                Gap(stream=self, track=track, start=start, length=end - start, reason=Gap.Reason.CRASH)
+                for track in placement.tiled(self.tracks)
+                for start, end in self.find_unexplained(track)
+            ],
+            ignore_conflicts=True,
+        )
+        # Its last counters were never written, or are behind what was.
+        self.frames_missing = self.count_missing_samples() // FRAME_SAMPLES
+        if "outbound" not in self.tracks:
+            self.heard = self.count_heard_samples()
+        self.save(update_fields=["length", "ended_at", "end_reason", "frames_missing", "heard"])
+
+    def find_unexplained(self, track: str) -> list[tuple[int, int]]:
+        """The pieces (start, end) of a lane up to the stream's length that no chunk and no gap accounts for."""
+        gaps = self.gaps.filter(track=track).exclude(reason=Gap.Reason.CLEARED)
+        spans = [
+            *self.chunks.filter(track=track).values_list("start", "length"),
+            *gaps.values_list("start", "length"),
+        ]
+        holes, at = [], 0
+        for start, length in sorted(spans):
+            if start > at:
+                holes.append((at, start))
+            at = max(at, start + length)
+        if at < self.length:
+            holes.append((at, self.length))
+        return holes
+
+    def count_missing_samples(self) -> int:
+        """What is missing of the lanes that are filled: Twilio sent nothing, messages were lost, or the process died.
+
+        Counted from the gaps: `frames_missing` is what was counted while it ran.
+        """
+        reasons = [Gap.Reason.TIMESTAMP, Gap.Reason.SEQUENCE, Gap.Reason.CRASH]
+        gaps = self.gaps.filter(track__in=placement.tiled(self.tracks), reason__in=reasons)
+        return _sum_of_lengths(gaps)
+
+    def count_heard_samples(self) -> int:
+        """What is stored of our side of a conversation, and what was heard of it and is meant or known not to be.
+
+        Counted from the rows: `heard` is what was counted while it ran.
+        """
+        reasons = [Gap.Reason.PAUSED, Gap.Reason.OVER_CAP, Gap.Reason.REJECTED]
+        gaps = self.gaps.filter(track="outbound", reason__in=reasons)
+        return _sum_of_lengths(self.chunks.filter(track="outbound")) + _sum_of_lengths(gaps)
+
+
+def _sum_of_lengths(rows: "models.QuerySet[AudioChunk] | models.QuerySet[Gap]") -> int:
+    return int(rows.aggregate(sum=Sum("length", default=0))["sum"])
