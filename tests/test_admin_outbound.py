@@ -183,7 +183,7 @@ def test_a_live_call_has_buttons_and_one_that_is_over_has_none(client, ops, api)
 @pytest.mark.parametrize("name", ["hang-up", "goodbye", "transfer"])
 def test_nothing_is_done_before_it_is_confirmed(client, ops, api, name):
     call = live(api)
-    assert "No, back" in text(client.get(url(name, call)))
+    assert "No, go back" in text(client.get(url(name, call)))
     assert api.requests == []
 
 
@@ -290,7 +290,7 @@ def test_all_who_see_our_numbers_read_who_pointed_them(client, pointer, api):
     client.post(POINT, {"handler": "echo"})
     client.force_login(make_staff("view_call", "place_call"))
     html = text(client.get(NUMBERS))
-    assert "Who pointed what lately" in html
+    assert "Recent changes" in html
     assert pointer.username in html
     assert "To be answered here, by echo. VoiceUrl was empty" in html
 

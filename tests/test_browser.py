@@ -937,9 +937,9 @@ def test_calls_that_come_meanwhile_are_told_of_and_push_nothing_away(visit, ops)
     make_recording(seconds=2, status="in-progress", ended_at=None)
     page = visit(LIST, ops)
     make_recording(seconds=1)
-    page.wait_for_selector("text=Other calls are here by now.")
+    page.wait_for_selector("text=This list has changed.")
     assert page.locator("#result_list tbody tr").count() == 1
-    page.click("text=Show them")
+    page.click("text=Reload it")
     page.wait_for_selector("#result_list tbody tr >> nth=1")
 
 

@@ -81,8 +81,8 @@ class CallEvents {
         this.now = now?.row;
     }
 
-    /* The next event after a position (1) or the one before it (-1). Who has just heard one begin means the one before
-       that: it is `slack` seconds that a playing call has gone on meanwhile. */
+    /* The next event after a position (1) or the one before it (-1). Somebody who has just heard one begin means the
+       one before that: `slack` is how many seconds a playing call has gone on since. */
     beside(position, direction, slack = 0.05) {
         const inside = this.within();
         return direction > 0 ? inside.find(({ at }) => at > position + 0.05) : inside.findLast(({ at }) => at < position - slack);

@@ -42,7 +42,7 @@
         place.querySelectorAll("details").forEach((details, index) => { details.open = open[index] ?? false; });
     }
 
-    /* What one may do with a call is another thing once it is over: nobody hangs it up, and it can be called back. */
+    /* What can be done with a call changes once it is over: nobody hangs it up, and the number can be called back. */
     async function offer() {
         const response = await fetch(location.href);
         if (!response.ok || response.redirected) return;

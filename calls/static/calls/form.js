@@ -1,12 +1,12 @@
-/* The form of a call's page: says what is not saved yet, also when somebody is about to leave it, and offers again what
-   never arrived. */
+/* The form of a call's page: says what is not saved yet, warns whoever is about to leave it, and offers what never arrived
+   once more. */
 "use strict";
 
 (() => {
     const form = document.getElementById("call_form");
     if (!form) return;
 
-    /* The tags' field is select2's own: it comes after us, has no label, and is no list, since more than items is in it. */
+    /* The tags' field is select2's own: it comes after us, has no label, and is not a list, since it holds more than items. */
     function label() {
         for (const field of form.querySelectorAll(".select2-search__field")) field.setAttribute("aria-label", "Find a tag");
         for (const list of form.querySelectorAll(".select2-selection__rendered")) list.setAttribute("role", "group");
@@ -34,10 +34,10 @@
     addEventListener("beforeunload", (event) => {
         if (!leaving && held() !== saved) event.preventDefault();
     });
-    // A tag that is put on or taken off is no event of the form, but a change of what stands in it.
+    // Adding or removing a tag fires no event of the form: only its contents change.
     new MutationObserver(() => { label(); tell(); }).observe(form, { childList: true, subtree: true });
-    /* Whoever's login has expired is sent to log in, and what was sent is lost; this tab remembers it. If the notes are
-       still what they were, nothing has been saved since. */
+    /* If somebody's login has expired, they are sent to log in and what they sent is lost; this tab remembers it. If the
+       notes are still what they were, nothing has been saved since. */
     const { notes, "initial-notes": shown } = form.elements;
     const draft = `call-draft ${document.querySelector("#user-tools strong")?.textContent} ${location.pathname}`;
 

@@ -1,5 +1,5 @@
-/* The list of calls: plays one recording at a time where it stands, keeps running calls up to date, and asks for what
-   an action lacks before the selection is gone. */
+/* The list of calls: plays one recording at a time in its line, keeps running calls up to date, and asks for what an
+   action lacks before the selection is gone. */
 "use strict";
 
 (() => {
@@ -85,7 +85,7 @@
         document.querySelector(".call-changed").hidden = known === found.size && known === lines().length;
     }
 
-    /* Cell by cell, and not the checkbox, nor what somebody plays or has the focus in. */
+    /* Cell by cell, but neither the checkbox nor what somebody plays or has the focus in. */
     function renew(line, fresh) {
         const cells = [...fresh.children];
         [...line.children].forEach((cell, index) => {

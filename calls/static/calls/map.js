@@ -3,8 +3,8 @@
 "use strict";
 
 class CallMap {
-    static LONG = 300; // seconds from which on the map is there before anybody has zoomed
-    static NEARER = 10; // times, where one clicks into the map of a call that is shown whole
+    static LONG = 300; // seconds from which the map is shown before anybody has zoomed
+    static NEARER = 10; // times closer, after a click on the map of a call that is shown whole
 
     constructor(map, view, changed) {
         Object.assign(this, { map, view, changed, frame: map.querySelector(".call-frame"), held: null });

@@ -33,7 +33,7 @@ class CallPeaks {
     }
 
     /* What is looked at by that name, in seconds; it takes the place of what was before. While a wheel turns, `wait`
-       (ms) keeps what is only passed through from being loaded. */
+       (ms) keeps what is only passed over from being loaded. */
     wish(name, from, until, step, wait = 0) {
         this.wishes.set(name, { from, until, step });
         clearTimeout(this.timer);

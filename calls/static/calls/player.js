@@ -112,12 +112,12 @@
     }
 
     /* A call that runs is heard some seconds late, so that nothing has to be waited for: its last second is still being
-       written, and Chromium reads blocks of 32 KiB, which are another one. */
+       written, and Chromium reads blocks of 32 KiB, which is one second more. */
     const edge = () => live ? Math.max(0, total() - DISTANCE) : total();
 
     function seek(seconds) {
         begun = true;
-        following = false; // whoever seeks meanwhile means it
+        following = false; // whoever seeks meanwhile wants to be there
         show(Math.min(seconds, edge()));
         if (!view.has(position)) turn();
         audio.currentTime = position;

@@ -1,9 +1,9 @@
-/* Where nobody says anything, from a recording's peaks: nothing but arithmetic. */
+/* Where nobody speaks, from a recording's peaks: pure arithmetic. */
 "use strict";
 
-/* Loudness (0-127, a sample's upper seven bits) that is none. µ-law's smallest steps and a line's comfort noise (-65 to
+/* Loudness (0-127, a sample's upper seven bits) that counts as silence. µ-law's smallest steps and a line's comfort noise (-65 to
    -50 dBFS, its peaks some 12 dB above) stay below 2, which is -36 dBFS; the quietest speech that can be understood
-   (-45 dBFS) reaches beyond that in every syllable. A noisier line is never silent: rather nothing is skipped than a word. */
+   (-45 dBFS) exceeds that in every syllable. A noisier line is never silent: better to skip nothing than to skip a word. */
 const CALL_QUIET = 2;
 
 /* [from, until] in seconds of every stretch worth jumping over: both sides are silent for longer than `shortest`, and

@@ -23,7 +23,7 @@ class CallSkip {
         this.wanted = !this.wanted;
         this.looked = null;
         this.button.setAttribute("aria-pressed", String(this.wanted));
-        try { localStorage.setItem(CallSkip.KEPT, this.wanted ? "yes" : "no"); } catch { /* then it holds for this page */ }
+        try { localStorage.setItem(CallSkip.KEPT, this.wanted ? "yes" : "no"); } catch { /* then it lasts as long as this page */ }
     }
 
     /* What will soon be heard is known by then. */

@@ -1,7 +1,7 @@
 /* The part of a call that the wave shows: arithmetic first, then the buttons, the wheel and the fingers that move it. */
 "use strict";
 
-/* In seconds. Whole it stays whole, however long the call grows. */
+/* In seconds. A view of the whole call stays whole, however long the call grows. */
 class CallWindow {
     static LEAST = 10;
     static WORTH = 20; // a shorter recording needs no zoom
