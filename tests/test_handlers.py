@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from calls import consumers, handlers, views
+from calls import consumers, handlers
 from calls.media.audio import tone
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Stream
 from calls.server.switchboard import switchboard
+from calls.webhooks.reconnecting import last_streams
 from tests.support.line import Line, payload, stored, until
 from tests.support.phone import Phone, begin, done
 from tests.support.webhooks import INCOMING, document, post, token, verbs
@@ -427,7 +428,7 @@ async def test_a_handler_that_fails_behind_its_hang_up_has_failed_no_caller(own)
         "finished",
     )
     switchboard.finished.clear()
-    assert await stored(lambda: views._last_streams(line.call_sid, 1)[0]) == "finished"
+    assert await stored(lambda: last_streams(line.call_sid, 1)[0]) == "finished"
 
 
 @recorded

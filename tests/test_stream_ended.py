@@ -8,7 +8,7 @@ from django.utils import timezone
 from calls.models import Call
 from calls.security import StreamToken
 from calls.server.switchboard import switchboard
-from calls.views import RECONNECTS
+from calls.webhooks.reconnecting import RECONNECTS
 from tests.support.factories import make_live_call, make_stream
 from tests.support.webhooks import CALL, INCOMING, document, post, token, verbs
 

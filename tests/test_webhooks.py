@@ -13,11 +13,11 @@ from django.test import AsyncClient
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from calls import views
 from calls.models import Call
 from calls.recorder import recorder
 from calls.security import StreamToken, simulators_mark
 from calls.server.switchboard import switchboard
+from calls.webhooks import keeping
 from tests.support.line import database_busy, stored
 from tests.support.webhooks import (
     CALL,
@@ -503,9 +503,9 @@ def test_every_answer_is_a_document_that_says_it_is_utf_8(client):
 @pytest.fixture
 def impatient(monkeypatch):
     """A threadpool of the test's own, so that what still waits for the database ends with the test."""
-    monkeypatch.setattr(views, "DATABASE_PATIENCE", 0.05)
+    monkeypatch.setattr(keeping, "DATABASE_PATIENCE", 0.05)
     with ThreadPoolExecutor(2) as pool:
-        monkeypatch.setattr(views, "_database", pool)
+        monkeypatch.setattr(keeping, "_database", pool)
         yield
 
 

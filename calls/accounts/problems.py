@@ -92,7 +92,7 @@ def of_event(event: CallEvent, streams: Sequence[Stream]) -> Problem | None:
 
 
 _MORE_ROOM = "Start more workers, or raise MAX_STREAMS."
-# What an apology's words begin with (calls/views.py), and what can be done about it.
+# What an apology's words begin with (calls/views.py, calls/webhooks/), and what can be done about it.
 _ADVICE = {
     "as many calls": _MORE_ROOM,
     "there is no handler": "Add it to STREAM_HANDLERS, or let the number lead to /incoming/ and a handler's name.",

@@ -1,0 +1,60 @@
+"""The TwiML of a handler for one call, with a fresh token; an apology where there is none to be had."""
+
+import logging
+
+from calls import handlers, twiml
+from calls.security import StreamToken
+from calls.server.switchboard import switchboard
+
+from .answers import Answer
+from .request import Webhook
+
+
+logger = logging.getLogger(__name__)
+
+# Seconds for which a call waits that a draining worker was asked about: by then the proxy's check of our readiness,
+# once a second, has failed, and sends the stream to another one.
+DRAINING_PAUSE = 1
+
+
+def connect(webhook: Webhook, name: str, *, resumed: int) -> Answer:
+    """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails."""
+    try:
+        handler = handlers.find(name)
+        if handler is None:
+            logger.error(
+                "handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names())
+            )
+            return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
+        document = handler.twiml(_noun(webhook, name, resumed))
+    except Exception as error:
+        logger.exception("twiml_failed handler=%r call=%s", name, webhook.call_sid)
+        reason = f"{type(error).__name__}: {error}"[:300]
+        return Answer(twiml.apologise(), f"apologised: the document of {name[:40]!r} could not be made ({reason})")
+    return Answer(document, f"connected to {name}" + (" again" if resumed else ""))
+
+
+def _noun(webhook: Webhook, name: str, resumed: int) -> twiml.StreamNoun:
+    parameters = webhook.parameters
+
+    def sign(bidirectional: bool) -> str:
+        return StreamToken(
+            call_sid=webhook.call_sid,
+            handler=name,
+            account_sid=parameters.get("AccountSid", "")[:34],
+            from_number=parameters.get("From", ""),
+            to_number=parameters.get("To", ""),
+            direction=parameters.get("Direction", "inbound")[:24],
+            bidirectional=bidirectional,
+            resumed=resumed,
+        ).sign()
+
+    return twiml.StreamNoun(
+        sign=sign,
+        name=name,
+        parameters=parameters,
+        resumed=resumed,
+        custom=webhook.custom,
+        # Twilio asks nobody again that has answered 503, and any other worker can take the stream: its token says all.
+        pause=DRAINING_PAUSE if switchboard.draining else 0,
+    )
