@@ -15,6 +15,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from calls import handlers
 from calls.addresses import is_loopback
+from calls.media.sids import is_sid
 
 
 def is_origin(url: str) -> bool:
@@ -54,7 +55,7 @@ def check_tokens() -> Iterator[CheckMessage]:
             hint="Copy it from the Twilio Console. During a rotation it may be a comma-separated list.",
             id="calls.E003",
         )
-    if not re.fullmatch("AC[0-9a-fA-F]{32}", settings.TWILIO_ACCOUNT_SID):
+    if not is_sid(settings.TWILIO_ACCOUNT_SID, "AC"):
         yield Warning(
             "TWILIO_ACCOUNT_SID is not set, or is not AC and 32 hexadecimal digits.",
             hint="Copy it from the Twilio Console; REST requests need it.",
@@ -70,7 +71,7 @@ def check_api_key() -> Iterator[CheckMessage]:
             hint="Set both, from the Twilio Console, or neither: then the first TWILIO_AUTH_TOKEN signs our requests.",
             id="calls.E011",
         )
-    elif key and not re.fullmatch("SK[0-9a-fA-F]{32}", key):
+    elif key and not is_sid(key, "SK"):
         yield Error(
             "TWILIO_API_KEY is not SK and 32 hexadecimal digits.",
             hint="Copy the key's SID from the Twilio Console; its secret belongs into TWILIO_API_SECRET.",

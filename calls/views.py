@@ -5,7 +5,6 @@ behind by the recorder if not. The same rows are never stored twice.
 """
 
 import logging
-import re
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +13,7 @@ from django.utils import timezone
 
 from calls import twiml
 from calls.media.rows import CallRow, EventRow
+from calls.media.sids import is_stream_sid
 from calls.models import Call
 from calls.recorder import recorder
 from calls.server.switchboard import switchboard
@@ -125,7 +125,7 @@ async def stream_status(webhook: Webhook) -> HttpResponse:
     """A stream status callback. It has no order but its Timestamp, and may come before or after the socket."""
     parameters = webhook.parameters
     kind, stream = parameters.get("StreamEvent", "unknown"), parameters.get("StreamSid", "")
-    stream = stream if re.fullmatch("MZ[0-9a-fA-F]{32}", stream) else ""
+    stream = stream if is_stream_sid(stream) else ""
     row = EventRow(
         call=webhook.call_sid,
         stream=stream or None,

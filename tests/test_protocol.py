@@ -21,7 +21,6 @@ from calls.media.protocol import (
     Unknown,
     decode,
     excerpt,
-    is_call_sid,
 )
 
 
@@ -488,16 +487,6 @@ def test_a_good_start_after_a_bad_one_begins_the_stream():
     refused(protocol, START.replace(CALL_SID, "x"))
     protocol.receive(START)
     assert protocol.state is State.STREAMING
-
-
-@pytest.mark.parametrize("sid", [CALL_SID, CALL_SID.upper()])
-def test_the_sid_of_a_call_is_ca_and_32_hexadecimal_digits(sid):
-    assert is_call_sid(sid)
-
-
-@pytest.mark.parametrize("sid", ["", None, 7, ["CA"], CALL_SID[:-1], f"{CALL_SID}\n", STREAM_SID, f" {CALL_SID}"])
-def test_anything_else_is_no_sid_of_a_call(sid):
-    assert not is_call_sid(sid)
 
 
 # --- the numbers ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from calls.models import Erasure, QuarantinedRow, RecordingAccess, Tag
 
 from .base import FactsAdmin, ModelAdmin
 from .cells import heard, moment, time_tag
-from .lists import SID
+from .lists import is_whole_sid
 
 
 @admin.register(RecordingAccess)
@@ -32,7 +32,7 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if SID.fullmatch(term):
+        if is_whole_sid(term):
             return queryset.filter(call_sid=term[:2].upper() + term[2:].lower()), False
         users = User.objects.filter(username__iexact=term).values_list("pk", flat=True)
         return queryset.filter(user__in=list(users)), False

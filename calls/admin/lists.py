@@ -11,6 +11,7 @@ from django.db.models.functions import Cast, Upper
 from django.http import HttpRequest
 
 from calls.accounts.problems import KINDS, STREAM_FIELDS
+from calls.media.sids import is_sid
 from calls.models import Call, CallEvent, Stream, Tag
 
 from .numbers import mask_all, may_see
@@ -31,7 +32,6 @@ SHORT = 3
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
 FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
-SID = re.compile(r"(CA|MZ)[0-9a-f]{32}", re.IGNORECASE)
 # Staff copy the beginning of a SID, with its two letters or without.
 _SID_BEGINS = re.compile(r"(CA|MZ)?([0-9a-f]{4,32})", re.IGNORECASE)
 _NUMBER = re.compile(r"[+\d\s()./-]+")
@@ -71,7 +71,7 @@ class Search(Base):
         term, whole = search_term.strip().replace("\0", ""), may_see(request)
         if not term:
             return queryset, False
-        if SID.fullmatch(term):
+        if is_whole_sid(term):
             return queryset.filter(pk__in=set(by_sid(queryset, term))), False
         wanted = Q(pk__in={*by_sid(queryset, term), *with_words(queryset, term, whole=whole)})
         if _NUMBER.fullmatch(term) and sum(map(str.isdigit, term)) > 2:
@@ -81,6 +81,11 @@ class Search(Base):
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Our filters and nothing else: Django would take any lookup on any field, `from_number__startswith` too."""
         return lookup in FILTERS
+
+
+def is_whole_sid(term: str) -> bool:
+    """Whether it is one of a call or of a stream, in whatever case somebody typed it."""
+    return is_sid(term.upper(), "CA", "MZ")
 
 
 def by_sid(queryset: QuerySet[Call], term: str) -> Iterator[int]:

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from calls.media.sids import is_call_sid, is_stream_sid
+
 
 # The largest text that is parsed. A 20 ms message has 0.4 KB; no documented message comes near this.
 MAX_MESSAGE_SIZE = 64 * 1024
@@ -197,15 +199,6 @@ class State(enum.IntEnum):
     STOPPED = 3
 
 
-_STREAM_SID = re.compile("MZ[0-9a-fA-F]{32}")
-_CALL_SID = re.compile("CA[0-9a-fA-F]{32}")
-
-
-def is_call_sid(text: object) -> bool:
-    """Whether this is the SID of a call: CA and 32 hexadecimal digits."""
-    return isinstance(text, str) and _CALL_SID.fullmatch(text) is not None
-
-
 class StreamProtocol:
     """The conversation on one socket: its state, what was missing and what was refused."""
 
@@ -310,7 +303,7 @@ class StreamProtocol:
 
     def _open(self, message: Start, text: str | bytes) -> None:
         sid = message.stream_sid or message.start.stream_sid
-        if not _STREAM_SID.fullmatch(sid) or message.start.stream_sid not in ("", sid):
+        if not is_stream_sid(sid) or message.start.stream_sid not in ("", sid):
             raise ProtocolError("shape", "start without a usable streamSid", text)
         if not is_call_sid(message.start.call_sid):
             raise ProtocolError("shape", "start without a usable callSid", text)

@@ -14,7 +14,7 @@ from calls.media.protocol import ProtocolError, Track
 from calls.media.rows import AnyRow, ChunkRow, DtmfRow, EventRow, GapRow, MarkRow, StreamChange
 
 
-# Longer runs are cut, so that a range of a recording is found among few rows.
+# Longer runs are cut: whoever reads a range of a recording back looks no further before it than this.
 MAX_CHUNK = 10 * SAMPLE_RATE
 # How far ahead of the wall clock a timestamp may be: a stream's length is bounded by it.
 TOLERANCE = 60 * SAMPLE_RATE

@@ -20,12 +20,10 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 
 from calls.media import audio, placement
 from calls.media.placement import Placed
+from calls.media.tape import MAX_CHUNK
 from calls.models import AudioChunk, Call, Gap, Track
 
 
-# No chunk is longer (the recorder writes 0.2 to 0.3 s, merged rows hold a few s): a range that begins at s can only be
-# covered by chunks that start after s - MAX_CHUNK, which bounds every read on the (stream, track, start) index.
-MAX_CHUNK = 10 * audio.SAMPLE_RATE
 # A stereo PCM piece is 256 KiB; the first one is short, because somebody is waiting for it.
 FIRST_PIECE, PIECE = 1 << 13, 1 << 16
 
@@ -181,7 +179,10 @@ def _end(track: str) -> Subquery:
 
 
 def _chunks(placed: Placed, start: int, stop: int) -> QuerySet[AudioChunk]:
-    """The chunks of a stream that a range of the call's timeline covers, and a few before it that may reach into it."""
+    """The chunks of a stream that a range of the call's timeline covers, and a few before it that may reach into it.
+
+    None is longer than MAX_CHUNK, which bounds every read on the index of (stream, start, track).
+    """
     return AudioChunk.objects.filter(
         stream=placed.stream_id,
         track__in=Track.values,

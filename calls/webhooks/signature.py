@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from calls.media.protocol import is_call_sid
+from calls.media.sids import is_call_sid
 from calls.security import could_be_signed, is_signed_webhook
 
 from .request import Webhook
