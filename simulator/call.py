@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from urllib.parse import urljoin, urlsplit
 
-from calls.media.audio import tone
 from simulator import parameters
+from simulator.audio import tone
 from simulator.caller import FRAME_SECONDS, Caller
 from simulator.documents import StreamNoun, TwimlError, Verb, parse_twiml, read_stream
 from simulator.scenario import Report, Scenario, frames_in, new_sid
@@ -192,7 +192,7 @@ class SimulatedCall:
 
     async def _dial(self, verb: Verb) -> Document | None:
         """Somebody answers, and hangs up when both have said everything; then `action` or the next verb."""
-        began, says = self.caller.position, self.scenario.callee_audio or tone(350, 3000)
+        began, says = self.caller.position, self.scenario.callee_audio or tone(350, 3)
         until = max(self.scenario.frames, began + frames_in(says))
         self.caller.connect(says)
         await self.caller.talk(lambda: self._is_redirected or self.caller.position >= until, stays=True)

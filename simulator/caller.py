@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable
 
-from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE
+from simulator.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE
 from simulator.scenario import Scenario
 from simulator.sockets import Stream
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
-from calls.media.audio import SAMPLE_RATE, SILENCE, is_speech
+from simulator.audio import SAMPLE_RATE, SILENCE, is_loud
 
 
 # More than this waiting, and further media is thrown away: https://www.twilio.com/docs/api/errors/31931.
@@ -70,7 +70,7 @@ class PlayBuffer:
         else:
             self._played.append((begin, bytearray(audio)))
         self._end = begin + len(audio)
-        if is_speech(audio):
+        if is_loud(audio):
             self._loud_until = self._end
         return True
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE, stereo, wav_header
+from simulator.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE, stereo_wav
 from simulator.playbuffer import Outcome, flatten
 
 
@@ -174,7 +174,7 @@ class Report:
     def wav(self) -> bytes:
         """Stereo PCM16: left what the caller said, right what the caller heard."""
         left = b"".join(s.sent + SILENCE * (len(s.heard_audio) - len(s.sent)) for s in self.streams)
-        return wav_header(len(left), 2) + stereo(left, self.heard_audio)
+        return stereo_wav(left, self.heard_audio)
 
     def summary(self) -> str:
         """One line."""

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 from aiohttp import WSMsgType
 
-from calls.media.audio import FRAME_SAMPLES, SILENCE
 from simulator import messages
+from simulator.audio import FRAME_SAMPLES, SILENCE
 from simulator.documents import StreamNoun
 from simulator.messages import BadMessage
 from simulator.playbuffer import PlayBuffer
