@@ -432,7 +432,7 @@ class MediaStream:
             is_name = isinstance(audio, str | PurePath)
             what = f"the name of a file ({str(audio)[:80]!r})" if is_name else type(audio).__name__
             raise TypeError(
-                f"play takes raw µ-law bytes, not {what}; calls.audio.read_wav(data) returns those of a WAV file"
+                f"play takes raw µ-law bytes, not {what}; calls.media.audio.read_wav(data) returns those of a WAV file"
             )
         audio = bytes(audio)
         if objection := self._examiner.objection(audio):

@@ -159,9 +159,9 @@ class Examiner:
     def objection(self, audio: bytes) -> str:
         """What this is instead of µ-law, and what to do; "" if nothing is wrong with it."""
         if audio.startswith(_FILES):
-            return "this is a sound file, not raw µ-law: calls.audio.read_wav(data) returns the samples of a WAV file"
+            return "this is a sound file, not raw µ-law: calls.media.audio.read_wav(data) returns a WAV file's samples"
         if self._left and self._is_pcm16(audio):
-            return "this is 16-bit PCM, not µ-law: calls.audio.pcm16_to_mulaw(data) makes µ-law of it, at 8000 Hz"
+            return "this is 16-bit PCM, not µ-law: calls.media.audio.pcm16_to_mulaw(data) makes that of it, at 8000 Hz"
         return ""
 
     def _is_pcm16(self, audio: bytes) -> bool:
