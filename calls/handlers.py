@@ -6,7 +6,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from django.conf import settings
@@ -14,14 +13,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 from twilio.twiml.voice_response import VoiceResponse
 
-from calls.media.audio import is_speech, read_wav
+from calls.media.audio import is_speech
+from calls.sounds import sound as sound
 from calls.streams import Dtmf, Media, MediaStream
 from calls.twiml import StreamNoun
 
 
 logger = logging.getLogger(__name__)
 
-SOUNDS = Path(__file__).parent / "sounds"
 # Voicemail ends after this many seconds without speech.
 SILENCE_SECONDS = 5
 # ... and in any case after this long.
@@ -98,11 +97,6 @@ def handler(
         return talk
 
     return declare if talk is None else declare(talk)
-
-
-def sound(name: str) -> bytes:
-    """A shipped sound as µ-law."""
-    return read_wav((SOUNDS / f"{name}.wav").read_bytes())
 
 
 @handler

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from calls import streams
-from calls.handlers import SOUNDS
 from calls.media.audio import mulaw_to_pcm16, tone
 from calls.media.protocol import StateError
 from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow
 from calls.server import outgoing
+from calls.sounds import FOLDER
 from calls.streams import StreamEnded
 from tests.support.line import payload
 from tests.support.phone import CALL, LOUD, QUIET, STREAM, Phone, begin, done
@@ -264,7 +264,7 @@ async def test_what_is_no_audio_is_refused_with_what_to_do(phone, what, why, wai
 @pytest.mark.parametrize("wait", [True, False])
 async def test_a_file_or_pcm16_is_refused_rather_than_played_as_noise(phone, wait):
     with pytest.raises(ValueError, match="read_wav"):
-        await phone.stream.play((SOUNDS / "greeting.wav").read_bytes(), wait=wait)
+        await phone.stream.play((FOLDER / "greeting.wav").read_bytes(), wait=wait)
     with pytest.raises(ValueError, match="pcm16_to_mulaw"):
         await phone.stream.play(mulaw_to_pcm16(TONE), wait=wait)
     assert phone.sent == []

@@ -6,7 +6,6 @@ import random
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -15,15 +14,14 @@ from django.db.models import Model
 from django.utils import timezone
 from tqdm import tqdm
 
-import calls
 from calls.media import audio
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Tag
+from calls.sounds import sound
 
 
 BATCH = 2000
 # A quarter of a second, which is what the recorder writes at once.
 PIECE = 2000
-SOUNDS = Path(calls.__file__).parent / "sounds"
 # By this a made-up call is known: Twilio's SIDs are random.
 SID = "5eed"
 ACCOUNT = "AC" + SID * 8
@@ -237,6 +235,6 @@ def stored(at: dt.datetime) -> Any:
 
 def spoken(name: str) -> list[tuple[bytes, bytes]]:
     """One of the sounds that ship, cut like a recording: payloads and their peaks."""
-    sound = audio.read_wav((SOUNDS / f"{name}.wav").read_bytes())
-    sound = sound[: len(sound) // PIECE * PIECE]
-    return [(sound[at : at + PIECE], audio.peaks(sound[at : at + PIECE])) for at in range(0, len(sound), PIECE)]
+    said = sound(name)
+    pieces = [said[at : at + PIECE] for at in range(0, len(said) - PIECE + 1, PIECE)]
+    return [(piece, audio.peaks(piece)) for piece in pieces]
