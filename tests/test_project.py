@@ -21,6 +21,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from packaging.requirements import Requirement
 
+from calls.management import serving
 from calls.management.commands import rundemo
 from calls.media import audio
 from scripts.dotenv import write_dotenv
@@ -178,10 +179,10 @@ def test_an_admin_with_a_password_of_its_own_may_serve_any_address(settings):
 def test_links_and_signatures_follow_the_port_on_loopback_only(settings, monkeypatch):
     monkeypatch.setenv("PUBLIC_URL", "http://localhost:8000")
     settings.PUBLIC_URL = "http://localhost:8000"
-    assert rundemo.environment(8001)["PUBLIC_URL"] == rundemo.origin(8001) == "http://127.0.0.1:8001"
+    assert serving.environment(8001)["PUBLIC_URL"] == serving.origin(8001) == "http://127.0.0.1:8001"
     settings.PUBLIC_URL = "https://voice.example.org"
-    assert rundemo.origin(8001) == "https://voice.example.org"
-    assert rundemo.environment(8001)["PUBLIC_URL"] == "http://localhost:8000"
+    assert serving.origin(8001) == "https://voice.example.org"
+    assert serving.environment(8001)["PUBLIC_URL"] == "http://localhost:8000"
 
 
 def free_port() -> int:

@@ -4,8 +4,6 @@ Everything goes through the twilio library's own client (https://www.twilio.com/
 at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestError with a sentence for the user.
 """
 
-from calls.addresses import LOOPBACK
-
 from .calls import end_call, look_up, place_call, say_goodbye, transfer
 from .client import has_credentials
 from .errors import UNKNOWN, OutcomeUnknown, RestError
@@ -14,7 +12,6 @@ from .streams import start_stream, stop_stream
 
 
 __all__ = [
-    "LOOPBACK",
     "UNKNOWN",
     "Change",
     "Number",

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -24,6 +23,7 @@ from django.db import close_old_connections, transaction
 from django.utils import timezone
 
 from calls import rest
+from calls.addresses import is_loopback
 from calls.models import Call, CallEvent, Stream
 from calls.recorder import recorder
 from calls.security import StreamToken
@@ -103,7 +103,7 @@ def start_again(stream_sid: str) -> bool:
         return False
     call = stream.call
     try:
-        if call.is_simulated and urlsplit(settings.TWILIO_API_URL).hostname not in rest.LOOPBACK:
+        if call.is_simulated and not is_loopback(settings.TWILIO_API_URL):
             raise rest.RestError("The call is simulated, and Twilio knows nothing of it.", code=20404)
         found = rest.start_stream(call, stream.name, stream.tracks, _parameters(stream))
     except rest.RestError as error:
@@ -183,7 +183,7 @@ def _conclude(event: CallEvent, kind: str, **said: Any) -> None:
 
 def _stop(call_sid: str, stream_sid: str) -> bool:
     call = Call.objects.filter(sid=call_sid).first()
-    if call is None or (call.is_simulated and urlsplit(settings.TWILIO_API_URL).hostname not in rest.LOOPBACK):
+    if call is None or (call.is_simulated and not is_loopback(settings.TWILIO_API_URL)):
         return False
     try:
         rest.stop_stream(call_sid, stream_sid)

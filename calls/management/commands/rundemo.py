@@ -11,10 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -26,26 +22,20 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
 
-from calls.addresses import HEALTH, is_loopback
+from calls.addresses import is_loopback
+from calls.management.serving import Server, announced, environment, origin, serving
 from calls.media import audio
 from calls.models import Call, Dtmf, Stream
+from calls.sounds import sound
 
 
-SOUNDS = Path(__file__).resolve().parents[2] / "sounds"
-START_SECONDS = 30
 WRITE_SECONDS = 5
-# Signals to the server, with how long it may take after each; 0 is none.
-Signals = tuple[tuple[int, float], ...]
-STOP: Signals = ((0, 1.0), (signal.SIGTERM, 8.0), (signal.SIGKILL, 8.0))
-RESTART: Signals = ((signal.SIGINT, 8.0), (signal.SIGKILL, 8.0))
 # Seconds between two looks at the files.
 LOOK = 1.0
 WATCHED = ("calls", "config", "handlers", "templates")
 # The caller listens to the greeting and the beep, speaks, and presses # a moment later.
-LISTENS = ("greeting.wav", "beep.wav")
+LISTENS = ("greeting", "beep")
 PAUSE_MS = 600
-
-Server = subprocess.Popen[bytes]
 
 
 class Command(BaseCommand):
@@ -142,11 +132,6 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def origin(port: int) -> str:
-    """Where a browser finds us: signatures and links follow PUBLIC_URL, which on loopback follows the port."""
-    return f"http://127.0.0.1:{port}" if is_loopback(settings.PUBLIC_URL) else settings.PUBLIC_URL
-
-
 def refuse_taken(port: int) -> None:
     with socket.socket() as probe:
         # As the server does: a port that is only waiting for old connections to die is free.
@@ -176,78 +161,6 @@ def development_admin() -> bool:
     return weak
 
 
-def environment(port: int) -> dict[str, str]:
-    """What the child processes read; `.env` gives way to it."""
-    if not is_loopback(settings.PUBLIC_URL):
-        return dict(os.environ)
-    return {"ALLOWED_HOSTS": "127.0.0.1,localhost", **os.environ, "PUBLIC_URL": origin(port)}
-
-
-def serving_at() -> Path:
-    return Path(settings.BASE_DIR) / "var" / "serving"
-
-
-@contextmanager
-def announced(port: int) -> Iterator[None]:
-    """Tells `manage.py simulate_call` where the server is, and what it signs for."""
-    serving_at().write_text(f"http://127.0.0.1:{port} {origin(port)}\n")
-    try:
-        yield
-    finally:
-        serving_at().unlink(missing_ok=True)
-
-
-def announced_at() -> tuple[str, str]:
-    """Where `make run` serves on this machine and the PUBLIC_URL that it serves with; two "" if it does not run."""
-    where, _, public_url = (serving_at().read_text() if serving_at().exists() else "").strip().partition(" ")
-    return where, public_url
-
-
-@contextmanager
-def serving(port: int) -> Iterator[Server]:
-    """`manage.py runserver` as a child process, answering; ended on the way out."""
-    # No reloader: it replaces the process at once, in the middle of a call.
-    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
-    server = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment(port))
-    signals = STOP
-    try:
-        wait_until_it_answers(server, port)
-        yield server
-        # Nobody has pressed Ctrl-C: a file has changed.
-        signals = RESTART
-    finally:
-        stop(server, signals)
-
-
-def wait_until_it_answers(server: Server, port: int) -> None:
-    for _ in range(START_SECONDS * 10):
-        if server.poll() is not None:
-            raise CommandError("The server did not start; its last lines say why.")
-        if answers(f"http://127.0.0.1:{port}/{HEALTH}"):
-            return
-        time.sleep(0.1)
-    raise CommandError(f"The server does not answer after {START_SECONDS} seconds.")
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def stop(server: Server, signals: Signals = STOP) -> None:
-    """Ctrl-C reached the server too. While a call lasts it waits for the call to end, unless it is told twice."""
-    for number, seconds in signals:
-        server.send_signal(number)
-        try:
-            server.wait(timeout=seconds)
-            return
-        except subprocess.TimeoutExpired:
-            continue
-
-
 def place_call(port: int) -> Call:
     """One simulated call over real HTTP and a real WebSocket."""
     with TemporaryDirectory() as folder:
@@ -274,14 +187,10 @@ def written(sid: str) -> Call:
 
 def write_caller(path: Path) -> float:
     """The shipped caller, silent for as long as the greeting plays; after how many seconds it has been said."""
-    waits = sum(len(read_sound(name)) for name in LISTENS) + PAUSE_MS * audio.SAMPLES_PER_MS
-    spoken = audio.SILENCE * waits + read_sound("caller.wav")
+    waits = sum(len(sound(name)) for name in LISTENS) + PAUSE_MS * audio.SAMPLES_PER_MS
+    spoken = audio.SILENCE * waits + sound("caller")
     path.write_bytes(audio.wav_header(len(spoken), 1, "mulaw") + spoken)
     return len(spoken) / audio.SAMPLE_RATE
-
-
-def read_sound(name: str) -> bytes:
-    return audio.read_wav((SOUNDS / name).read_bytes())
 
 
 def report(call: Call, address: str, password: bool) -> str:

@@ -18,13 +18,12 @@ from django.db import connections
 from tqdm import tqdm
 
 from calls import rest
+from calls.management.serving import announced_at
 from calls.media.audio import read_wav, tone
 from calls.security import SIMULATED, simulators_mark
 from simulator import OutboundCall, PhoneNumber, PlacedCall, Report, Scenario, SimulatedCall, TwilioApi
 from simulator.outbound import ANSWERS, MANNERS
 from simulator.scenario import new_sid
-
-from .rundemo import announced_at
 
 
 SPEECH = Path(__file__).resolve().parent.parent.parent / "sounds" / "caller.wav"
