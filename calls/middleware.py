@@ -11,12 +11,26 @@ from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
 
 from calls.addresses import ADMIN, HEALTH, READINESS
-from calls.admin.base import guard
 from calls.recorder import recorder
 from calls.server.switchboard import switchboard
 
 
 logger = logging.getLogger(__name__)
+
+# Callers choose their names and parameters: even if one of them found a way around the escaping, nothing would run.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "media-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
 
 
 def health(request: HttpRequest) -> HttpResponse | None:
@@ -98,4 +112,7 @@ class AdminPolicyMiddleware(MiddlewareMixin):
     """Every page of the admin, Django's own too, runs nothing but our own files."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        return guard(response) if request.path.startswith(f"/{ADMIN}") else response
+        if request.path.startswith(f"/{ADMIN}"):
+            response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+            response["X-Content-Type-Options"] = "nosniff"
+        return response

@@ -26,7 +26,7 @@ from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
 
 from . import cells, page, words
-from .base import FactsAdmin, guard
+from .base import FactsAdmin
 from .erasing import Erasing
 from .exports import chosen, csv_response, zip_response
 from .filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
@@ -96,7 +96,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
             raise PermissionDenied
         response = JsonResponse(page.fragments(request, get_object_or_404(Call, pk=pk)))
         response["Cache-Control"] = "no-store, private"
-        return guard(response)
+        return response
 
     @method_decorator(require_safe)
     def export(self, request: HttpRequest) -> HttpResponseBase:
