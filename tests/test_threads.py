@@ -5,7 +5,9 @@ import threading
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.urls import resolve
 
+from calls.admin.base import waits_for_twilio
 from calls.process.lanes import STAFF_THREADS
 from calls.process.lifespan import Lifespan
 from calls.process.threads import SharedThreads
@@ -32,6 +34,25 @@ async def test_ten_members_of_staff_share_two_threads():
 
 async def test_ten_webhooks_have_a_thread_each():
     assert len(await ten_requests("/incoming")) == 10
+
+
+@pytest.mark.parametrize(
+    ("page", "methods"),
+    [
+        ("", []),
+        ("17/change/", []),
+        ("17/recording.wav", []),
+        ("place/", ["POST"]),
+        ("17/hang-up/", ["POST"]),
+        ("17/goodbye/", ["POST"]),
+        ("17/transfer/", ["POST"]),
+        ("numbers/", ["GET", "HEAD"]),
+        ("numbers/point/PN17/", ["GET", "HEAD", "POST"]),
+    ],
+)
+def test_a_page_that_asks_twilio_says_with_which_methods(page, methods):
+    view = resolve(f"/admin/calls/call/{page}").func
+    assert [method for method in ("GET", "HEAD", "POST", "PUT") if waits_for_twilio(view, method)] == methods
 
 
 async def test_a_request_goes_to_the_thread_that_has_least_to_do():

@@ -1,10 +1,12 @@
 """What all of our admin pages share: nobody adds or deletes facts, and the way back to a list is kept."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth.models import User
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
@@ -13,6 +15,7 @@ from .pages import Pages
 
 
 ModelT = TypeVar("ModelT", bound=Model)
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin
@@ -23,6 +26,30 @@ else:
 
         def __class_getitem__(cls, model: type[Model]) -> type:
             return cls
+
+
+# Where a view says with which methods it waits for Twilio.
+_WAITS = "waits_for_twilio"
+
+
+def asks_twilio(*methods: str) -> Callable[[View], View]:
+    """Marks a view that waits for Twilio's REST API, which may be slow or silent: it holds up no other page then."""
+
+    def mark(view: View) -> View:
+        vars(view)[_WAITS] = methods
+        return view
+
+    return mark
+
+
+def waits_for_twilio(view: Callable[..., Any], method: str) -> bool:
+    return method in getattr(view, _WAITS, ())
+
+
+def staff(request: HttpRequest) -> User:
+    """Who asks, for the type checker and for the record."""
+    assert isinstance(request.user, User), "admin_view lets nobody else in"
+    return request.user
 
 
 def keep_filters(model_admin: "ModelAdmin[Any]", request: HttpRequest, url: str) -> str:

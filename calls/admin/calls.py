@@ -26,7 +26,7 @@ from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
 
 from . import cells, page, words
-from .base import FactsAdmin
+from .base import FactsAdmin, staff
 from .erasing import Erasing
 from .exports import chosen, csv_response, zip_response
 from .filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
@@ -153,8 +153,8 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def did(self, request: HttpRequest, calls: list[Call], what: str) -> None:
         """Says so, and leaves it in each call's history with who and when."""
-        if calls and request.user.pk:
-            LogEntry.objects.log_actions(request.user.pk, calls, CHANGE, change_message=what)
+        if calls:
+            LogEntry.objects.log_actions(staff(request).pk, calls, CHANGE, change_message=what)
         self.message_user(request, f"{what}: {len(calls)} call{'' if len(calls) == 1 else 's'}.")
 
     def chosen_tag(self, request: HttpRequest) -> Tag | None:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminRadioSelect, AdminTextInputWidget
-from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
@@ -17,7 +16,7 @@ from calls.models import Call
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
 from . import numbers, words
-from .base import keep_filters, own_page
+from .base import keep_filters, own_page, staff
 
 
 if TYPE_CHECKING:
@@ -89,11 +88,10 @@ class Erasing(Base):
         return own_page(self, request, "erase", context)
 
     def _erase(self, request: HttpRequest, calls: list[Call], form: EraseForm) -> HttpResponseBase:
-        assert isinstance(request.user, User), "admin_view lets nobody else in"
         audio_only, back = form.cleaned_data["what"] == "audio", self._back(request, calls)
         with leaving_no_traces():
             for call in calls:
-                erase(call, form.cleaned_data["reason"], user=request.user, audio_only=audio_only)
+                erase(call, form.cleaned_data["reason"], user=staff(request), audio_only=audio_only)
         count = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
         what = f"The audio of {count} was erased." if audio_only else f"{count} erased."
         self.message_user(request, what, messages.SUCCESS)

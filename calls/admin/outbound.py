@@ -7,7 +7,6 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import phonenumbers
@@ -15,7 +14,6 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -28,8 +26,7 @@ from calls import handlers, rest
 from calls.models import Call, CallEvent
 
 from . import numbers, words
-from .base import keep_filters, own_page
-from .pointing import ASK_TWILIO
+from .base import asks_twilio, keep_filters, own_page, staff
 
 
 if TYPE_CHECKING:
@@ -176,12 +173,6 @@ CONTROLS = {
 }
 
 
-def asks_twilio(page: str, method: str) -> bool:
-    """Whether a request to the page of this name waits for Twilio's REST API, which may be slow or silent."""
-    changes = {f"admin:calls_call_{name}" for name in ("place", *CONTROLS)}
-    return page in ASK_TWILIO or (method == "POST" and page in changes)
-
-
 def may_place(request: HttpRequest) -> bool:
     return request.user.has_perm(PERMISSION)
 
@@ -195,8 +186,7 @@ class Outbound(Base):
             path("place/", wrap(self.place), name="calls_call_place"),
         ]
         for name in CONTROLS:
-            view = wrap(partial(self.control, name=name))
-            own.append(path(f"<int:pk>/{name}/", view, name=f"calls_call_{name}"))
+            own.append(path(f"<int:pk>/{name}/", wrap(self.control), {"name": name}, name=f"calls_call_{name}"))
         return [*own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -209,6 +199,7 @@ class Outbound(Base):
             context["controls"] = [(word, keep_filters(self, request, url)) for word, url in urls.items()]
         return super().render_change_form(request, context, *args, **kwargs)
 
+    @asks_twilio("POST")
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def place(self, request: HttpRequest) -> HttpResponseBase:
         """The form, and the call that it asks for."""
@@ -229,7 +220,7 @@ class Outbound(Base):
             return call
         names = ("to", "from_", "handler", "parameters", "machine_detection")
         try:
-            call = rest.place_call(*(given[name] for name in names), user=_user(request))
+            call = rest.place_call(*(given[name] for name in names), user=staff(request))
         except rest.OutcomeUnknown as error:
             self.message_user(request, str(error), messages.WARNING)
             return error.call
@@ -239,6 +230,7 @@ class Outbound(Base):
         self.message_user(request, f"Calling {call.to_number}.")
         return call
 
+    @asks_twilio("POST")
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def control(self, request: HttpRequest, pk: int, name: str) -> HttpResponseBase:
         """Asks whether that is meant, and does it."""
@@ -255,7 +247,7 @@ class Outbound(Base):
 
     def _act(self, request: HttpRequest, call: Call, control: Control, form: forms.Form) -> None:
         try:
-            done = control.act(call, *form.cleaned_data.values(), user=_user(request))
+            done = control.act(call, *form.cleaned_data.values(), user=staff(request))
         except rest.RestError as error:
             level = messages.WARNING if isinstance(error, rest.OutcomeUnknown) else messages.ERROR
             self.message_user(request, str(error), level)
@@ -266,15 +258,10 @@ class Outbound(Base):
 def _just_placed(request: HttpRequest, to: str) -> Call | None:
     """The same call, if this user has asked for it a moment ago and it did not fail."""
     asked = CallEvent.objects.filter(
-        kind="place", user=request.user.pk, occurred_at__gt=timezone.now() - TWICE, call__to_number=to
+        kind="place", user=staff(request), occurred_at__gt=timezone.now() - TWICE, call__to_number=to
     )
     event = asked.exclude(call__status=Call.Status.FAILED).select_related("call").last()
     return event.call if event else None
-
-
-def _user(request: HttpRequest) -> AbstractBaseUser:
-    assert isinstance(request.user, AbstractBaseUser), "admin_view lets nobody else in"
-    return request.user
 
 
 def _url(name: str, pk: int) -> str:

@@ -5,7 +5,6 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 
-from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.db import transaction
@@ -17,6 +16,7 @@ from calls.models import Call, RecordingAccess
 from calls.recordings.timeline import Channel, Recording, Wav, in_steps
 
 from . import growing, numbers, words
+from .base import staff
 
 
 # A player asks for a recording in many ranges, pauses, and seeks back: all of that within this time is one listen.
@@ -88,7 +88,7 @@ def played_response(request: HttpRequest, call: Call) -> HttpResponseBase:
         raise PermissionDenied
     found = [_PLAYED.fullmatch(text) for text in request.POST.getlist("range")[:100]]
     with transaction.atomic():
-        listens = RecordingAccess.objects.select_for_update().filter(call=call, user=_user(request), kind="listen")
+        listens = RecordingAccess.objects.select_for_update().filter(call=call, user=staff(request), kind="listen")
         if access := listens.first():
             for one in filter(None, found):
                 access.extend("played", int(one[1]), max(int(one[1]), int(one[2])) + 1)
@@ -221,7 +221,7 @@ def _second(wav: Wav, byte: int) -> int:
 
 def _recent(request: HttpRequest, call: Call, kind: str) -> RecordingAccess | None:
     since = timezone.now() - ONE_LISTEN
-    return RecordingAccess.objects.filter(call=call, user=_user(request), kind=kind, at__gte=since).first()
+    return RecordingAccess.objects.filter(call=call, user=staff(request), kind=kind, at__gte=since).first()
 
 
 def record_access(request: HttpRequest, kind: str, detail: str, call: Call | None = None) -> RecordingAccess:
@@ -229,15 +229,8 @@ def record_access(request: HttpRequest, kind: str, detail: str, call: Call | Non
     return RecordingAccess.objects.create(
         call=call,
         call_sid=(call.sid or "") if call else "",
-        user=_user(request),
+        user=staff(request),
         kind=kind,
         detail=detail[:200],
         address=request.META.get("REMOTE_ADDR", "")[:64],
     )
-
-
-def _user(request: HttpRequest) -> User:
-    """Whoever holds a permission is somebody: this only tells the type checker so."""
-    if not isinstance(request.user, User):
-        raise PermissionDenied
-    return request.user

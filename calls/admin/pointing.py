@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from calls import handlers, rest
 from calls.models import Call
 
-from .base import own_page
+from .base import asks_twilio, own_page, staff
 from .cells import time_tag
 
 
@@ -32,8 +32,6 @@ else:
     Base = object
 
 PLACE, POINT = "calls.place_call", "calls.point_numbers"
-#: The pages that wait for Twilio, by their names.
-ASK_TWILIO = {"admin:calls_call_numbers", "admin:calls_call_point"}
 
 UNKNOWN = "Whether it was done is not known: Twilio has not answered."
 MOST_RECORDS = 20
@@ -67,6 +65,7 @@ class Pointing(Base):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {"may_see_ours": may_see_ours(request), **(extra_context or {})})
 
+    @asks_twilio("GET", "HEAD")
     @method_decorator(require_safe)
     def numbers(self, request: HttpRequest) -> HttpResponseBase:
         """The account's numbers, asked of Twilio now."""
@@ -81,6 +80,7 @@ class Pointing(Base):
         context["pointed"] = [(row, time_tag(row.action_time)) for row in _records()[:MOST_RECORDS]]
         return own_page(self, request, "numbers", context)
 
+    @asks_twilio("GET", "HEAD", "POST")
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def point(self, request: HttpRequest, number: str) -> HttpResponseBase:
         """Shows where a number's calls go, and has them come here."""
@@ -102,7 +102,7 @@ class Pointing(Base):
     def _point(self, request: HttpRequest, number: str, handler: str) -> None:
         planned = rest.configure_number(number, handler, dry_run=True)
         row, asked = _record(planned.after.number), _asked(planned, handler)
-        row.user_id = request.user.pk or 0
+        row.user_id = staff(request).pk
         row.change_message = f"{asked} {UNKNOWN}"
         row.save()
         try:

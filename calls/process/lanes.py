@@ -14,11 +14,11 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import SuspiciousOperation
 from django.db import close_old_connections
 from django.http import QueryDict, parse_cookie
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
 
 from calls.access.logins import COOKIE, Guess, network
 from calls.addresses import ADMIN
-from calls.admin.outbound import asks_twilio
+from calls.admin.base import waits_for_twilio
 from calls.process.bodies import BODY_BYTES, is_long
 from calls.process.threads import SharedThreads
 
@@ -57,13 +57,13 @@ class Lanes:
         if not path.startswith(f"/{ADMIN}"):
             await self._application(scope, receive, send)
             return
-        name = _page(path)
+        page = _page(path)
         # uvicorn puts the proxy's client there.
         address = (scope.get("client") or [""])[0]
         client = network(address)
-        if name == "admin:login" and method == "POST":
+        if page and page.view_name == "admin:login" and method == "POST":
             await self._log_in(address, scope, receive, send)
-        elif asks_twilio(name, method):
+        elif page and waits_for_twilio(page.func, method):
             await self._ask_twilio(client, scope, receive, send)
         else:
             words = "Too much comes from your address at once. Try again in a few seconds."
@@ -167,8 +167,8 @@ async def _refuse(send: Send, status: int, words: str, seconds: int = 5) -> None
     await send({"type": "http.response.body", "body": f"{words}\n".encode()})
 
 
-def _page(path: str) -> str:
+def _page(path: str) -> ResolverMatch | None:
     try:
-        return resolve(path).view_name
+        return resolve(path)
     except Resolver404:
-        return ""
+        return None
