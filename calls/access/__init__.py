@@ -1,0 +1,1 @@
+"""Who may do what: the groups of permissions, and the admin's login with its limits."""

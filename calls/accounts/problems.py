@@ -191,7 +191,7 @@ STREAM_ERRORS = {
     31922: StreamError(
         "scheme", "open", "the stream's address does not begin with wss://", "PUBLIC_URL has to begin with https://."
     ),
-    31923: StreamError("malformed url", "open", "the stream's address is none", "Check PUBLIC_URL."),
+    31923: StreamError("malformed url", "open", "the stream's address is not a URL", "Check PUBLIC_URL."),
     31924: StreamError(
         *("protocol error", "broken", "what came from our server is not WebSocket"),
         "A proxy that changes what it passes on does that; a stream that only listens must be sent nothing.",
@@ -210,7 +210,8 @@ STREAM_ERRORS = {
     ),
     31940: StreamError("connector", "open", "the <Stream>'s connector is not right", "Check the handler's TwiML."),
     31941: StreamError(
-        *("track", "open", "the <Stream>'s track is none"), "In a <Connect> only inbound_track is one; check the TwiML."
+        *("track", "open", "the <Stream>'s track does not exist"),
+        "A <Connect> knows only inbound_track; check the TwiML.",
     ),
     31942: StreamError("connector", "open", "the <Stream>'s connector is not right", "Check the handler's TwiML."),
     31950: StreamError("malformed message", "warned", "a message of ours could not be read, and was left out", _REPORT),

@@ -1,4 +1,4 @@
-"""The list's filters. Each one is an equality or a range on an index, whose name is in calls/models.py."""
+"""The list's filters. Each one is an equality or a range on an index, whose name is in calls/models/calls.py."""
 
 import datetime as dt
 from collections.abc import Iterable, Iterator

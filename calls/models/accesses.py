@@ -25,10 +25,12 @@ class RecordingAccess(models.Model):
     address = models.CharField(max_length=64, blank=True)
     detail = models.CharField(max_length=200, blank=True, help_text="The format, or the filters of an export.")
     ranges = models.JSONField(
-        default=list, blank=True, help_text="What was sent to be heard: seconds from and to, of the call's recording."
+        default=list, blank=True, help_text="What was sent of the recording, to be heard: seconds from and to."
     )
     played = models.JSONField(
-        default=list, blank=True, help_text="What was played of it, as the browser says: seconds from and to."
+        default=list,
+        blank=True,
+        help_text="What was played of the recording, as the browser says: seconds from and to.",
     )
 
     class Meta:
@@ -51,7 +53,7 @@ class RecordingAccess(models.Model):
         return f"{self.kind} at {self.at:%Y-%m-%d %H:%M}"
 
     def extend(self, name: str, start: int, stop: int) -> None:
-        """Adds seconds to what was sent or played; neighbours become one. Of very many, the first grow together."""
+        """Adds seconds to what was sent or played, and joins spans that touch; of more than 100, the first ones too."""
         merged: list[list[int]] = []
         for low, high in sorted([*getattr(self, name), [start, stop]]):
             if merged and low <= merged[-1][1]:

@@ -10,16 +10,16 @@ class Track(models.TextChoices):
 
 
 class AudioChunk(models.Model):
-    """A run of one lane without a hole: raw µ-law, 8000 bytes a second."""
+    """An unbroken run of one lane: raw µ-law, 8000 bytes a second."""
 
     # No index of its own: both of the others begin with it.
     stream = models.ForeignKey("Stream", models.CASCADE, related_name="chunks", db_index=False)
     track = models.CharField(max_length=8, choices=Track)
     index = models.PositiveIntegerField(help_text="The recorder's counter.")
     start = models.PositiveBigIntegerField(help_text="In samples on the stream's own clock.")
-    length = models.PositiveIntegerField(help_text="In samples, which are the payload's bytes.")
+    length = models.PositiveIntegerField(help_text="In samples: one for each byte of the payload.")
     payload = models.BinaryField(help_text="Raw µ-law.")
-    peaks = models.BinaryField(default=bytes, help_text="Loudest sample of every 20 ms, 0-127 (calls.audio.peaks).")
+    peaks = models.BinaryField(default=bytes, help_text="The loudest sample of every 20 ms, from 0 to 127.")
 
     class Meta:
         ordering = ["stream", "track", "index"]
@@ -42,7 +42,7 @@ class AudioChunk(models.Model):
 class Gap(models.Model):
     """Why a piece of a lane holds no audio.
 
-    `cleared` lies where the cut was and is as long as what was thrown away: it takes no room on the timeline.
+    `cleared` lies where the cut was and is as long as what was thrown away: it takes up no room on the timeline.
     `no_stream` lies behind its stream's end.
     """
 

@@ -30,12 +30,10 @@ class CallQuerySet(models.QuerySet["Call"]):
         return self.filter(ended_at__isnull=False)
 
     def abandoned(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
-        """Answered calls without a stream, a <Dial> or a wait for that long, which nobody will ever end.
+        """Answered calls that for that long have had no stream, no <Dial> and no wait: nobody will ever end them.
 
-        Twilio ends every call after 24 h, also one that we last left with a <Dial> or in a queue
-        (https://www.twilio.com/docs/voice/api/call-resource, TimeLimit).
-
-        A call that is still to be answered has Twilio's own timeout and callbacks.
+        Twilio ends every call after LONGEST_CALL, including one that we last left in a <Dial> or a queue. A call that
+        is still to be answered has Twilio's own timeout and callbacks.
         """
         recent = Stream.objects.filter(call=OuterRef("pk")).filter(
             Q(ended_at__isnull=True) | Q(ended_at__gt=now - after)
@@ -47,7 +45,7 @@ class CallQuerySet(models.QuerySet["Call"]):
         return old_enough.exclude(direction="outbound-api", answered_at=None).exclude(Exists(recent))
 
     def quiet(self, now: dt.datetime, after: dt.timedelta, again: dt.timedelta) -> "CallQuerySet":
-        """Calls that may be over without our knowing: live, and for that long without a stream and without an event.
+        """Calls that may be over without our knowing: live, with neither a stream nor an event for that long.
 
         One that Twilio was asked about comes up again after `again`.
         """
@@ -58,23 +56,23 @@ class CallQuerySet(models.QuerySet["Call"]):
         return old_enough.exclude(Exists(stream)).exclude(Exists(event)).order_by(F("asked_at").asc(nulls_first=True))
 
     def asked_in_vain(self, now: dt.datetime, patience: dt.timedelta, trust: dt.timedelta) -> "CallQuerySet":
-        """Those that Twilio was asked about that long ago without saying, within `trust`, that they go on."""
+        """Those that Twilio was asked about more than `patience` ago, and has not called alive within `trust`."""
         silent = Q(alive_at=None) | Q(alive_at__lt=now - trust)
         return self.filter(silent, asked_at__lt=now - patience)
 
     def unheard(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
-        """Calls that we placed, or may have, of which Twilio has said neither that they were answered nor their end.
+        """Calls that we placed, or may have placed, and that Twilio has called neither answered nor over.
 
         It says nothing of one that is canceled in its queue, and keeps none there for more than a day.
         """
         return self.live().filter(direction="outbound-api", answered_at=None, created_at__lt=now - after)
 
     def note(self, sid: str, *, at: dt.datetime | None = None, **facts: Any) -> "Call":
-        """The one call of this SID, made by whichever signed request comes first.
+        """The one call with this SID, created by whichever signed request comes first.
 
         `at` is when that request came, which may be long before it is written; now if that is unknown.
         Later requests fill what is still empty and move the status up, never down (`Call.advance`). The row is locked:
-        of two callbacks at once, the later one must see what the first one has said. Erased if the call was erased.
+        of two callbacks at once, the later one must see what the first one has said. Raises Erased if the call was.
         """
         facts = _storable(facts)
         with transaction.atomic(using=self.db):
@@ -91,10 +89,10 @@ class CallQuerySet(models.QuerySet["Call"]):
         return call
 
     def claim(self, pk: int, sid: str) -> None:
-        """Gives the row of a call that we placed its SID: whichever is first, Twilio's reply or a request with its ref.
+        """Gives the row of a call that we placed its SID. Twilio's reply does so, or a request with its ref, if sooner.
 
-        A row that a request without ref has made meanwhile keeps its key, which others know, and takes over what the
-        pending row holds.
+        A row that a request without ref has created meanwhile keeps its key, which others know, and takes over what
+        the pending row holds.
         """
         try:
             with transaction.atomic(using=self.db):
@@ -130,7 +128,7 @@ class Call(models.Model):
 
         @property
         def rank(self) -> int:
-            """queued 0 < initiated 1 < ringing 2 < in-progress 3 < every terminal status 4 (twilio.md §5.2)."""
+            """queued 0 < initiated 1 < ringing 2 < in-progress 3 < every terminal status 4."""
             return min(list(type(self)).index(self), 4)
 
         @property
@@ -151,7 +149,9 @@ class Call(models.Model):
     handler = models.CharField(max_length=100, blank=True)
     caller_name = models.CharField(max_length=255, blank=True)
     forwarded_from = models.CharField(max_length=255, blank=True)
-    answered_by = models.CharField(max_length=32, blank=True, help_text="What answering machine detection found.")
+    answered_by = models.CharField(
+        max_length=32, blank=True, help_text="What Twilio's answering machine detection found."
+    )
     parameters = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField("when", default=timezone.now)
     answered_at = models.DateTimeField(null=True, blank=True)
@@ -160,18 +160,20 @@ class Call(models.Model):
         null=True, blank=True, help_text="Seconds, as Twilio counts them (CallDuration)."
     )
     dialing = models.BooleanField(
-        default=False, help_text="The last document keeps the call without a stream: a <Dial>, a queue, a wait."
+        default=False, help_text="Our last TwiML keeps the call going without a stream: a <Dial>, a queue or a wait."
     )
     audio_samples = models.PositiveBigIntegerField(
-        default=0, help_text="Length of the recording at 8000 samples a second."
+        default=0, help_text="Length of the recording, in samples: 8000 a second."
     )
-    has_warning = models.BooleanField(default=False, help_text="Frames missing, a failed handler, or cut short.")
-    was_interrupted = models.BooleanField(default=False, help_text="The caller spoke or pressed a key into playback.")
+    has_warning = models.BooleanField(
+        default=False, help_text="Audio is missing, the handler failed, or the call was cut short."
+    )
+    was_interrupted = models.BooleanField(default=False, help_text="The caller spoke or pressed a key during playback.")
     asked_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="When Twilio was last asked what became of it."
+        null=True, blank=True, editable=False, help_text="When Twilio was last asked what became of the call."
     )
     alive_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="When Twilio last said, being asked, that it goes on."
+        null=True, blank=True, editable=False, help_text="When Twilio, being asked, last said that the call goes on."
     )
     notes = models.TextField(blank=True)
     reviewed = models.BooleanField(default=False)
@@ -231,16 +233,16 @@ class Call(models.Model):
 
     @property
     def is_simulated(self) -> bool:
-        """Whether `simulate_call` placed it: Twilio knows nothing of it. Its requests say so, and are signed."""
+        """Whether `simulate_call` placed it, so Twilio knows nothing of it. Its requests say so, and are signed."""
         return bool(self.parameters.get(SIMULATED))
 
     def fill(self, facts: dict[str, Any]) -> list[str]:
         """Takes facts that are still unknown, and returns the fields that changed."""
         changed = []
         for name, value in facts.items():
-            # A stream's callback does not say the direction, and made the row with the default.
+            # A stream's callback does not give the direction: the row that it creates has the default.
             unknown = not getattr(self, name) or (name == "direction" and self.direction == "inbound" != value)
-            # What the last document of ours does, unlike everything else.
+            # Unlike everything else, this may change with every document of ours.
             turned = name == "dialing" and value != self.dialing
             if name not in ("status", "duration") and ((value and unknown) or turned):
                 setattr(self, name, value)
@@ -248,7 +250,7 @@ class Call(models.Model):
         return changed
 
     def absorb(self, pending: "Call") -> None:
-        """Takes over the row that was made before Twilio was asked to place this very call."""
+        """Takes over the row that was created before Twilio was asked to place this very call."""
         using = pending._state.db
         facts = {field.attname: getattr(pending, field.attname) for field in pending._meta.concrete_fields}
         own = ("id", "sid", "status", "direction", "dialing", "created_at", "answered_at", "ended_at")
@@ -262,7 +264,7 @@ class Call(models.Model):
         self.save(using=using, update_fields=changed)
 
     def revive(self, since: dt.datetime) -> list[str]:
-        """Undoes a guess that the call was over, if it was no more than that: a stream has begun since.
+        """Undoes a guess that the call was over, if it was no more than a guess: a stream has begun since.
 
         Returns the fields that changed, unsaved.
         """
@@ -279,7 +281,7 @@ class Call(models.Model):
         return ["status", "ended_at", "answered_at"]
 
     def stop_dialing(self) -> None:
-        """Its <Dial>, queue or wait is over, unless another document of ours has taken its place since."""
+        """Notes that its <Dial>, queue or wait is over, unless another document of ours has taken its place since."""
         later = ["transfer", "transfer-unknown", "stream-ended"]
         replaced = CallEvent.objects.filter(call=self.pk, kind__in=later)
         # In one statement: the row may have changed since it was read.

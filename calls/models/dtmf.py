@@ -7,7 +7,7 @@ class Dtmf(models.Model):
     """A key that the caller pressed."""
 
     stream = models.ForeignKey("Stream", models.CASCADE, related_name="dtmf")
-    index = models.PositiveIntegerField(help_text="The how-manieth key of its stream.")
+    index = models.PositiveIntegerField(help_text="Its number among the keys of its stream.")
     digit = models.CharField(max_length=8, help_text="One key, or • where digits are masked.")
     timestamp_ms = models.PositiveBigIntegerField(help_text="On the stream's own clock.")
 

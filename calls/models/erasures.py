@@ -7,12 +7,12 @@ from django.utils import timezone
 
 
 class Erased(Exception):
-    """This call was erased: what still comes of it, late or out of a spool, must not bring it back."""
+    """This call was erased: whatever still arrives for it, late or out of a spool, must not bring it back."""
 
 
 class ErasureQuerySet(models.QuerySet["Erasure"]):
     def of_audio(self, call_sid: str | OuterRef) -> "ErasureQuerySet":
-        """Whether the audio of a call that is still there was erased."""
+        """Those of the audio alone, of a call that is still there."""
         return self.filter(call_sid=call_sid, audio_only=True)
 
 

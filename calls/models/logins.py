@@ -4,13 +4,13 @@ from django.db import models
 
 
 class LoginLimit(models.Model):
-    """How far one limit of the login is used up (`calls.access.logins`); rows of the past say nothing and go."""
+    """How far one limit of the login is used up (`calls.access.logins`); rows whose time has passed go."""
 
     key = models.CharField(max_length=64, unique=True)
-    due = models.DateTimeField(help_text="When all guesses have come back.")
+    due = models.DateTimeField(help_text="When all guesses are available again.")
 
     class Meta:
-        # The deletion of what is past.
+        # Deletes the rows whose time has passed.
         indexes = [models.Index(name="login_limit_due", fields=["due"])]
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ from django.db.models import Q
 
 
 class Mark(models.Model):
-    """A mark that we sent, and whether its audio was heard or cleared when it came back."""
+    """A mark that we sent, and whether its audio had been heard or cleared when it came back."""
 
     class Outcome(models.TextChoices):
         PENDING = "pending"
@@ -13,7 +13,7 @@ class Mark(models.Model):
         CLEARED = "cleared"
 
     stream = models.ForeignKey("Stream", models.CASCADE, related_name="marks")
-    index = models.PositiveIntegerField(help_text="The how-manieth mark of its stream; names may repeat.")
+    index = models.PositiveIntegerField(help_text="Its number among the marks of its stream; names may repeat.")
     name = models.CharField(max_length=255)
     sent_at = models.DateTimeField()
     position = models.PositiveBigIntegerField(help_text="In samples on the outbound lane.")

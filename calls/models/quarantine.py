@@ -5,7 +5,7 @@ from django.utils import timezone
 
 
 class QuarantinedRow(models.Model):
-    """A row that the database refused, kept with its reason so that it holds nothing else back."""
+    """A row that the database refused, kept with its reason so that no other has to wait for it."""
 
     created_at = models.DateTimeField(default=timezone.now)
     kind = models.CharField(max_length=32)

@@ -1,4 +1,4 @@
-"""The media streams of calls: which live, which were lost, and how one is closed whose process died."""
+"""The media streams of calls: which are live, which were lost, and how one is closed whose process has died."""
 
 import datetime as dt
 
@@ -20,7 +20,7 @@ class StreamQuerySet(models.QuerySet["Stream"]):
         return self.filter(ended_at__isnull=True)
 
     def lost(self, since: dt.datetime) -> "StreamQuerySet":
-        """<Start> streams that ended since then while their call went on, and that no other one has replaced."""
+        """<Start> streams that have ended since then while their call goes on, and that no other has replaced."""
         newer = Stream.objects.filter(call=OuterRef("call"), name=OuterRef("name"), bidirectional=False)
         return self.filter(
             ~Exists(newer.filter(Q(started_at__gt=OuterRef("started_at")) | Q(ended_at=None))),
@@ -52,7 +52,7 @@ class Stream(models.Model):
     sid = models.CharField("StreamSid", max_length=34, unique=True)
     name = models.CharField(max_length=255, blank=True)
     bidirectional = models.BooleanField(
-        default=True, help_text="Behind <Connect>, where we speak too; behind <Start> we only listen."
+        default=True, help_text="Opened by <Connect>, so that we speak too; <Start> opens one on which we only listen."
     )
     tracks = models.JSONField(default=list)
     custom_parameters = models.JSONField(default=dict, blank=True)
@@ -75,16 +75,24 @@ class Stream(models.Model):
         default=0, help_text="Samples after its end during which the call had no stream."
     )
     heard = models.PositiveBigIntegerField(default=0, help_text="Samples of ours that the caller heard.")
-    first_timestamp = models.PositiveBigIntegerField(null=True, blank=True, help_text="Twilio's first timestamp, ms.")
+    first_timestamp = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Twilio's first timestamp, in ms."
+    )
     frames_received = models.PositiveBigIntegerField(default=0)
-    frames_missing = models.PositiveBigIntegerField(default=0, help_text="Holes in the caller's audio, in 20 ms.")
+    frames_missing = models.PositiveBigIntegerField(
+        default=0, help_text="Holes in the caller's audio, in frames of 20 ms."
+    )
     frames_rejected = models.PositiveBigIntegerField(default=0, help_text="Messages that broke the protocol.")
     sequence_gaps = models.PositiveBigIntegerField(default=0, help_text="Sequence numbers that never came.")
     duplicates = models.PositiveBigIntegerField(default=0, help_text="Sequence numbers that came again or late.")
-    timestamp_jumps = models.PositiveBigIntegerField(default=0, help_text="Times the audio's timestamp jumped.")
-    overlap_samples = models.PositiveBigIntegerField(default=0, help_text="Samples that came twice; the first stayed.")
-    jitter_ms = models.FloatField(default=0, help_text="Smoothed deviation of the frames' arrival, as RFC 3550 has it.")
-    handler_overruns = models.PositiveBigIntegerField(default=0, help_text="Frames that the handler was too slow for.")
+    timestamp_jumps = models.PositiveBigIntegerField(default=0, help_text="How often the audio's timestamp jumped.")
+    overlap_samples = models.PositiveBigIntegerField(
+        default=0, help_text="Samples that came twice; the first copy was kept."
+    )
+    jitter_ms = models.FloatField(default=0, help_text="Jitter of the frames' arrival, as RFC 3550 defines it.")
+    handler_overruns = models.PositiveBigIntegerField(
+        default=0, help_text="Frames dropped because the handler was too slow."
+    )
 
     objects = StreamQuerySet.as_manager()
 
@@ -111,22 +119,25 @@ class Stream(models.Model):
 
     @property
     def line(self) -> str:
-        """What of two streams at once is different, and of two that replace each other the same."""
+        """Different for two streams that run at once, the same for two of which one replaces the other."""
         return placement.line(self.name, bidirectional=self.bidirectional)
 
     def spell(self, *ends: int) -> Spell:
-        """What placing it on the call's timeline needs; `ends` are its lanes', which are ahead of its length."""
+        """What placing it on the call's timeline takes; `ends` are those of its lanes, which may be past its length."""
         return Spell(self.pk, self.line, self.started_at, max([self.length, *ends]), self.absent)
 
     def close_orphan(self, lost: int) -> None:
-        """Ends a stream whose process is gone: what it had not written, at most `lost` samples, is a gap."""
+        """Ends a stream whose process is gone: what it had not written, at most `lost` samples, is a gap.
+
+        What the call adds up to is not renewed, here and in `explain_crash`: that is for `calls.accounts` to do.
+        """
         self.ended_at = timezone.now()
         self.end_reason = self.EndReason.INTERRUPTED
         self.release_call()
         self.explain_crash(lost)
 
     def release_call(self) -> None:
-        """A call whose stream has ended may be over, and Twilio need not tell us.
+        """Ends the wait of a call that this stream's end may have ended, since Twilio need not tell us of that.
 
         A <Start> stream lives as long as its call: where Twilio says stop, the <Dial> beside it is over too. A drain,
         a broken socket or a handler that has heard enough ends the stream and not the call. A <Connect> stream ends
@@ -136,7 +147,7 @@ class Stream(models.Model):
             self.call.stop_dialing()
 
     def explain_crash(self, lost: int) -> None:
-        """Makes gaps of what is missing of an orphan; again when a spool has brought more of it."""
+        """Fills with gaps what is missing of an orphan; once more when a spool has brought more of it."""
         self.gaps.filter(reason__in=[Gap.Reason.CRASH, Gap.Reason.NO_STREAM]).delete()
         end = Max(F("start") + F("length"), default=0)
         stored = self.chunks.aggregate(end=end)["end"]
@@ -175,16 +186,16 @@ class Stream(models.Model):
     def count_missing_samples(self) -> int:
         """What is missing of the lanes that are filled: Twilio sent nothing, messages were lost, or the process died.
 
-        Counted from the gaps: `frames_missing` is what was counted while it ran.
+        From the gaps; `frames_missing` was counted while the stream ran.
         """
         reasons = [Gap.Reason.TIMESTAMP, Gap.Reason.SEQUENCE, Gap.Reason.CRASH]
         gaps = self.gaps.filter(track__in=placement.tiled(self.tracks), reason__in=reasons)
         return _sum_of_lengths(gaps)
 
     def count_heard_samples(self) -> int:
-        """What is stored of our side of a conversation, and what was heard of it and is meant or known not to be.
+        """What the caller heard of us: what is stored of it, and what is left out on purpose or known to be lost.
 
-        Counted from the rows: `heard` is what was counted while it ran.
+        From the rows; `heard` was counted while the stream ran.
         """
         reasons = [Gap.Reason.PAUSED, Gap.Reason.OVER_CAP, Gap.Reason.REJECTED]
         gaps = self.gaps.filter(track="outbound", reason__in=reasons)

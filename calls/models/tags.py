@@ -1,10 +1,10 @@
-"""The words by which staff find calls again."""
+"""The words that staff give to calls."""
 
 from django.db import models
 
 
 class Tag(models.Model):
-    """A word of the staff's own, to find calls by."""
+    """A word of the staff's own, by which they find calls again."""
 
     name = models.CharField(max_length=50, unique=True)
 

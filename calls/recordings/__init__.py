@@ -1,0 +1,1 @@
+"""Recordings that are stored: read back as sound, verified, exported and erased."""
