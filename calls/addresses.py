@@ -19,7 +19,7 @@ HEALTH, READINESS = "healthz", "healthz/ready"
 ADMIN = "admin/"
 LIVE_CALL = f"{ADMIN}calls/live/"
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def absolute(path: str, **query: object) -> str:
@@ -56,4 +56,4 @@ def is_incoming(url: str) -> bool:
 
 def is_loopback(url: str) -> bool:
     """Whether a URL leads to this machine only."""
-    return urlsplit(url).hostname in LOOPBACK
+    return urlsplit(url).hostname in _LOOPBACK

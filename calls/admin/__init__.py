@@ -2,7 +2,7 @@
 
 from .audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from .calls import CallAdmin
-from .parts import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
+from .stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
 __all__ = [

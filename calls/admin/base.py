@@ -11,7 +11,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 
-from .pages import Pages
+from .paging import Pages
 
 
 ModelT = TypeVar("ModelT", bound=Model)

@@ -25,7 +25,8 @@ from calls.accounts.problems import Problem
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
 
-from . import cells, page, words
+from . import call_page, cells, wording
+from .accesses import note_access, played_response, record_access
 from .base import FactsAdmin, staff
 from .erasing import Erasing
 from .exports import chosen, csv_response, zip_response
@@ -35,8 +36,8 @@ from .neighbours import Filtered, Neighbours
 from .notes import Notes
 from .numbers import may_see, shown
 from .outbound import Outbound
-from .playback import note_access, peaks_response, played_response, record_access, recording_response
 from .pointing import Pointing
+from .ranges import peaks_response, recording_response
 
 
 class TagForm(ActionForm):
@@ -94,7 +95,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     def follow(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        response = JsonResponse(page.fragments(request, get_object_or_404(Call, pk=pk)))
+        response = JsonResponse(call_page.fragments(request, get_object_or_404(Call, pk=pk)))
         response["Cache-Control"] = "no-store, private"
         return response
 
@@ -117,7 +118,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
         call = self.get_object(request, object_id)
-        facts = {"call_title": words.of_call(call, may_see(request)), "title": "Who changed what"} if call else {}
+        facts = {"call_title": wording.of_call(call, may_see(request)), "title": "Who changed what"} if call else {}
         facts["preserved_filters"] = self.get_preserved_filters(request)
         return super().history_view(request, object_id, {**facts, **(extra_context or {})})
 
@@ -176,7 +177,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if call := kwargs.get("obj"):
-            context |= page.context(request, call) | {"is_nav_sidebar_enabled": False}
+            context |= call_page.context(request, call) | {"is_nav_sidebar_enabled": False}
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="Reviewed by")

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 from calls.models import Call
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
-from . import numbers, words
+from . import numbers, wording
 from .base import keep_filters, own_page, staff
 
 
@@ -115,5 +115,5 @@ def _named(query: QueryDict) -> list[int]:
 
 def _title(request: HttpRequest, calls: list[Call]) -> str:
     if len(calls) == 1:
-        return f"Erase: {words.of_call(calls[0], numbers.may_see(request))}"
+        return f"Erase: {wording.of_call(calls[0], numbers.may_see(request))}"
     return f"Erase {len(calls)} calls" if calls else "Erase"

@@ -19,7 +19,7 @@ from calls.recordings.timeline import Recording, in_steps
 
 from .lists import FILTERS
 from .numbers import mask_all, may_see, shown
-from .words import file_name
+from .wording import file_name
 
 
 BATCH = 1000

@@ -15,7 +15,7 @@ from calls.media.sids import is_sid
 from calls.models import Call, CallEvent, Stream, Tag
 
 from .numbers import mask_all, may_see
-from .pages import Pages
+from .paging import Pages
 
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from django.views.decorators.http import require_http_methods
 from calls import handlers, rest
 from calls.models import Call, CallEvent
 
-from . import numbers, words
+from . import numbers, wording
 from .base import asks_twilio, keep_filters, own_page, staff
 
 
@@ -242,7 +242,7 @@ class Outbound(Base):
         if form.is_valid():
             self._act(request, call, control, form)
             return HttpResponseRedirect(back)
-        facts = {"title": words.of_call(call, numbers.may_see(request)), "call": call, "back_url": back}
+        facts = {"title": wording.of_call(call, numbers.may_see(request)), "call": call, "back_url": back}
         return own_page(self, request, "control", {**facts, "control": control, "form": form})
 
     def _act(self, request: HttpRequest, call: Call, control: Control, form: forms.Form) -> None:

@@ -12,7 +12,7 @@ from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
 from calls.models import Call, CallEvent, Dtmf, Gap, Mark
 from calls.recordings.timeline import Recording
 
-from . import numbers, words
+from . import numbers, wording
 from .cells import clock, moment, precise
 
 
@@ -146,7 +146,7 @@ def _of_mark(mark: Mark, recording: Recording, call: Call, whole_numbers: bool) 
     if mark.outcome == Mark.Outcome.CLEARED and mark.returned_at:
         # What it marked never came up: it lies where the clear sent it back.
         at = min(at, recording.when(mark.returned_at))
-    word, text = words.of_mark(mark)
+    word, text = wording.of_mark(mark)
     text = text if whole_numbers else numbers.mask_all(text, call)
     return Entry(at, "mark", word, text, mark.outcome, when=mark.returned_at or mark.sent_at)
 
@@ -163,8 +163,8 @@ def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterato
         yield Entry(
             recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at),
             kind,
-            words.of_event(event, call),
-            words.about_event(event, data),
+            wording.of_event(event, call),
+            wording.about_event(event, data),
             tone,
             who=event.user.get_username() if event.user else "",
             when=event.occurred_at,

@@ -14,7 +14,7 @@ from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
 from calls.recordings.timeline import Recording
 
-from . import numbers, words
+from . import numbers, wording
 from .cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
 from .timeline import entries
 
@@ -55,7 +55,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "accesses": _accesses(call),
         "may_listen": request.user.has_perm("calls.listen_call"),
         "may_download": request.user.has_perm("calls.download_call"),
-        "title": words.of_call(call, whole),
+        "title": wording.of_call(call, whole),
         # Django would say the CallSid here.
         "subtitle": None,
         "recording_url": reverse("admin:calls_call_recording", args=[call.pk]),

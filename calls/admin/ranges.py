@@ -1,31 +1,22 @@
-"""recording.wav: any range of a call's recording as a browser asks for it, and who heard it, on record first."""
+"""recording.wav: any range of a call's recording as a browser asks for it; peaks.json: its waveform."""
 
 import base64
-import datetime as dt
 import re
 from collections.abc import Iterator
 
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
-from django.utils import timezone
 
 from calls.media import audio
 from calls.models import Call, RecordingAccess
 from calls.recordings.timeline import Channel, Recording, Wav, in_steps
 
-from . import growing, numbers, words
-from .base import staff
+from . import growing_file, numbers, wording
+from .accesses import note_access, on_record
 
 
-# A player asks for a recording in many ranges, pauses, and seeks back: all of that within this time is one listen.
-ONE_LISTEN = dt.timedelta(minutes=30)
-# Seconds of a recording that are put on record as sent at once, before they are.
-NOTED_AT_ONCE = 15
 MOST_PEAKS = 15 * 60 * audio.SAMPLE_RATE
-# Seconds from and to, as a player's `played` has them.
-_PLAYED = re.compile(r"(\d{1,6})(?:\.\d{1,20})?-(\d{1,6})(?:\.\d{1,20})?", re.ASCII)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _CHANNELS: dict[str, Channel] = {"inbound": "inbound", "outbound": "outbound"}
 
@@ -45,7 +36,7 @@ def recording_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     is_heard = kind == RecordingAccess.Kind.LISTEN
     grows = is_heard and "live" in request.GET and call.ended_at is None and isinstance(request, ASGIRequest)
     wav, etag = _wav(request, call), None
-    wav = growing.endless(wav) if grows else wav
+    wav = growing_file.endless(wav) if grows else wav
     if call.ended_at:
         etag = f'"{call.pk}-{wav.recording.samples}-{wav.channel}-{wav.encoding}"'
     try:
@@ -82,20 +73,6 @@ def peaks_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     return response
 
 
-def played_response(request: HttpRequest, call: Call) -> HttpResponseBase:
-    """What a player has played, from its own mouth: of what was sent, the part that was to be heard."""
-    if not request.user.has_perm("calls.listen_call"):
-        raise PermissionDenied
-    found = [_PLAYED.fullmatch(text) for text in request.POST.getlist("range")[:100]]
-    with transaction.atomic():
-        listens = RecordingAccess.objects.select_for_update().filter(call=call, user=staff(request), kind="listen")
-        if access := listens.first():
-            for one in filter(None, found):
-                access.extend("played", int(one[1]), max(int(one[1]), int(one[2])) + 1)
-            access.save(update_fields=["played"])
-    return HttpResponse(status=204)
-
-
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
     """The first and last byte that a Range header asks for; None (the whole) if it asks for nothing or for too much.
 
@@ -116,23 +93,8 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     return start, stop
 
 
-def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, resumed: bool = False) -> RecordingAccess:
-    """Puts a listen, a download or an export on record, once per user and call within ONE_LISTEN.
-
-    A download from its first byte is a new one every time; one that goes on where it broke off is not.
-    """
-    if kind != RecordingAccess.Kind.LISTEN and not resumed:
-        return record_access(request, kind, detail, call)
-    if access := _recent(request, call, kind):
-        return access
-    with transaction.atomic():
-        # A player's first ranges come at the same time: the call's row lets one of them through.
-        Call.objects.select_for_update(no_key=True).only("pk").get(pk=call.pk)
-        return _recent(request, call, kind) or record_access(request, kind, detail, call)
-
-
 def file_name(request: HttpRequest, call: Call, wav: Wav) -> str:
-    name = words.file_name(call, numbers.may_see(request))
+    name = wording.file_name(call, numbers.may_see(request))
     return f"{name}.wav" if wav.channel == "stereo" else f"{name}-{wav.channel}.wav"
 
 
@@ -164,7 +126,7 @@ def _body(
     if request.method == "HEAD":
         response = HttpResponse()
     else:
-        pieces = _on_record(wav, first, last, access) if access else wav.pieces(first, last)
+        pieces = on_record(wav, first, last, access) if access else wav.pieces(first, last)
         response = StreamingHttpResponse(in_steps(pieces) if isinstance(request, ASGIRequest) else pieces)
     response["Content-Length"] = str(last - first + 1)
     if span:
@@ -177,9 +139,9 @@ def _growing(call: Call, wav: Wav, span: tuple[int, int], access: RecordingAcces
     """Without a Content-Length: how much of it will have come, nobody knows yet."""
 
     def read(now: Wav, first: int, last: int) -> Iterator[bytes]:
-        return _on_record(now, first, last, access)
+        return on_record(now, first, last, access)
 
-    response = StreamingHttpResponse(growing.pieces(call, wav, *span, read), status=206)
+    response = StreamingHttpResponse(growing_file.pieces(call, wav, *span, read), status=206)
     response["Content-Range"] = f"bytes {span[0]}-{span[1]}/{wav.size}"
     return response
 
@@ -191,46 +153,3 @@ def _dress(response: HttpResponseBase, etag: str | None) -> HttpResponseBase:
     if etag:
         response["ETag"] = etag
     return response
-
-
-def _on_record(wav: Wav, first: int, last: int, access: RecordingAccess) -> Iterator[bytes]:
-    """The pieces of a recording; what they hold is on record as sent before they are."""
-    sent = noted = first
-    for piece in wav.pieces(first, last):
-        sent += len(piece)
-        if sent > noted:
-            noted = min(max(sent, noted + NOTED_AT_ONCE * audio.SAMPLE_RATE * wav.width), last + 1)
-            _extend(access, _second(wav, first), _second(wav, noted + audio.SAMPLE_RATE * wav.width - 1))
-        yield piece
-
-
-def _extend(access: RecordingAccess, start: int, stop: int) -> None:
-    if any(low <= start and stop <= high for low, high in access.ranges):
-        return
-    with transaction.atomic():
-        # A player asks for several ranges at once: each adds to what the others have put there.
-        row = RecordingAccess.objects.select_for_update().get(pk=access.pk)
-        row.extend("ranges", start, stop)
-        row.save(update_fields=["ranges"])
-    access.ranges = row.ranges
-
-
-def _second(wav: Wav, byte: int) -> int:
-    return max(0, byte - audio.WAV_HEADER_SIZE) // (audio.SAMPLE_RATE * wav.width)
-
-
-def _recent(request: HttpRequest, call: Call, kind: str) -> RecordingAccess | None:
-    since = timezone.now() - ONE_LISTEN
-    return RecordingAccess.objects.filter(call=call, user=staff(request), kind=kind, at__gte=since).first()
-
-
-def record_access(request: HttpRequest, kind: str, detail: str, call: Call | None = None) -> RecordingAccess:
-    """`detail` outlives the call, and has nothing of it."""
-    return RecordingAccess.objects.create(
-        call=call,
-        call_sid=(call.sid or "") if call else "",
-        user=staff(request),
-        kind=kind,
-        detail=detail[:200],
-        address=request.META.get("REMOTE_ADDR", "")[:64],
-    )
