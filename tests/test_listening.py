@@ -169,7 +169,7 @@ def test_streams_that_break_at_once_again_and_again_are_given_up(api):
         {"bidirectional": True},
         {"ended_at": None},
     ],
-    ids=str,
+    ids=lambda facts: ",".join(facts),
 )
 def test_a_stream_that_was_not_lost_is_left_alone(api, facts):
     stream = lost(**facts)
