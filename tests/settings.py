@@ -1,6 +1,7 @@
 """The real settings under a fixed environment: a developer's `.env` does not reach the tests."""
 
 import os
+from urllib.parse import urlsplit
 
 
 os.environ.update(
@@ -11,7 +12,6 @@ os.environ.update(
     ALLOWED_HOSTS="voice.example.org,testserver,127.0.0.1,localhost",
     DEBUG="false",
     STREAM_HANDLERS="",
-    SPOOL_DIR="var/test-spool",
 )
 for name in (
     "DEFAULT_STREAM_HANDLER",
@@ -21,6 +21,15 @@ for name in (
     "CSRF_TRUSTED_ORIGINS",
 ):
     os.environ.pop(name, None)
+
+# Of the workers that pytest-xdist starts, each has a database (pytest-django sees to that), a spool and a database of
+# Redis to itself: the one that the run is given, or one of those behind it.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+os.environ["SPOOL_DIR"] = f"var/test-spool-{os.environ.get('DATABASE_URL', 'sqlite').partition(':')[0]}{WORKER}"
+if WORKER and os.environ.get("REDIS_URL"):
+    _redis = urlsplit(os.environ["REDIS_URL"])
+    _number = int(_redis.path.strip("/") or 0) + int(WORKER.removeprefix("gw"))
+    os.environ["REDIS_URL"] = os.environ["TEST_REDIS_URL"] = _redis._replace(path=f"/{_number}").geturl()
 
 from config.settings import *  # noqa: E402, F403
 from config.settings import BASE_DIR, DATABASES  # noqa: E402

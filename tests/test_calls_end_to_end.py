@@ -14,8 +14,10 @@ from benchmark.callers import opening
 from calls.media.audio import SILENCE, WAV_HEADER_SIZE, mulaw_to_pcm16
 from calls.models import Call, Stream
 from simulator.webhooks import Web
+from tests.support.callers import Calls, place
 from tests.support.child import HANDLERS
-from tests.support.servers import SPEECH, Calls, Server, lane, place, stored_to_the_end, until, verify
+from tests.support.recorded import lane, stored_to_the_end, verify
+from tests.support.servers import SPEECH, Server, until
 from tests.test_sockets import masked
 
 

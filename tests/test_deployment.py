@@ -23,6 +23,7 @@ import pytest
 import redis
 import yaml
 
+from tests.support.callers import Calls, place
 from tests.support.production import (
     DATABASE_URL,
     PATH,
@@ -35,7 +36,7 @@ from tests.support.production import (
     proxy_environment,
     service,
 )
-from tests.support.servers import SPEECH, Calls, Server, free_port, place, until
+from tests.support.servers import SPEECH, Server, free_port, until
 from tests.test_project import names_in_settings, pins, wait_for
 
 

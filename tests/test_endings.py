@@ -6,19 +6,11 @@ import signal
 import pytest
 
 from calls.models import Call, Stream
+from tests.support.balancer import Balancer
+from tests.support.callers import Calls, place
 from tests.support.factories import sid
-from tests.support.servers import (
-    Balancer,
-    Calls,
-    Server,
-    gaps,
-    loss,
-    place,
-    stored_to_the_end,
-    until,
-    verify,
-    worst_silence,
-)
+from tests.support.recorded import gaps, loss, stored_to_the_end, verify, worst_silence
+from tests.support.servers import Server, until
 
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]

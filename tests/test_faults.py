@@ -12,20 +12,11 @@ import pytest
 from django.db import connection, transaction
 
 from calls.models import Call, CallEvent, QuarantinedRow, Stream
+from tests.support.callers import Calls, place
 from tests.support.child import blocks
 from tests.support.disks import small_disk
-from tests.support.servers import (
-    SPEECH,
-    Calls,
-    Loss,
-    echo_delay,
-    gaps,
-    loss,
-    place,
-    stored_to_the_end,
-    until,
-    verify,
-)
+from tests.support.recorded import Loss, echo_delay, gaps, loss, stored_to_the_end, verify
+from tests.support.servers import SPEECH, until
 from tests.support.surroundings import Surroundings
 
 

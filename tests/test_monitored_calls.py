@@ -5,7 +5,10 @@ import signal
 import pytest
 
 from calls.models import Call, CallEvent, Gap, Stream
-from tests.support.servers import SPEECH, Balancer, Calls, Server, free_port, loss, stored_to_the_end, until, verify
+from tests.support.balancer import Balancer
+from tests.support.callers import Calls
+from tests.support.recorded import loss, stored_to_the_end, verify
+from tests.support.servers import SPEECH, Server, free_port, until
 
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]

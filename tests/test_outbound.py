@@ -22,7 +22,8 @@ from calls.rest.client import twilio
 from calls.security import CallRef
 from simulator import OutboundCall, PhoneNumber, Scenario, TwilioApi
 from tests.support.factories import make_call, sid
-from tests.support.servers import Server, stored_to_the_end, until
+from tests.support.recorded import stored_to_the_end
+from tests.support.servers import Server, until
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"

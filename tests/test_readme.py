@@ -8,7 +8,8 @@ from websockets.sync.server import serve
 
 from calls.media.audio import tone
 from calls.models import Call, CallEvent
-from tests.support.servers import ROOT, SPEECH, Server, place
+from tests.support.callers import place
+from tests.support.servers import ROOT, SPEECH, Server
 
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

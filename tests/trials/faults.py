@@ -58,7 +58,8 @@ HEADER = f"{'fault':<46} {'missing':>8} {'behind':>8} {'late ms':>7} {'silent s'
 def measure(row: Row, reports: list[Any], *, echo: bool = True) -> None:
     """Adds what these calls say, and that every sample is stored or explained."""
     from calls.models import Stream
-    from tests.support.servers import echo_delay, loss, until, verify, worst_silence
+    from tests.support.recorded import echo_delay, loss, verify, worst_silence
+    from tests.support.servers import until
 
     with contextlib.suppress(AssertionError):
         until(lambda: not Stream.objects.live().exists(), "every stream to be stored to its end", 40)
@@ -88,7 +89,9 @@ class Run:
 
     def minute(self) -> Iterator[Row]:
         from calls.models import Stream
-        from tests.support.servers import SPEECH, Calls, Server, lane
+        from tests.support.callers import Calls
+        from tests.support.recorded import lane
+        from tests.support.servers import SPEECH, Server
 
         for kind in ("runserver", "uvicorn"):
             row = Row(f"none: 60 s of speech, {kind}", "every sample")
@@ -100,7 +103,8 @@ class Run:
             yield row
 
     def none(self) -> Iterator[Row]:
-        from tests.support.servers import SPEECH, Calls, Server
+        from tests.support.callers import Calls
+        from tests.support.servers import SPEECH, Server
 
         row = Row(f"none: {self.streams} streams", "the echo's own lateness on this machine")
         with Server("uvicorn", self.folder) as server:
@@ -122,7 +126,7 @@ class Run:
 
     def kill(self) -> Iterator[Row]:
         from calls.models import Stream
-        from tests.support.servers import gaps
+        from tests.support.recorded import gaps
 
         row = Row(f"kill -9 x{self.times}, uvicorn", "500 ms, explained; silence 1.5 s")
         everything = []
@@ -142,7 +146,9 @@ class Run:
     def _two_workers(self, kind: str, number: int) -> Iterator[tuple[list[Any], Any]]:
         """Again and again: calls on one of two workers, which is ended; they go on at the other one."""
         from calls.models import Stream
-        from tests.support.servers import SPEECH, Balancer, Calls, Server, until
+        from tests.support.balancer import Balancer
+        from tests.support.callers import Calls
+        from tests.support.servers import SPEECH, Server, until
 
         with Balancer() as front, contextlib.ExitStack() as stack:
             first = stack.enter_context(Server(kind, self.folder, public_url=front.url))
@@ -174,8 +180,10 @@ class Run:
     def peer(self) -> Iterator[Row]:
         """Half-open connections: the other side is gone, and nothing says so."""
         from calls.models import Stream
+        from tests.support.callers import Calls
         from tests.support.proxy import Proxy
-        from tests.support.servers import SPEECH, Calls, Server, loss, until, verify
+        from tests.support.recorded import loss, verify
+        from tests.support.servers import SPEECH, Server, until
 
         for kind in ("daphne", "uvicorn"):
             row = Row(f"callers vanish without a word, {kind}", "0 ms missing, ended within 60 s")
@@ -238,7 +246,8 @@ class Run:
 
     def _talk_through(self, around: Any, fault: Any, times: int = 1) -> list[Any]:
         """Calls that begin before the fault and end after it."""
-        from tests.support.servers import SPEECH, Calls
+        from tests.support.callers import Calls
+        from tests.support.servers import SPEECH
 
         calls = Calls(around.server, self.streams, handler="echo", audio=SPEECH * 20, hang_up_after=600.0).talk(2.0)
         with fault():
@@ -247,7 +256,8 @@ class Run:
         return calls.hang_up().result(120)
 
     def query(self) -> Iterator[Row]:
-        from tests.support.servers import SPEECH, Calls
+        from tests.support.callers import Calls
+        from tests.support.servers import SPEECH
 
         for kind in ("runserver", "uvicorn"):
             row = Row(f"a 3 s query in a view, three at once, {kind}", "50 ms more than with no fault")
@@ -265,7 +275,8 @@ class Run:
 
     def handlers(self) -> Iterator[Row]:
         from calls.models import Stream
-        from tests.support.servers import SPEECH, Calls, until
+        from tests.support.callers import Calls
+        from tests.support.servers import SPEECH, until
 
         for name in ("raises", "hangs", "poisons"):
             row = Row(f"a handler that {name}, among {self.streams}", "0 ms, the others notice nothing")
