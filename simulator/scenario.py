@@ -23,8 +23,10 @@ class Scenario:
     """One call. Times are seconds since the first stream began; audio is µ-law, 8000 bytes a second.
 
     Everything is signed for `public_url` and dialled to `server`, whatever host the TwiML names: nothing leaves for
-    the real world. Without `duration` the caller stays until the audio is over and `linger` more, and as long as the
-    server still talks (a minute at most).
+    the real world. With `server=""` each address is dialled as it stands, which is what Twilio does.
+
+    Without `duration` the caller stays until the audio is over and `linger` more, and as long as the server still talks
+    (a minute at most).
     """
 
     public_url: str
@@ -37,7 +39,7 @@ class Scenario:
     to_number: str = "+14155550199"
     direction: str = "inbound"
     handler: str = ""  # /incoming/<handler>; empty: /incoming
-    url: str = ""  # where the first document is instead: the Url of a call placed by REST
+    url: str = ""  # where the first document is instead: a number's voice URL, or the Url of a call placed by REST
     extra: Mapping[str, str] = field(default_factory=dict)  # further parameters of the voice webhook
     audio: bytes = b""
     callee_audio: bytes = b""  # what the person behind a <Dial> says; empty: a tone
@@ -52,7 +54,8 @@ class Scenario:
     burst: int = 1  # packets that arrive together
     seed: int = 0  # of drop and jitter
     first_timestamp: int = 153
-    status_callback: bool = True  # whether the number has one: /call-status
+    status_callback: bool = True  # whether the number has one: /call-status, or ...
+    status_url: str = ""  # ... this
 
     @property
     def voice_url(self) -> str:
@@ -62,7 +65,7 @@ class Scenario:
 
     @property
     def status_callback_url(self) -> str:
-        return f"{self.public_url.rstrip('/')}/call-status"
+        return self.status_url or f"{self.public_url.rstrip('/')}/call-status"
 
     @property
     def frames(self) -> int:

@@ -86,12 +86,12 @@ class Web:
         await self._session.close()
 
     def dialled(self, url: str) -> URL:
-        """The same path and query at the server under test."""
-        scheme, _, path, query, _ = urlsplit(url)
-        ours = self._server.scheme
-        if scheme.startswith("ws"):
-            ours = ours.replace("http", "ws")
-        return URL(urlunsplit((ours, self._server.netloc, path or "/", query, "")), encoded=True)
+        """The same path and query at the server under test, if there is one for all addresses."""
+        scheme, host, path, query, _ = urlsplit(url)
+        if self._server.netloc:
+            ours = self._server.scheme
+            scheme, host = ours.replace("http", "ws") if scheme.startswith("ws") else ours, self._server.netloc
+        return URL(urlunsplit((scheme, host, path or "/", query, "")), encoded=True)
 
     def sign(self, url: str, parameters: Mapping[str, str]) -> str:
         return cast(str, self._validator.compute_signature(signed_url(url), dict(parameters)))
@@ -108,7 +108,7 @@ class Web:
                 return await self._exchange(method, url, form, headers)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 if attempt == CONNECT_ATTEMPTS - 1:
-                    raise self._unreachable(error) from error
+                    raise _unreachable(self.dialled(url), error) from error
         raise AssertionError("the last attempt returns or raises")
 
     async def _exchange(self, method: str, url: str, form: dict[str, str] | None, headers: dict[str, str]) -> Answer:
@@ -144,11 +144,12 @@ class Web:
             raise Refused(f"the socket {url} was broken off ({_words(error)})", "31900 Unknown Error") from error
         return cast(Socket, socket)
 
-    def _unreachable(self, error: Exception) -> CallFailed:
-        address = f"{self._server.scheme}://{self._server.netloc}"
-        if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorCertificateError):
-            return Unreachable(f"no TLS with {address}: {_words(error)}; --insecure accepts a self-signed certificate")
-        return Unreachable(f"no server at {address} ({_words(error)})")
+
+def _unreachable(dialled: URL, error: Exception) -> Unreachable:
+    address = dialled.origin()
+    if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorCertificateError):
+        return Unreachable(f"no TLS with {address}: {_words(error)}; --insecure accepts a self-signed certificate")
+    return Unreachable(f"no server at {address} ({_words(error)})")
 
 
 def _words(error: Exception) -> str:

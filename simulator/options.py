@@ -1,0 +1,133 @@
+"""The options of a simulated call, for every program that offers them, and the scenario that they make.
+
+What cannot be meant is an ArgumentTypeError, which says what is wanted instead.
+"""
+
+from argparse import ArgumentParser, ArgumentTypeError, _ArgumentGroup
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from simulator.audio import read_wav
+from simulator.outbound import ANSWERS, MANNERS
+from simulator.scenario import Scenario
+
+
+Options = Mapping[str, Any]
+
+# Options that are fields of the scenario.
+_FIELDS = (
+    *("server", "insecure", "from_number", "to_number", "callee_audio", "duration", "hang_up_after"),
+    *("silence_timeout", "drop", "jitter", "burst", "cut_after", "seed"),
+)
+_SILENCE = "fail if the server says nothing at all for so long; 0 for handlers that only listen (default %(default)s)"
+_CALLBACKS = "how the status callbacks come; early: before the reply to the request (default %(default)s)"
+
+
+def add_numbers(group: _ArgumentGroup) -> None:
+    group.add_argument("--insecure", action="store_true", help="accept a self-signed certificate")
+    group.add_argument(
+        "--from", dest="from_number", default="+14155550100", metavar="NUMBER", help="who calls (%(default)s)"
+    )
+    group.add_argument(
+        "--to", dest="to_number", default="+14155550199", metavar="NUMBER", help="who is called (%(default)s)"
+    )
+
+
+def add_call(parser: ArgumentParser) -> None:
+    """What the caller does, and over which line."""
+    call = parser.add_argument_group("the call")
+    call.add_argument("--calls", type=_positive, default=1, metavar="N", help="so many at once")
+    call.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
+    call.add_argument("--callee-audio", type=_wav, default=b"", metavar="FILE", help="what the person dialled says")
+    call.add_argument(
+        "--dtmf", type=_digit, action="append", default=[], metavar="SECONDS:DIGIT", help="a key; may be repeated"
+    )
+    call.add_argument("--duration", type=_seconds, metavar="SECONDS", help="how long the caller stays on the line")
+    call.add_argument("--hang-up-after", type=_seconds, metavar="SECONDS", help="hang up then, in mid-sentence too")
+    call.add_argument("--silence-timeout", type=_seconds, default=10.0, metavar="SECONDS", help=_SILENCE)
+    line = parser.add_argument_group("a bad line")
+    line.add_argument("--drop", type=_share, default=0.0, metavar="SHARE", help="share of packets lost, e.g. 0.02")
+    line.add_argument("--jitter", type=_seconds, default=0.0, metavar="SECONDS", help="packets come so much later")
+    line.add_argument("--burst", type=_positive, default=1, metavar="N", help="packets arrive N at a time")
+    line.add_argument("--cut-after", type=_seconds, metavar="SECONDS", help="the TCP connection dies then")
+    line.add_argument("--seed", type=int, default=0, help="of drop and jitter")
+
+
+def add_api(group: _ArgumentGroup, help: str) -> None:
+    group.add_argument("--api-port", type=int, default=0, metavar="PORT", help=help)
+
+
+def add_answer(group: _ArgumentGroup) -> None:
+    """How a call is answered that the server places."""
+    group.add_argument("--answer", choices=ANSWERS, default="human", help="who answers (default %(default)s)")
+    group.add_argument("--rings", type=_seconds, default=2.0, metavar="SECONDS", help="default %(default)s")
+    group.add_argument("--callbacks", choices=[*MANNERS, "early"], default="in-order", help=_CALLBACKS)
+
+
+def add_output(parser: ArgumentParser) -> None:
+    output = parser.add_argument_group("output")
+    output.add_argument("--save", type=Path, metavar="FILE", help="WAV: left the caller, right what the caller heard")
+    output.add_argument("--quiet", action="store_true", help="only say what went wrong")
+    output.add_argument("--json", action="store_true", help="the reports as JSON on standard output")
+
+
+def scenario_of(options: Options, **where: Any) -> Scenario:
+    """One call as the options have it; what only the program knows (addresses, account, token) it says itself."""
+    fields = {name: options[name] for name in _FIELDS}
+    return Scenario(**{**fields, "server": options["server"] or "", "dtmf": tuple(options["dtmf"])}, **where)
+
+
+def address(text: str) -> str:
+    """An http(s) address with whatever path it has."""
+    return _checked(text, "https://voice.example.org/voice")
+
+
+def origin(text: str) -> str:
+    return _checked(text, "http://127.0.0.1:8000").rstrip("/")
+
+
+def _checked(text: str, example: str) -> str:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return text
+    except ValueError:  # a port or an IPv6 address that cannot be
+        pass
+    raise ArgumentTypeError(f"{text!r}: wanted is an address like {example}")
+
+
+def _wav(name: str) -> bytes:
+    try:
+        return read_wav(Path(name).read_bytes())
+    except OSError as error:
+        raise ArgumentTypeError(f"{name}: {error.strerror}") from error
+    except ValueError as error:
+        raise ArgumentTypeError(f"{name}: {error}") from error
+
+
+def _digit(text: str) -> tuple[float, str]:
+    seconds, _, digit = text.partition(":")
+    if len(digit) != 1 or digit not in "0123456789*#ABCD":
+        raise ArgumentTypeError(f"{text!r}: wanted is SECONDS:DIGIT, e.g. 3.0:1, with a digit of 0-9 * # A-D")
+    return _seconds(seconds), digit
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
+
+
+def _share(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise ArgumentTypeError(f"{text} is no share; 0.02 loses two packets of a hundred")
+    return float(text)
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise ArgumentTypeError(f"{text} is less than one")
+    return int(text)
