@@ -1,6 +1,6 @@
 """What goes wrong around a call, one fault a test: the caller notices nothing, and the recording says all there is.
 
-The numbers are the rows of the fault catalogue; `make faults` runs the heavy ones with 30 streams.
+`make faults` runs the heavy ones with 30 streams.
 """
 
 import re
@@ -47,7 +47,7 @@ def unnoticed(reports):
 
 
 @pytest.mark.parametrize("how", ["cut", pytest.param("freeze", marks=pytest.mark.postgres)])
-def test_4_5_35_a_database_that_goes_away_in_mid_call_loses_nothing(around, how):
+def test_a_database_that_goes_away_in_mid_call_loses_nothing(around, how):
     # A server that hangs without a word holds the writer up, and nothing else.
     notices = around.notices("db_slow" if how == "freeze" else "db_down")
     calls = Calls(around.server, 2, handler="echo", audio=SPEECH * 2, hang_up_after=30.0).talk(0.5)
@@ -57,7 +57,7 @@ def test_4_5_35_a_database_that_goes_away_in_mid_call_loses_nothing(around, how)
 
 
 @pytest.mark.postgres
-def test_6_a_slow_database_delays_nobody(around):
+def test_a_slow_database_delays_nobody(around):
     around.database.delay = 0.2
     around.database.mode = "delay"
     try:
@@ -68,7 +68,7 @@ def test_6_a_slow_database_delays_nobody(around):
     unnoticed(reports)
 
 
-def test_7_a_call_that_comes_while_the_database_is_away_is_answered_and_written_later(around):
+def test_a_call_that_comes_while_the_database_is_away_is_answered_and_written_later(around):
     notices = around.notices()
     with around.without_database():
         calls = Calls(around.server, 1, handler="echo", audio=SPEECH[:8000], linger=0.5)
@@ -80,7 +80,7 @@ def test_7_a_call_that_comes_while_the_database_is_away_is_answered_and_written_
     until(lambda: Call.objects.get().status == "completed", "the last callback to be written behind")
 
 
-def test_8_a_lock_that_somebody_holds_is_waited_for(around):
+def test_a_lock_that_somebody_holds_is_waited_for(around):
     calls = Calls(around.server, 2, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)
     until(lambda: Stream.objects.count() == 2, "both streams to be stored")
     # SQLite knows no row locks: this one is the whole database's.
@@ -93,7 +93,7 @@ def test_8_a_lock_that_somebody_holds_is_waited_for(around):
     unnoticed(calls.result())
 
 
-def test_9_a_poison_row_is_set_aside_and_holds_nothing_else_back(around):
+def test_a_poison_row_is_set_aside_and_holds_nothing_else_back(around):
     calls = Calls(around.server, 2, handler="echo", audio=SPEECH[:12000], linger=0.5)
     poisoned = place(around.server, handler="poisons", audio=SPEECH[:12000], linger=0.5)
     unnoticed(calls.result() + poisoned)
@@ -101,7 +101,7 @@ def test_9_a_poison_row_is_set_aside_and_holds_nothing_else_back(around):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_32_what_a_process_left_in_its_spool_is_written_by_the_next_one(tmp_path, django_db_setup, number):
+def test_what_a_process_left_in_its_spool_is_written_by_the_next_one(tmp_path, django_db_setup, number):
     with Surroundings(tmp_path) as around:
         calls = Calls(around.server, 2, handler="fills", audio=SPEECH, hang_up_after=30.0).talk(0.5)
         until(lambda: Stream.objects.count() == 2, "both streams to be stored")
@@ -117,7 +117,7 @@ def test_32_what_a_process_left_in_its_spool_is_written_by_the_next_one(tmp_path
             assert loss(reports).tail <= (300 if number == signal.SIGTERM else 3500)
 
 
-def test_10_with_no_room_left_anywhere_the_loss_is_a_gap_of_its_true_length(tmp_path, django_db_setup):
+def test_with_no_room_left_anywhere_the_loss_is_a_gap_of_its_true_length(tmp_path, django_db_setup):
     with Surroundings(tmp_path) as around:
         calls = Calls(around.server, 2, handler="overflows", audio=SPEECH, hang_up_after=30.0).talk(0.5)
         with around.without_database():
@@ -161,7 +161,7 @@ def test_a_spool_disk_that_is_full_costs_what_it_has_no_room_for_and_nothing_aft
 
 @pytest.mark.redis
 @pytest.mark.parametrize("how", ["cut", "freeze"])
-def test_11_without_redis_calls_go_on_and_new_ones_are_taken(around, how):
+def test_without_redis_calls_go_on_and_new_ones_are_taken(around, how):
     calls = Calls(around.server, 2, handler="echo", audio=SPEECH, hang_up_after=2.5).talk(0.5)
     around.redis.mode = how
     try:
@@ -175,7 +175,7 @@ def test_11_without_redis_calls_go_on_and_new_ones_are_taken(around, how):
 # --- what comes over the socket ---------------------------------------------------------------------------------------
 
 
-def test_23_a_connection_that_is_cut_loses_nothing_of_what_had_arrived(around):
+def test_a_connection_that_is_cut_loses_nothing_of_what_had_arrived(around):
     reports = place(around.server, 2, handler="echo", audio=SPEECH, cut_after=1.0, hang_up_after=2.0)
     assert [len(report.streams) for report in reports] == [2, 2]
     assert loss(reports).holes == 0
@@ -184,7 +184,7 @@ def test_23_a_connection_that_is_cut_loses_nothing_of_what_had_arrived(around):
     verify()
 
 
-def test_20_lost_packets_are_silence_with_a_reason(around):
+def test_lost_packets_are_silence_with_a_reason(around):
     (report,) = place(around.server, handler="echo", audio=SPEECH[:16000], drop=0.1, jitter=0.02, linger=0.5)
     stream = Stream.objects.get()
     assert report.streams[0].frames_dropped > 0
@@ -196,7 +196,7 @@ def test_20_lost_packets_are_silence_with_a_reason(around):
 # --- our own side -----------------------------------------------------------------------------------------------------
 
 
-def test_28_a_handler_that_fails_ends_its_own_call_as_the_setting_says(around):
+def test_a_handler_that_fails_ends_its_own_call_as_the_setting_says(around):
     others = Calls(around.server, 2, handler="echo", audio=SPEECH[:16000], linger=0.5)
     (failed,) = place(around.server, handler="raises", audio=SPEECH, silence_timeout=0)
     assert "<Hangup" in failed.twiml[-1]
@@ -207,13 +207,13 @@ def test_28_a_handler_that_fails_ends_its_own_call_as_the_setting_says(around):
     assert (stream.handler_failed, stream.end_reason) == (True, "error")
 
 
-def test_28_a_handler_that_hangs_is_recorded_all_the_same(around):
+def test_a_handler_that_hangs_is_recorded_all_the_same(around):
     others = Calls(around.server, 2, handler="echo", audio=SPEECH[:8000], linger=0.5)
     reports = place(around.server, handler="hangs", audio=SPEECH, hang_up_after=1.0, silence_timeout=0)
     unnoticed(others.result() + reports)
 
 
-def test_29_an_event_loop_that_stands_still_loses_nothing(around):
+def test_an_event_loop_that_stands_still_loses_nothing(around):
     others = Calls(around.server, 2, handler="echo", audio=SPEECH, hang_up_after=2.5)
     reports = place(around.server, handler="blocks", audio=SPEECH, hang_up_after=2.5, silence_timeout=0)
     reports += others.result()
@@ -270,7 +270,7 @@ def test_a_slow_query_in_a_view_delays_nobodys_audio(around, kind):
         unnoticed(calls.hang_up().result())
 
 
-def test_31_without_file_descriptors_running_calls_go_on(around):
+def test_without_file_descriptors_running_calls_go_on(around):
     with around.another() as server:
         calls = Calls(server, 2, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)
         _, most = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
