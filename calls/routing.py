@@ -9,8 +9,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import re_path
 
 from calls.addresses import CONNECTION, LIVE_CALL
-from calls.consumers import MediaStreamConsumer
-from calls.server.hints import LiveCallConsumer
+from calls.consumers import LiveCallConsumer, MediaStreamConsumer
 
 
 async def refuse(

@@ -256,8 +256,8 @@ class UsedNonces:
     def __init__(self) -> None:
         self._seen: dict[str, float] = {}
 
-    def is_first(self, nonce: str) -> bool:
-        """Whether this nonce has not been used yet; it has been from now on."""
+    def use(self, nonce: str) -> bool:
+        """Uses a nonce up. False if it was used before."""
         now = time.monotonic()
         while self._seen and next(iter(self._seen.values())) < now - TOKEN_MAX_AGE:
             del self._seen[next(iter(self._seen))]

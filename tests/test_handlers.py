@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
-from calls import consumers, handlers
+from calls import handlers
 from calls.media.audio import tone
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Stream
+from calls.security import StreamToken
+from calls.server import conversation
 from calls.server.switchboard import switchboard
 from calls.webhooks.reconnecting import last_streams
 from tests.support.line import Line, payload, stored, until
@@ -170,7 +172,7 @@ def test_monitor_without_a_number_to_dial_is_an_apology_and_a_line(client, caplo
 @pytest.mark.django_db
 def test_the_token_of_monitor_lets_nothing_be_sent(client, settings):
     settings.MONITOR_DIAL = "+14155550142"
-    assert not consumers.StreamToken.read(token(post(client, "/incoming/monitor", INCOMING))).bidirectional
+    assert not StreamToken.read(token(post(client, "/incoming/monitor", INCOMING))).bidirectional
 
 
 @recorded
@@ -315,7 +317,7 @@ def test_a_handler_may_write_the_document_around_its_stream(client, own):
     assert verbs(response) == ["Start", "Say", "Connect"]
     assert document(response).find("Say").text == "You called +14155550199 for the 0th time"
     tokens = [found.get("value") for found in document(response).iter("Parameter")]
-    assert [consumers.StreamToken.read(text).bidirectional for text in tokens] == [False, True]
+    assert [StreamToken.read(text).bidirectional for text in tokens] == [False, True]
 
 
 @recorded
@@ -375,7 +377,7 @@ async def test_a_caller_who_hangs_up_on_a_group_of_tasks_is_no_failure(own, capl
 
 @recorded
 async def test_a_handler_that_hangs_is_ended_with_its_stream(own, monkeypatch):
-    monkeypatch.setattr(consumers, "HANDLER_GRACE", 0.01)
+    monkeypatch.setattr(conversation, "HANDLER_GRACE", 0.01)
     async with Line("hangs") as line:
         for _ in range(150):
             line.say(LOUD)
@@ -385,7 +387,7 @@ async def test_a_handler_that_hangs_is_ended_with_its_stream(own, monkeypatch):
 
 @recorded
 async def test_a_handler_that_is_cut_says_in_which_line_it_stood(own, monkeypatch, caplog):
-    monkeypatch.setattr(consumers, "HANDLER_GRACE", 0.01)
+    monkeypatch.setattr(conversation, "HANDLER_GRACE", 0.01)
     async with Line("hangs"):
         pass
     event = await stored(lambda: CallEvent.objects.get(kind="handler-cut"))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from calls import streams
+from calls.media import hearing
 from calls.media.audio import mulaw_to_pcm16, tone
 from calls.media.protocol import StateError
 from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow
-from calls.server import outgoing
+from calls.server import barge_in, outgoing
 from calls.sounds import FOLDER
 from calls.streams import StreamEnded
 from tests.support.line import payload
@@ -175,7 +175,7 @@ async def test_what_was_never_sent_when_the_caller_hangs_up_is_told_and_is_no_in
 
 
 async def test_ten_minutes_may_wait_and_then_a_play_waits_for_room(phone, monkeypatch):
-    monkeypatch.setattr(streams, "MOST_WAITING", 8000)
+    monkeypatch.setattr(outgoing, "MOST_WAITING", 8000)
     await phone.stream.play(SECOND * 12, wait=False)
     playing = begin(phone.stream.play(SECOND, wait=False))
     await asyncio.sleep(0)
@@ -229,7 +229,7 @@ async def test_clear_ends_a_speech_without_its_last_samples(phone):
 
 
 async def test_a_mark_that_never_comes_back_does_not_hold_a_handler_for_ever(phone, monkeypatch, caplog):
-    monkeypatch.setattr(streams, "MARK_PATIENCE", 0.01)
+    monkeypatch.setattr(outgoing, "MARK_PATIENCE", 0.01)
     assert await done(begin(phone.stream.play(b"\x20" * 160))) == "played"
     assert any(message.startswith("mark_lost") for message in caplog.messages)
     assert phone.return_mark("callstream:0")
@@ -385,7 +385,7 @@ async def test_a_key_cuts_what_may_be_interrupted(phone):
 async def test_speech_cuts_what_may_be_interrupted(phone):
     playing = begin(phone.stream.play(SECOND, barge_in=True))
     await phone.heard("mark")
-    phone.say(LOUD, times=streams.SPEECH_FRAMES)
+    phone.say(LOUD, times=barge_in.SPEECH_FRAMES)
     assert await done(playing) == "cleared"
 
 
@@ -553,7 +553,7 @@ async def test_events_come_in_the_order_of_their_arrival(phone):
     phone.say(QUIET)
     phone.hang_up()
     kinds = [type(event).__name__ async for event in phone.stream]
-    assert kinds == ["MediaBody", "DtmfBody", "Mark", "MediaBody"]
+    assert kinds == ["Media", "Dtmf", "Mark", "Media"]
 
 
 async def test_iteration_waits_for_what_comes(phone):
@@ -707,7 +707,7 @@ async def silent_for_five_seconds(phone):
     """One frame of the caller's, then nothing any more, while we talk."""
     phone.tape.media("inbound", 100, QUIET, 0)
     await phone.stream.play(SECOND * 9, wait=False)
-    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.live.hearing.advance(time.monotonic() + 5)
 
 
 def stored(phone):
@@ -717,33 +717,33 @@ def stored(phone):
 
 async def test_of_a_socket_that_had_died_nothing_was_heard_behind_its_last_word(phone):
     await silent_for_five_seconds(phone)
-    phone.stream.end()
+    phone.live.fall_silent()
     rows = phone.tape.cut_all()
     (gap,) = [row for row in rows if isinstance(row, GapRow)]
     heard = sum(len(row.payload) for row in rows if isinstance(row, ChunkRow) and row.track == "outbound")
-    assert phone.stream.heard == heard <= 160
+    assert phone.live.hearing.heard == heard <= 160
     assert (gap.reason, gap.length) == ("cleared", 72_000 - heard)
 
 
 async def test_of_a_phone_that_sends_nothing_in_silence_all_was_heard_until_the_stop(phone):
     await silent_for_five_seconds(phone)
-    assert stored(phone) == phone.stream.heard == 0
+    assert stored(phone) == phone.live.hearing.heard == 0
     phone.hang_up()
-    assert stored(phone) == phone.stream.heard > 39_000
+    assert stored(phone) == phone.live.hearing.heard > 39_000
 
 
 async def test_a_socket_that_was_silent_and_goes_on_has_played_all_the_time(phone):
     await silent_for_five_seconds(phone)
     phone.tape.media("inbound", 5100, QUIET, 40_000)
-    phone.stream.flush_playback(time.monotonic() + 5.02)
-    assert stored(phone) == phone.stream.heard > 39_000
+    phone.live.hearing.advance(time.monotonic() + 5.02)
+    assert stored(phone) == phone.live.hearing.heard > 39_000
 
 
 async def test_what_is_said_while_recording_is_paused_stays_off_tape_though_its_life_shows_later(phone):
     phone.tape.media("inbound", 100, QUIET, 0)
     phone.stream.pause_recording()
     await phone.stream.play(b"\x11" * 32_000, wait=False)
-    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.live.hearing.advance(time.monotonic() + 5)
     phone.stream.resume_recording()
     phone.tape.media("inbound", 5100, QUIET, 40_000)
     await phone.stream.play(LOUD, wait=False)
@@ -756,59 +756,59 @@ async def test_what_is_said_while_recording_is_paused_stays_off_tape_though_its_
 
 async def test_what_was_said_before_a_pause_is_on_tape_though_its_life_shows_later(phone):
     await phone.stream.play(SECOND, wait=False)
-    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.live.hearing.advance(time.monotonic() + 5)
     phone.stream.pause_recording()
     phone.tape.media("inbound", 5100, QUIET, 40_000)
-    phone.stream.flush_playback(time.monotonic() + 5.02)
-    assert stored(phone) == phone.stream.heard == 8000
+    phone.live.hearing.advance(time.monotonic() + 5.02)
+    assert stored(phone) == phone.live.hearing.heard == 8000
 
 
 async def test_a_prompt_that_ended_in_silence_is_on_tape_once_the_caller_speaks(phone):
     await phone.stream.play(SECOND, wait=False)
-    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.live.hearing.advance(time.monotonic() + 5)
     assert stored(phone) == 0
     phone.tape.media("inbound", 5100, QUIET, 40_000)
-    phone.stream.flush_playback(time.monotonic() + 5.02)
-    assert stored(phone) == phone.stream.heard == 8000
+    phone.live.hearing.advance(time.monotonic() + 5.02)
+    assert stored(phone) == phone.live.hearing.heard == 8000
 
 
 @pytest.mark.parametrize("sign", [lambda phone: phone.press("1"), lambda phone: phone.return_mark("said")])
 async def test_a_key_or_a_mark_shows_that_all_before_it_was_heard(phone, sign):
     await phone.stream.mark("said")
     await phone.stream.play(SECOND, wait=False)
-    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.live.hearing.advance(time.monotonic() + 5)
     sign(phone)
-    phone.stream.end()
-    assert stored(phone) == phone.stream.heard == 8000
+    phone.live.fall_silent()
+    assert stored(phone) == phone.live.hearing.heard == 8000
 
 
 async def test_once_the_caller_is_lost_a_sign_that_was_on_its_way_adds_nothing(phone):
     await phone.stream.play(SECOND, wait=False)
-    phone.stream.note_lost()
+    phone.live.hearing.note_lost(time.monotonic())
     phone.tape.media("inbound", 5000, QUIET, 40_000)
-    phone.stream.flush_playback(time.monotonic() + 5)
-    phone.stream.end()
-    assert stored(phone) == phone.stream.heard < 160
+    phone.live.hearing.advance(time.monotonic() + 5)
+    phone.live.fall_silent()
+    assert stored(phone) == phone.live.hearing.heard < 160
 
 
 async def test_a_mark_that_a_dead_socket_owes_us_is_not_played_though_it_is_we_who_hang_up(phone, monkeypatch):
-    monkeypatch.setattr(streams, "SIGN_OF_LIFE", -1)
-    monkeypatch.setattr(streams, "MARK_PATIENCE", 0.01)
+    monkeypatch.setattr(hearing, "SIGN_OF_LIFE", -1)
+    monkeypatch.setattr(outgoing, "MARK_PATIENCE", 0.01)
     assert await done(begin(phone.stream.play(LOUD))) == "cleared"
     await done(begin(phone.stream.hang_up()))
     rows = phone.tape.cut_all()
     assert {row.outcome for row in rows if isinstance(row, MarkRow)} == {"pending", "cleared"}
     assert [(row.length, row.reason) for row in rows if isinstance(row, GapRow)] == [(160, "cleared")]
-    assert phone.stream.heard == 0
+    assert phone.live.hearing.heard == 0
 
 
 async def test_hanging_up_asks_a_phone_that_sends_nothing_in_silence_whether_it_has_heard_all(phone):
     await phone.stream.play(SECOND, wait=False)
-    phone.stream.flush_playback(time.monotonic() + 5)
+    phone.live.hearing.advance(time.monotonic() + 5)
     hanging_up = begin(phone.stream.hang_up())
     await phone.play_out()
     await done(hanging_up)
-    assert stored(phone) == phone.stream.heard == 8000
+    assert stored(phone) == phone.live.hearing.heard == 8000
 
 
 # --- a <Start> stream -------------------------------------------------------------------------------------------------

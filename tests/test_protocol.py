@@ -8,15 +8,15 @@ from calls.media.protocol import (
     MAX_KEYS,
     MAX_MESSAGE_SIZE,
     MAX_SEQUENCE_JUMP,
-    Connected,
-    Dtmf,
-    Mark,
-    Media,
+    ConnectedMessage,
+    DtmfMessage,
+    MarkMessage,
+    MediaMessage,
     ProtocolError,
-    Start,
+    StartMessage,
     State,
     StateError,
-    Stop,
+    StopMessage,
     StreamProtocol,
     Unknown,
     decode,
@@ -77,12 +77,12 @@ def numbered(text: str, number: str) -> str:
 
 
 def test_connected_has_no_counter_and_no_stream():
-    assert decode(CONNECTED) == Connected(protocol="Call", version="1.0.0")
+    assert decode(CONNECTED) == ConnectedMessage(protocol="Call", version="1.0.0")
 
 
 def test_start_says_which_call_this_is():
     message = decode(START)
-    assert isinstance(message, Start)
+    assert isinstance(message, StartMessage)
     assert (message.stream_sid, message.start.call_sid, message.sequence_number) == (STREAM_SID, CALL_SID, 1)
     assert message.start.account_sid == "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
 
@@ -99,26 +99,26 @@ def test_start_without_parameters_has_none():
 
 def test_media_is_decoded_from_base64_and_its_counters_from_strings():
     message = decode(MEDIA)
-    assert isinstance(message, Media)
+    assert isinstance(message, MediaMessage)
     assert message.media.payload == b"\xff\x7f\x7e\xfe"
     assert (message.media.timestamp, message.media.chunk, message.sequence_number) == (153, 1, 2)
 
 
 def test_dtmf_names_its_track_inbound_track():
     message = decode(DTMF)
-    assert isinstance(message, Dtmf)
+    assert isinstance(message, DtmfMessage)
     assert (message.dtmf.digit, message.dtmf.track) == ("5", "inbound_track")
 
 
 def test_a_mark_brings_its_name_back():
     message = decode(MARK)
-    assert isinstance(message, Mark)
+    assert isinstance(message, MarkMessage)
     assert message.mark.name == "greeting-3"
 
 
 def test_stop_names_the_call():
     message = decode(STOP)
-    assert isinstance(message, Stop)
+    assert isinstance(message, StopMessage)
     assert message.stop.call_sid == CALL_SID
 
 
@@ -163,7 +163,7 @@ def test_a_mark_may_have_any_name():
 
 
 def test_stop_may_come_without_a_body():
-    assert decode('{"event":"stop"}') == Stop()
+    assert decode('{"event":"stop"}') == StopMessage()
 
 
 @pytest.mark.parametrize("event", ["close", "closed", "error", "hold", "MEDIA", ""])
@@ -279,7 +279,7 @@ def test_a_deep_unknown_event_is_refused():
 
 def test_a_message_of_64_kib_is_parsed_and_a_longer_one_is_not():
     fits = CONNECTED + " " * (MAX_MESSAGE_SIZE - len(CONNECTED))
-    assert isinstance(decode(fits), Connected)
+    assert isinstance(decode(fits), ConnectedMessage)
     assert kind_of(fits + " ") == "size"
 
 
@@ -413,7 +413,7 @@ def test_a_second_connected_is_refused_before_start_and_behind_it():
 def test_a_second_start_is_refused_and_changes_nothing(stream):
     assert refused(stream, START.replace(STREAM_SID, OTHER_SID)).reason == "a second start"
     assert stream.stream_sid == STREAM_SID
-    assert isinstance(stream.receive(MEDIA), Media)
+    assert isinstance(stream.receive(MEDIA), MediaMessage)
 
 
 @pytest.mark.parametrize("text", [CONNECTED, START, MEDIA, DTMF, MARK, STOP, UNKNOWN])
@@ -507,12 +507,12 @@ def test_numbers_that_never_came_are_counted(stream, text):
 @pytest.mark.parametrize("number", ['"0"', '"1"', '"2"'])
 def test_a_number_that_comes_again_or_late_is_counted_and_its_message_taken(stream, number):
     stream.receive(MEDIA)
-    assert isinstance(stream.receive(numbered(MEDIA, number)), Media)
+    assert isinstance(stream.receive(numbered(MEDIA, number)), MediaMessage)
     assert (stream.sequence_gaps, stream.duplicates, stream.next_sequence) == (0, 1, 3)
 
 
 def test_a_message_without_a_number_is_not_counted(stream):
-    assert isinstance(stream.receive(MEDIA.replace('"sequenceNumber":"2",', "")), Media)
+    assert isinstance(stream.receive(MEDIA.replace('"sequenceNumber":"2",', "")), MediaMessage)
     assert (stream.sequence_gaps, stream.duplicates, stream.next_sequence) == (0, 0, 2)
 
 
@@ -557,7 +557,7 @@ def test_refusals_are_counted_by_kind_and_only_the_first_is_worth_a_line(stream)
 @pytest.mark.parametrize("text", ["", "junk", "[", "{}", "[" * 60_000, "x" * 70_000, b"\xff", MARK[:-3], STOP[1:]])
 def test_a_stream_goes_on_after_anything(stream, text):
     refused(stream, text)
-    assert isinstance(stream.receive(MEDIA), Media)
+    assert isinstance(stream.receive(MEDIA), MediaMessage)
 
 
 def test_keys_are_a_flood_beyond_a_thousand_and_the_stream_goes_on(stream):
@@ -565,7 +565,7 @@ def test_keys_are_a_flood_beyond_a_thousand_and_the_stream_goes_on(stream):
         stream.receive(DTMF)
     assert refused(stream, DTMF).kind == "flood"
     assert refused(stream, DTMF).kind == "flood"
-    assert isinstance(stream.receive(MEDIA), Media)
+    assert isinstance(stream.receive(MEDIA), MediaMessage)
 
 
 # --- what we send -----------------------------------------------------------------------------------------------------

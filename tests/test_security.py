@@ -534,7 +534,7 @@ def test_what_is_no_reference_is_refused_and_no_error(text):
 
 def test_a_nonce_is_used_once():
     nonces = UsedNonces()
-    assert [nonces.is_first("a"), nonces.is_first("b"), nonces.is_first("a"), nonces.is_first("b")] == [
+    assert [nonces.use("a"), nonces.use("b"), nonces.use("a"), nonces.use("b")] == [
         True,
         True,
         False,
@@ -546,18 +546,18 @@ def test_a_nonce_is_remembered_as_long_as_a_token_lives_and_no_longer(monkeypatc
     now = [1000.0]
     monkeypatch.setattr("calls.security.time.monotonic", lambda: now[0] + 0.0)
     nonces = UsedNonces()
-    nonces.is_first("a")
+    nonces.use("a")
     now[0] += TOKEN_MAX_AGE
-    assert not nonces.is_first("a")
+    assert not nonces.use("a")
     now[0] += 1
-    nonces.is_first("b")
+    nonces.use("b")
     assert list(nonces._seen) == ["b"]
 
 
 def test_nonces_take_no_more_memory_than_there_is_for_them(monkeypatch):
     monkeypatch.setattr("calls.security.MOST_NONCES", 2)
     nonces = UsedNonces()
-    assert [nonces.is_first(nonce) for nonce in "abcb"] == [True, True, True, False]
+    assert [nonces.use(nonce) for nonce in "abcb"] == [True, True, True, False]
     assert list(nonces._seen) == ["b", "c"]
 
 
@@ -567,5 +567,5 @@ def test_using_a_nonce_again_does_not_prolong_its_memory(monkeypatch):
     nonces = UsedNonces()
     for seconds in (0, TOKEN_MAX_AGE - 20, 100):
         now[0] += seconds
-        first = nonces.is_first("a")
+        first = nonces.use("a")
     assert first

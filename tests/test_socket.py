@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from calls import consumers
 from calls.models import AudioChunk, Call, Dtmf, Gap, Mark, Stream
 from calls.recordings.verification import problems
 from calls.security import StreamToken
+from calls.server import conversation
+from calls.server.lifetime import Phase
 from calls.server.switchboard import switchboard
 from tests.support.factories import make_call, make_stream
 from tests.support.line import CONNECTED, DTMF, MEDIA, START, Line, database_busy, payload, stored, until
@@ -42,7 +43,7 @@ async def talks_on(stream):
     await stream.mark("said")
     async for _ in stream:
         pass
-    heard_at_the_end.append(stream.heard)
+    heard_at_the_end.append(stream._live.hearing.heard)
     stream.pause_recording()
     await asyncio.sleep(0.3)
 
@@ -351,7 +352,7 @@ async def test_nothing_is_heard_once_the_caller_has_left_whatever_the_handler_do
 async def test_a_socket_that_breaks_was_dead_since_its_last_word_and_one_that_stops_was_not(end, is_heard):
     async with Line("talks_on") as line:
         await line.heard()
-        switchboard.live[line.stream_sid].stream.flush_playback(time.monotonic() + 5)
+        switchboard.live[line.stream_sid].hearing.advance(time.monotonic() + 5)
         end(line)
         await line.gone()
     assert (heard_at_the_end.pop() > 39_000) is is_heard
@@ -362,12 +363,12 @@ async def test_a_stream_whose_end_cannot_be_recorded_keeps_no_drain_waiting():
     await line.dial()
     line.start()
     await until(Stream.objects.exists)
-    consumer = switchboard.live[line.stream_sid]
-    consumer.clock = None
+    live = switchboard.live[line.stream_sid]
+    live.clock = None
     line._task.cancel()
     with pytest.raises(AttributeError):
         await line.gone()
-    assert consumer.gone.is_set()
+    assert live.lifetime.phase is Phase.GONE
     assert line.stream_sid not in switchboard.live
 
 
@@ -426,8 +427,9 @@ async def test_a_finished_conversation_is_remembered_until_its_call_has_another_
 
 
 async def test_a_peer_that_does_not_read_costs_no_frame_and_no_time(monkeypatch):
-    monkeypatch.setattr(consumers, "HANDLER_GRACE", 0.05)
-    monkeypatch.setattr(consumers, "CLOSE_PATIENCE", 0.05)
+    monkeypatch.setattr(conversation, "HANDLER_GRACE", 0.05)
+    monkeypatch.setattr(conversation, "CLOSE_PATIENCE", 0.05)
+    monkeypatch.setattr("calls.server.socket.CLOSE_PATIENCE", 0.05)
     async with Line("echo") as line:
         line.is_stuck = True
         for _ in range(300):
@@ -449,7 +451,7 @@ async def test_a_flood_on_one_socket_lets_the_others_have_their_turn():
 
 async def test_a_stream_that_waits_for_its_last_commit_holds_up_no_other(settings, monkeypatch):
     settings.RECORDER_FLUSH_SECONDS = 0.02
-    monkeypatch.setattr(consumers, "COMMIT_PATIENCE", 0.3)
+    monkeypatch.setattr(conversation, "COMMIT_PATIENCE", 0.3)
     async with Line("listens") as ending, Line("listens") as line:
         await until(lambda: Stream.objects.count() == 2)
         with database_busy():

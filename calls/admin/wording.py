@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from calls.accounts.problems import of_whom
 from calls.models import Call, CallEvent, Mark
-from calls.streams import OWN_MARK
+from calls.server.marks import OWN_MARK
 
 from . import numbers
 

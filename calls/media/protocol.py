@@ -12,7 +12,7 @@ strings there; numbers are accepted too. Unknown fields, key orders, versions an
 import enum
 import re
 from binascii import b2a_base64
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 
@@ -73,14 +73,14 @@ class Message(msgspec.Struct, frozen=True, gc=False, tag_field="event", rename="
     sequence_number: Counter | None = None
 
 
-class Connected(Message, frozen=True, gc=False, tag="connected", rename="camel"):
+class ConnectedMessage(Message, frozen=True, gc=False, tag="connected", rename="camel"):
     """First of all. The version was 0.2.0 in 2019 and is 1.0.0 today; no version is refused."""
 
     protocol: str = "Call"
     version: str = ""
 
 
-class StartBody(msgspec.Struct, frozen=True, rename="camel"):
+class Start(msgspec.Struct, frozen=True, rename="camel"):
     call_sid: str
     stream_sid: str = ""
     account_sid: str = ""
@@ -89,13 +89,13 @@ class StartBody(msgspec.Struct, frozen=True, rename="camel"):
     media_format: dict[str, Any] = {}
 
 
-class Start(Message, frozen=True, kw_only=True, tag="start", rename="camel"):
+class StartMessage(Message, frozen=True, kw_only=True, tag="start", rename="camel"):
     """Says which call this is. Sent once, before any audio."""
 
-    start: StartBody
+    start: Start
 
 
-class MediaBody(msgspec.Struct, frozen=True, gc=False):
+class Media(msgspec.Struct, frozen=True, gc=False):
     """`timestamp` in ms since Twilio's stream began (the first one is not 0), `payload` raw µ-law of any length."""
 
     timestamp: Counter
@@ -104,42 +104,42 @@ class MediaBody(msgspec.Struct, frozen=True, gc=False):
     chunk: Counter = 0
 
 
-class Media(Message, frozen=True, gc=False, kw_only=True, tag="media", rename="camel"):
-    media: MediaBody
+class MediaMessage(Message, frozen=True, gc=False, kw_only=True, tag="media", rename="camel"):
+    media: Media
 
 
-class DtmfBody(msgspec.Struct, frozen=True, gc=False):
+class Dtmf(msgspec.Struct, frozen=True, gc=False):
     """`track` is always "inbound_track" here, not "inbound"."""
 
     digit: Annotated[str, msgspec.Meta(pattern=r"^[0-9*#A-Da-d]\Z")]
     track: str = "inbound_track"
 
 
-class Dtmf(Message, frozen=True, gc=False, kw_only=True, tag="dtmf", rename="camel"):
+class DtmfMessage(Message, frozen=True, gc=False, kw_only=True, tag="dtmf", rename="camel"):
     """A key was pressed; bidirectional streams only."""
 
-    dtmf: DtmfBody
+    dtmf: Dtmf
 
 
-class MarkBody(msgspec.Struct, frozen=True, gc=False):
+class ReturnedMark(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
-class Mark(Message, frozen=True, gc=False, kw_only=True, tag="mark", rename="camel"):
+class MarkMessage(Message, frozen=True, gc=False, kw_only=True, tag="mark", rename="camel"):
     """A mark of ours comes back: its audio was played, or cleared. Twilio does not say which."""
 
-    mark: MarkBody
+    mark: ReturnedMark
 
 
-class StopBody(msgspec.Struct, frozen=True, rename="camel"):
+class Stop(msgspec.Struct, frozen=True, rename="camel"):
     account_sid: str = ""
     call_sid: str = ""
 
 
-class Stop(Message, frozen=True, tag="stop", rename="camel"):
+class StopMessage(Message, frozen=True, tag="stop", rename="camel"):
     """The stream is over; the call may go on (a redirect stops the stream too)."""
 
-    stop: StopBody = StopBody()
+    stop: Stop = Stop()
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -150,7 +150,7 @@ class Unknown(msgspec.Struct, frozen=True):
     sequence_number: Counter | None = None
 
 
-AnyMessage = Connected | Start | Media | Dtmf | Mark | Stop
+AnyMessage = ConnectedMessage | StartMessage | MediaMessage | DtmfMessage | MarkMessage | StopMessage
 _KNOWN = frozenset({"connected", "start", "media", "dtmf", "mark", "stop"})
 
 
@@ -236,7 +236,11 @@ class StreamProtocol:
         try:
             message = decode(text)
             # Audio in order, 50 times a second for every call, takes the short way.
-            if type(message) is Media and message.sequence_number == self.next_sequence and self._is_ours(message):
+            if (
+                type(message) is MediaMessage
+                and message.sequence_number == self.next_sequence
+                and self._is_ours(message)
+            ):
                 self.next_sequence += 1
                 return message
             self._check(message, text)
@@ -244,6 +248,12 @@ class StreamProtocol:
             self.reject(error)
             raise
         return message
+
+    def receive_binary(self, data: bytes | None) -> NoReturn:
+        """A binary frame, which Twilio never sends (its own answer to one is error 31950): raises ProtocolError."""
+        error = ProtocolError("binary", f"a binary frame of {len(data or b'')} bytes")
+        self.reject(error)
+        raise error
 
     def reject(self, error: ProtocolError) -> bool:
         """Counts an illegal message; True if it is the first of its kind on this stream, and so worth a log line."""
@@ -259,20 +269,20 @@ class StreamProtocol:
         """The legal order: connected, start, any of media, dtmf and mark, stop; then nothing."""
         if self.state is not State.STREAMING:
             self._check_opening(message, text)
-        elif isinstance(message, Connected | Start):
+        elif isinstance(message, ConnectedMessage | StartMessage):
             raise ProtocolError("order", f"a second {_name(message)}", text)
         elif message.stream_sid != self.stream_sid and (message.stream_sid or not isinstance(message, Unknown)):
             raise ProtocolError("stream", f"it names another stream than {self.stream_sid}", text)
         self._count_sequence(message.sequence_number)
         self._note(message, text)
 
-    def _is_ours(self, message: Media) -> bool:
+    def _is_ours(self, message: MediaMessage) -> bool:
         return self.state is State.STREAMING and message.stream_sid == self.stream_sid
 
     def _check_opening(self, message: AnyMessage | Unknown, text: str | bytes) -> None:
-        if self.state is State.STOPPED or not isinstance(message, Connected | Start | Unknown):
+        if self.state is State.STOPPED or not isinstance(message, ConnectedMessage | StartMessage | Unknown):
             raise ProtocolError("order", f"{_name(message)} while {self.state.name.lower()}", text)
-        if isinstance(message, Connected) and self.state is State.CONNECTED:
+        if isinstance(message, ConnectedMessage) and self.state is State.CONNECTED:
             raise ProtocolError("order", "a second connected", text)
 
     def _count_sequence(self, number: int | None) -> None:
@@ -288,20 +298,20 @@ class StreamProtocol:
     def _note(self, message: AnyMessage | Unknown, text: str | bytes) -> None:
         """What a message other than audio changes."""
         match message:
-            case Connected():
+            case ConnectedMessage():
                 self._move(State.CONNECTED)
-            case Start():
+            case StartMessage():
                 self._open(message, text)
-            case Stop():
+            case StopMessage():
                 self._move(State.STOPPED)
-            case Dtmf():
+            case DtmfMessage():
                 self.keys += 1
                 if self.keys > MAX_KEYS:
                     raise ProtocolError("flood", f"more than {MAX_KEYS} keys", text)
             case Unknown():
                 self.unknown += 1
 
-    def _open(self, message: Start, text: str | bytes) -> None:
+    def _open(self, message: StartMessage, text: str | bytes) -> None:
         sid = message.stream_sid or message.start.stream_sid
         if not is_stream_sid(sid) or message.start.stream_sid not in ("", sid):
             raise ProtocolError("shape", "start without a usable streamSid", text)
@@ -350,4 +360,4 @@ class StreamProtocol:
 
 
 def _name(message: AnyMessage | Unknown) -> str:
-    return message.event if isinstance(message, Unknown) else type(message).__name__.lower()
+    return message.event if isinstance(message, Unknown) else str(message.__struct_config__.tag)

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from django.conf import settings
 
-from calls.streams import handled
+from calls.server.live_stream import handled
 
 
 logger = logging.getLogger(__name__)

@@ -1,23 +1,32 @@
-"""What a handler has said, on its way to Twilio: in its order, never more than 10 s ahead, in whole frames.
+"""What a handler says, on its way to Twilio: in its order, never more than 10 s ahead.
 
-What does not fit waits here, outside of Twilio's buffer, where a `clear` costs nothing. No Django, no Channels.
+Everything that is sent on a stream is sent here: audio, marks and clears.
 """
 
 import asyncio
+import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE
-from calls.media.playback import PendingMark, Playback, StreamClock
-from calls.media.protocol import StreamProtocol
+from django.utils import timezone
+
+from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
+from calls.media.hearing import Hearing
+from calls.media.protocol import State, StreamProtocol
+from calls.media.script import Cue, Script
+from calls.server.inbox import Outcome
+from calls.server.lifetime import Lifetime, Phase
+from calls.server.marks import Marks, Played
+from calls.server.socket import Socket, SocketClosed
 
 
-# One media message: small enough that clear and mark stay fine-grained, Twilio takes any size.
-MESSAGE_SAMPLES = 1 * SAMPLE_RATE
+logger = logging.getLogger(__name__)
+
 # How much may lie in Twilio's buffer; past ten minutes it throws away (31931).
 LOOK_AHEAD = 10 * SAMPLE_RATE
+# What may wait to be sent, in samples: 10 minutes. Beyond that even a play that does not wait does.
+MOST_WAITING = 600 * SAMPLE_RATE
+# How long after its audio a mark may stay away before we go on without it, in seconds.
+MARK_PATIENCE = 10.0
 # Seconds between two looks for room while the peer does not read.
 PATIENCE = 0.02
 # A speech is over if nothing of it follows for so many seconds after its end.
@@ -30,153 +39,188 @@ class StreamEnded(Exception):
     """The stream is over; nothing can be sent any more."""
 
 
-class Cue:
-    """A mark in its place behind what was said before it: of the handler's, or of a play that waits (`played`)."""
-
-    __slots__ = ("mark", "name", "played", "text")
-
-    def __init__(self, name: str = "", text: str = "", played: "asyncio.Future[Any] | None" = None) -> None:
-        self.name = name
-        self.text = text
-        self.played = played
-        #: Once it was sent.
-        self.mark: PendingMark | None = None
-
-
 class Outgoing:
-    """One stream's queue towards Twilio. A task of its own empties it, while there is something that does not fit."""
+    """One stream's way to Twilio. A task of its own sends what does not fit yet."""
 
     def __init__(
-        self,
-        playback: Playback,
-        protocol: StreamProtocol,
-        clock: StreamClock,
-        send: Callable[[str], Awaitable[None]],
-        send_now: Callable[[str], bool],
-        flush: Callable[[float], None],
-        note: Callable[[Cue], str],
+        self, socket: Socket, protocol: StreamProtocol, hearing: Hearing, marks: Marks, lifetime: Lifetime
     ) -> None:
-        """`note` is called when a cue's turn comes, and returns the text of its mark."""
-        self._playback = playback
+        self._socket = socket
         self._protocol = protocol
-        self._clock = clock
-        self._send = send
-        self._send_now = send_now
-        self._flush = flush
-        self._note = note
+        self._hearing = hearing
+        self._playback = hearing.playback
+        self._clock = hearing.clock
+        self._marks = marks
+        self._lifetime = lifetime
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[bytearray | Cue] = deque()
-        #: The end of a speech that is no whole frame yet: what is said next goes on from here.
-        self._rest = b""
+        self._script: Script[Played] = Script()
         self._timer: asyncio.TimerHandle | None = None
         self._pump: asyncio.Task[None] | None = None
         self._is_flowing = False
+        #: How often the handler has cleared.
+        self._clears = 0
         #: Nothing waits: a frame may go straight to Twilio.
         self.is_idle = True
-        #: Samples that wait.
-        self.waiting = 0
 
-    def say(self, audio: bytes) -> None:
-        """Audio of a speech, of any length, directly behind what was said before."""
-        audio = self._rest + audio
-        whole = len(audio) - len(audio) % FRAME_SAMPLES
-        self._rest = audio[whole:]
-        last = self._waiting[-1] if self._waiting else None
-        if isinstance(last, bytearray):
-            last += audio[:whole]
-        elif whole:
-            self._waiting.append(bytearray(audio[:whole]))
-        self.waiting += whole
+    # --- a frame ------------------------------------------------------------------------------------------------------
 
-    def say_all(self, audio: bytes, cue: Cue) -> bytearray:
-        """Audio that ends a speech, and the mark behind it. Returns what `take_back` wants."""
-        audio, self._rest = self._rest + audio, b""
-        whole = bytearray(audio + SILENCE * (-len(audio) % FRAME_SAMPLES))
-        if whole:
-            self._waiting.append(whole)
-            self.waiting += len(whole)
-        self._waiting.append(cue)
-        return whole
+    @property
+    def takes_frames(self) -> bool:
+        """Whether a frame may be sent before anything else."""
+        return self.is_idle and self._playback.pending < LOOK_AHEAD
 
-    def cue(self, cue: Cue) -> None:
-        """A mark behind everything that was said."""
-        self._end_speech()
-        self._waiting.append(cue)
+    def send_now(self, frame: bytes) -> str:
+        """Sends a frame of 160 bytes without waiting. Returns the text that is left to `send` where that cannot be."""
+        self.check_open()
+        text = self._protocol.media(frame)
+        self._playback.play(self._clock.now(time.monotonic()), frame)
+        return "" if self._socket.write(text) else text
 
-    def take_back(self, audio: bytearray, cue: Cue) -> None:
-        """Nobody waits for it any more: what was not sent yet never is."""
-        if any(item is audio for item in self._waiting):
-            self.waiting -= len(audio)
-        self._waiting = deque(item for item in self._waiting if item is not audio and item is not cue)
-        self._look_on()
+    async def send(self, text: str) -> None:
+        """StreamEnded if the caller is gone."""
+        try:
+            await self._socket.send(text)
+        except SocketClosed as error:
+            self._hearing.note_lost(time.monotonic())
+            self._lifetime.end("disconnect")
+            raise StreamEnded(f"{self._protocol.stream_sid}: {error}") from error
 
-    def drop(self) -> tuple[int, list[Cue]]:
-        """Nothing of what waits is sent. Returns how many samples that is, and the marks."""
-        dropped = self.waiting + len(self._rest)
-        cues = [item for item in self._waiting if isinstance(item, Cue)]
-        self._waiting.clear()
-        self._rest, self.waiting = b"", 0
-        self._look_on()
-        return dropped, cues
+    def check_open(self) -> None:
+        """StreamEnded if the stream is over."""
+        if self._lifetime.phase >= Phase.OVER or self._protocol.state is not State.STREAMING:
+            raise StreamEnded(f"{self._protocol.stream_sid} is over")
 
-    def close(self) -> tuple[int, list[Cue]]:
-        """The stream is over."""
+    # --- what handlers ask for ----------------------------------------------------------------------------------------
+
+    async def say(self, audio: bytes) -> Outcome:
+        """Puts audio behind what was said before, and returns at once, unless ten minutes wait already."""
+        clears = self._clears
+        while self._script.samples > MOST_WAITING and self._is_wanted(clears):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        if self._is_wanted(clears):
+            self._script.say(audio)
+            await self._flow()
+        return "played" if self._is_wanted(clears) else "cleared"
+
+    def _is_wanted(self, clears: int) -> bool:
+        return not self._lifetime.is_over and self._clears == clears
+
+    async def say_and_wait(self, audio: bytes, interrupted: asyncio.Future[None] | None = None) -> Outcome:
+        """Waits until this and all that was given before is heard or cleared; the caller may interrupt it."""
+        played: Played = self._loop.create_future()
+        cue = Cue(played=played)
+        whole = self._script.say_all(audio, cue)
+        try:
+            await self._flow()
+            if not await self._decided(cue, played, interrupted):
+                return "played" if self._hearing.lives(self._now()) else "cleared"
+            if not played.done():
+                await self.clear()
+            return played.result()
+        finally:
+            if not played.done():
+                self._script.take_back(whole, cue)
+                self._look_on()
+
+    async def mark(self, name: str) -> None:
+        """Sends a mark behind everything that was said."""
+        self._script.cue(Cue(name, self._protocol.mark(name)))
+        await self._flow()
+
+    async def clear(self) -> None:
+        """Empties Twilio's buffer, and forgets what waits here."""
+        self.check_open()
+        text = self._protocol.clear()
+        self._clears += 1
+        unsent = self._drop()
+        lost = self._hearing.clear(self._now())
+        if lost or unsent >= FRAME_SAMPLES:
+            more = {"unsent": unsent} if unsent else {}
+            self._hearing.tape.event("cleared", timezone.now(), samples=lost, **more)
+        self._marks.clear()
+        await self.send(text)
+
+    def end(self, at: float, *, is_stopped: bool) -> None:
+        """The stream is over since `at` (monotonic seconds): settles what was heard."""
+        position = self._hearing.end(at, is_stopped=is_stopped)
         if self._pump is not None:
             self._pump.cancel()
-        return self.drop()
+        unsent = self._drop()
+        if unsent >= FRAME_SAMPLES:
+            self._hearing.tape.event("unsent", timezone.now(), samples=unsent)
+        self._marks.end(position)
 
-    async def flow(self) -> None:
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return self._clock.now(time.monotonic())
+
+    def _drop(self) -> int:
+        """What waits is never sent: who waits for it learns that. Returns how many samples that is."""
+        samples, cues = self._script.drop()
+        self._look_on()
+        self._marks.forgo(cues, self._now())
+        return samples
+
+    async def _decided(self, cue: Cue[Played], played: Played, interrupted: asyncio.Future[None] | None) -> bool:
+        """Waits for a mark to come back, or for the caller to interrupt. False if it stays away."""
+        waiting: set[asyncio.Future[Outcome] | asyncio.Future[None]] = {played}
+        if interrupted is not None:
+            waiting.add(interrupted)
+        while True:
+            mark = cue.mark
+            ahead = 0 if mark is None else mark.position - self._now()
+            patience = ahead / SAMPLE_RATE + MARK_PATIENCE
+            done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return True
+            if mark is not None:
+                self._marks.give_up(mark)
+                tape = self._hearing.tape
+                logger.warning("mark_lost call=%s stream=%s: no echo of %s", tape.call_sid, tape.sid, mark.name)
+                return False
+
+    async def _flow(self) -> None:
         """Sends what waits, in order, as far as there is room for it; the rest follows by itself."""
         if self._is_flowing:
             return
         self._is_flowing, self.is_idle = True, False
         try:
-            while self._waiting and (text := self._next()):
-                if not self._send_now(text):
-                    await self._send(text)
+            while self._script and (text := self._next()):
+                if not self._socket.write(text):
+                    await self.send(text)
         finally:
             self._is_flowing = False
             self._look_on()
 
     def _next(self) -> str:
         """The next message, "" if there is no room for it."""
-        item = self._waiting[0]
-        if isinstance(item, Cue):
-            self._waiting.popleft()
-            return self._note(item)
-        piece = bytes(item[:MESSAGE_SAMPLES])
-        if self._playback.pending + len(piece) > LOOK_AHEAD:
+        item = self._script.next(LOOK_AHEAD - self._playback.pending)
+        if item is None:
             return ""
-        del item[:MESSAGE_SAMPLES]
-        if not item:
-            self._waiting.popleft()
-        self.waiting -= len(piece)
-        self._playback.play(self._clock.now(time.monotonic()), piece)
-        return self._protocol.media(piece)
+        if isinstance(item, Cue):
+            return self._marks.send(item, self._now())
+        self._playback.play(self._now(), item)
+        return self._protocol.media(item)
 
     def _look_on(self) -> None:
         """What is to be done with what is left."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.is_idle = not (self._waiting or self._rest or self._is_flowing)
-        if self._waiting:
+        self.is_idle = not (self._script or self._script.has_rest or self._is_flowing)
+        if self._script:
             self._start_pump()
-        elif self._rest:
+        elif self._script.has_rest:
             ahead = self._playback.pending / SAMPLE_RATE
             self._timer = self._loop.call_later(
-                ahead - BEFORE if ahead > WELL_AHEAD else ahead + PAUSE, self._no_more_comes
+                ahead - BEFORE if ahead > WELL_AHEAD else ahead + PAUSE, self._end_speech
             )
 
-    def _no_more_comes(self) -> None:
-        self._timer = None
-        self._end_speech()
-        self._start_pump()
-
     def _end_speech(self) -> None:
-        """What comes next is something else: the last frame is filled with silence."""
-        if self._rest:
-            self.say(SILENCE * (FRAME_SAMPLES - len(self._rest)))
+        self._timer = None
+        self._script.end_speech()
+        self._start_pump()
 
     def _start_pump(self) -> None:
         if self._pump is None:
@@ -185,9 +229,9 @@ class Outgoing:
     async def _pump_on(self) -> None:
         try:
             while True:
-                self._flush(time.monotonic())
-                await self.flow()
-                if not self._waiting:
+                self._hearing.advance(time.monotonic())
+                await self._flow()
+                if not self._script:
                     return
                 await asyncio.sleep(self._until_room())
         except StreamEnded:
@@ -196,6 +240,5 @@ class Outgoing:
             self._pump = None
 
     def _until_room(self) -> float:
-        item = self._waiting[0]
-        size = 0 if isinstance(item, Cue) else min(len(item), MESSAGE_SAMPLES)
-        return max((self._playback.pending + size - LOOK_AHEAD) / SAMPLE_RATE, PATIENCE)
+        """Seconds until the next message may be sent."""
+        return max((self._playback.pending + self._script.next_size - LOOK_AHEAD) / SAMPLE_RATE, PATIENCE)

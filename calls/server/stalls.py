@@ -1,9 +1,11 @@
 """Where in the code somebody stands, and for how long the event loop has stood there."""
 
 import sysconfig
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from django.conf import settings
 
@@ -42,3 +44,19 @@ def place(frames: list[FrameType]) -> str:
         return ""
     name = file_of(frame).removeprefix(f"{settings.BASE_DIR}/")
     return f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def raised_at(error: BaseException) -> list[FrameType]:
+    """The frames that an error came through, innermost first; of a group, its first one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
+
+
+def standing(coroutine: Any) -> list[FrameType]:
+    """The frames of a coroutine that waits and of those that it waits for, innermost first."""
+    frames = []
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        frames.append(frame)
+        coroutine = coroutine.cr_await
+    return frames[::-1]

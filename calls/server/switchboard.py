@@ -6,15 +6,15 @@ import logging
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from django.conf import settings
 
-from calls.media.protocol import StreamProtocol
-from calls.media.tape import Tape
+from calls.media.rows import AnyRow
 from calls.recorder import recorder
 from calls.security import UsedNonces
 from calls.server.hints import hints
+from calls.server.live_stream import LiveStream
 from calls.server.stalls import Stall
 
 
@@ -27,25 +27,6 @@ COUNTERS_EVERY = 2.0
 NOTICE = 3.0
 # The streams are handed over in so many parts, so that neither the loop nor the writer holds the others' audio up.
 PARTS = 8
-
-
-class LiveStream(Protocol):
-    """What the switchboard needs to know of a stream: calls.consumers.MediaStreamConsumer."""
-
-    protocol: StreamProtocol
-    tape: Tape
-    loop: asyncio.AbstractEventLoop
-    #: Its tape is the recorder's; it only waits for its commit.
-    finished: bool
-    gone: asyncio.Event
-
-    def is_over(self, reason: str) -> None: ...
-
-    def beat(self, at: float, *, with_counters: bool) -> None: ...
-
-    def elapsed(self, at: float) -> int: ...
-
-    def note_stall(self, stall: Stall) -> None: ...
 
 
 class Switchboard:
@@ -69,20 +50,20 @@ class Switchboard:
     def is_full(self) -> bool:
         return len(self.live) >= int(settings.MAX_STREAMS)
 
-    def add(self, stream: LiveStream) -> None:
-        self.live[stream.protocol.stream_sid] = stream
-        min(self._parts, key=len)[stream.protocol.stream_sid] = stream
+    def add(self, live: LiveStream) -> None:
+        self.live[live.sid] = live
+        min(self._parts, key=len)[live.sid] = live
         # How a stream before this one ended says nothing of how this one will; one that listens beside it neither.
-        if stream.tape.bidirectional:
-            self.finished.pop(stream.tape.call_sid, None)
+        if live.bidirectional:
+            self.finished.pop(live.call_sid, None)
         recorder.on_refused = self._refuse
         if self._pulse is None or self._pulse.done():
             self._pulse = asyncio.create_task(self._beat())
 
-    def remove(self, stream: LiveStream) -> None:
-        self.live.pop(stream.protocol.stream_sid, None)
+    def remove(self, live: LiveStream) -> None:
+        self.live.pop(live.sid, None)
         for part in self._parts:
-            part.pop(stream.protocol.stream_sid, None)
+            part.pop(live.sid, None)
 
     def note_finished(self, call_sid: str, how: str) -> None:
         self.finished[call_sid] = how
@@ -91,13 +72,13 @@ class Switchboard:
 
     def note_stall(self, stall: Stall) -> None:
         """The event loop stood still, and with it every call of this process."""
-        for stream in self.live.values():
-            stream.note_stall(stall)
+        for live in self.live.values():
+            live.note_stall(stall)
 
     def _refuse(self, stream_sid: str) -> None:
         """Called from the writer thread: another process has used this stream's token before."""
-        if stream := self.live.get(stream_sid):
-            stream.loop.call_soon_threadsafe(stream.is_over, "refused")
+        if live := self.live.get(stream_sid):
+            live.loop.call_soon_threadsafe(live.lifetime.end, "refused")
 
     async def _beat(self) -> None:
         """Hands every stream's rows to the writer once in RECORDER_FLUSH_SECONDS, a part of the streams at a time."""
@@ -112,17 +93,21 @@ class Switchboard:
             try:
                 self._hand_over(self._parts[part], with_counters=(round_ + part) % every == 0)
             except Exception:
-                # A defect of ours in one stream must not keep the others in memory.
                 logger.exception("beat_failed; going on")
 
     def _hand_over(self, part: dict[str, LiveStream], *, with_counters: bool) -> None:
         at = time.monotonic()
-        # One that has ended waits for its commit, and its tape is the recorder's.
-        running = {sid: stream for sid, stream in part.items() if not stream.finished}
-        for stream in running.values():
-            stream.beat(at, with_counters=with_counters)
-        hints.add(*(stream.tape.call_sid for stream in running.values()))
-        recorder.cut({sid: stream.elapsed(at) for sid, stream in running.items()})
+        # One that is recorded waits for its last commit.
+        running = [live for live in part.values() if not live.lifetime.is_recorded]
+        rows: list[AnyRow] = []
+        for live in running:
+            try:
+                rows += live.beat(at, with_counters=with_counters)
+            except Exception:
+                # A defect of ours in one stream must not cost the others their rows.
+                logger.exception("beat_failed stream=%s; going on", live.sid)
+        hints.add(*(live.call_sid for live in running))
+        recorder.submit(rows)
 
     async def drain(self, seconds: float, skip: asyncio.Event) -> int:
         """Lets the live streams finish for that long (or until `skip`), then ends them. Returns how many it ended.
@@ -143,14 +128,14 @@ class Switchboard:
         await asyncio.wait(waiting, timeout=seconds - notice, return_when=asyncio.FIRST_COMPLETED)
         skipped.cancel()
         left = list(self.live.values())
-        for stream in left:
-            stream.is_over("shutdown")
+        for live in left:
+            live.lifetime.end("shutdown")
         await finished
         return len(left)
 
     async def _all_gone(self) -> None:
         while self.live:
-            await next(iter(self.live.values())).gone.wait()
+            await next(iter(self.live.values())).lifetime.until_gone()
 
 
 switchboard = Switchboard()

@@ -73,7 +73,7 @@ async def poisons(stream):
     """Echoes, and has a row written that no database takes."""
     async for media in stream.media():
         if 500 < media.timestamp <= 520:
-            stream._tape.rows.append(GapRow(stream.stream_sid, "nowhere", 0, 160, "timestamp"))
+            stream._live.tape.rows.append(GapRow(stream.stream_sid, "nowhere", 0, 160, "timestamp"))
         await stream.play(media.payload, wait=False)
 
 

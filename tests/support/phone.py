@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import time
 from base64 import b64encode
 
 from calls.media.audio import tone
-from calls.media.playback import StreamClock
-from calls.media.protocol import Dtmf, Mark, Media, StreamProtocol
-from calls.media.tape import Tape
+from calls.media.protocol import StreamProtocol
 from calls.security import StreamToken
+from calls.server.live_stream import LiveStream
+from calls.server.socket import Socket
 from calls.streams import MediaStream
 from tests.support.line import CONNECTED, DTMF, MARK, MEDIA, PATIENCE, START
 
@@ -28,19 +27,19 @@ class Phone:
         self.protocol.receive(CONNECTED)
         values = {"stream": STREAM, "call": CALL, "token": "t", "tracks": '["inbound"]', "more": more}
         start = self.protocol.receive(START % values).start
-        self.protocol.bidirectional = bidirectional
-        self.tape = Tape(STREAM, CALL, start.tracks, bidirectional=bidirectional)
         self.sent = []
         #: Hangs up at the first word.
         self.is_impatient = False
         self._news = asyncio.Queue()
         self.number = 1
-        token = StreamToken(call_sid=CALL, handler="test", from_number="+14155550100", resumed=resumed)
-        clock = StreamClock(time.monotonic())
-        self.stream = MediaStream(token, start, self.protocol, self.tape, self._take, clock)
+        facts = {"from_number": "+14155550100", "bidirectional": bidirectional, "resumed": resumed}
+        token = StreamToken(call_sid=CALL, handler="test", **facts)
+        self.live = LiveStream(token, start, self.protocol, Socket(self._news.get, self._take))
+        self.tape = self.live.tape
+        self.stream = MediaStream(self.live)
 
-    async def _take(self, text):
-        self.sent.append(json.loads(text))
+    async def _take(self, frame):
+        self.sent.append(json.loads(frame["text"]))
         if self.is_impatient:
             self.hang_up()
         self._news.put_nowait(self.sent[-1])
@@ -52,28 +51,24 @@ class Phone:
                 pass
         return message
 
-    def _arrives(self, template, **values):
+    def _send(self, template, **values):
         self.number += 1
-        return self.protocol.receive(template % {"number": self.number, "stream": STREAM, **values})
+        self.live.receive(template % {"number": self.number, "stream": STREAM, **values})
 
     def say(self, audio=QUIET, *, times=1, track="inbound"):
         for _ in range(times):
             encoded = b64encode(audio).decode()
-            at = 20 * self.number
-            message = self._arrives(MEDIA, track=track, chunk=1, timestamp=at, payload=encoded)
-            assert isinstance(message, Media)
-            self.stream.push_media(message.media)
+            self._send(MEDIA, track=track, chunk=1, timestamp=20 * self.number, payload=encoded)
 
     def press(self, digits):
         for digit in digits:
-            message = self._arrives(DTMF, digit=digit)
-            assert isinstance(message, Dtmf)
-            self.stream.push_dtmf(message.dtmf)
+            self._send(DTMF, digit=digit)
 
     def return_mark(self, name):
-        message = self._arrives(MARK, name=name)
-        assert isinstance(message, Mark)
-        return self.stream.push_mark(message.mark.name)
+        """Whether a mark of that name was on its way."""
+        unknown = self.live.unknown_marks
+        self._send(MARK, name=name)
+        return self.live.unknown_marks == unknown
 
     async def play_out(self):
         """Twilio has played all: the next mark comes back."""
@@ -82,12 +77,12 @@ class Phone:
     async def taken(self):
         """Waits until the handler has taken everything that came."""
         async with asyncio.timeout(PATIENCE):
-            while self.stream._events:  # noqa: ASYNC110 - the stream tells nobody that its queue is empty
+            while self.live.inbox:  # noqa: ASYNC110 - the stream tells nobody that its queue is empty
                 await asyncio.sleep(0)
 
     def hang_up(self):
         self.protocol.stop()
-        self.stream.end()
+        self.live.fall_silent()
 
     def rows(self, kind):
         """What is recorded of that kind since the last time."""

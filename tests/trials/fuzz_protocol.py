@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from calls.media.protocol import Media, ProtocolError, State, StreamProtocol
+from calls.media.protocol import MediaMessage, ProtocolError, State, StreamProtocol
 
 
 # The two secret halves of a token, as long as ours are.
@@ -98,7 +98,7 @@ def fuzz_one_stream(chance: random.Random, outcomes: Counter[str], seen: list[st
         if protocol.state is State.STOPPED:
             return
         seen[:] = [MEDIA]
-        assert isinstance(protocol.receive(MEDIA), Media), "later audio was refused"
+        assert isinstance(protocol.receive(MEDIA), MediaMessage), "later audio was refused"
 
 
 def main() -> int:

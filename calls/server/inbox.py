@@ -1,0 +1,139 @@
+"""What has come for a handler that it has not taken yet: the caller's audio, keys, and marks that are back."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import msgspec
+
+from calls.media.protocol import Dtmf, Media
+from calls.server.lifetime import Lifetime, Phase
+
+
+Outcome = Literal["played", "cleared"]
+
+# Media that nobody has taken yet, in frames: 2 s.
+QUEUE_FRAMES = 100
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A mark of the handler's came back: what was sent before it was heard, or cleared."""
+
+    name: str
+    outcome: Outcome
+
+
+Event = Media | Dtmf | Mark
+
+
+class Inbox:
+    """One stream's, in the order of arrival. Putting something in never waits."""
+
+    def __init__(self, lifetime: Lifetime) -> None:
+        self._lifetime = lifetime
+        #: Frames that were dropped because the handler was too slow.
+        self.overruns = 0
+        self._events: deque[Event] = deque()
+        self._media_queued = 0
+        self._readers = 0
+        self._waiters: list[asyncio.Future[None]] = []
+        # Asking for the running loop is a system call (getpid), and a stream waits 50 times a second.
+        self._loop = asyncio.get_running_loop()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put_media(self, media: Media) -> None:
+        """The oldest frame is dropped if the handler is more than 2 s behind."""
+        if self._media_queued >= QUEUE_FRAMES:
+            self._drop_oldest()
+        self._events.append(media)
+        self._media_queued += 1
+        if self._waiters:
+            self.wake()
+
+    def put(self, event: Dtmf | Mark) -> None:
+        """Keys and marks are never dropped."""
+        self._events.append(event)
+        self.wake()
+
+    def skip(self) -> None:
+        """Passes over what is here."""
+        self._events.clear()
+        self._media_queued = 0
+
+    async def all(self) -> AsyncIterator[Event]:
+        """Everything, until the stream is over. An event is given out once, also if several tasks iterate."""
+        self._readers += 1
+        events, lifetime = self._events, self._lifetime
+        try:
+            while True:
+                while events:
+                    event = events.popleft()
+                    if type(event) is Media:
+                        self._media_queued -= 1
+                    yield event
+                if lifetime.phase >= Phase.OVER:
+                    return
+                await self._wait()
+        finally:
+            self._readers -= 1
+
+    async def media(self) -> AsyncIterator[Media]:
+        """The caller's audio alone; the rest is passed over."""
+        # Not `async for event in self.all()`: one generator less to wake for every frame.
+        self._readers += 1
+        events, lifetime = self._events, self._lifetime
+        try:
+            while True:
+                while events:
+                    event = events.popleft()
+                    if type(event) is Media:
+                        self._media_queued -= 1
+                        yield event
+                if lifetime.phase >= Phase.OVER:
+                    return
+                await self._wait()
+        finally:
+            self._readers -= 1
+
+    async def key(self, timeout: float) -> Dtmf | None:
+        """Takes the next key; None after `timeout` seconds without one, or when the stream is over."""
+        deadline = time.monotonic() + timeout
+        while True:
+            for at, event in enumerate(self._events):
+                if type(event) is Dtmf:
+                    del self._events[at]
+                    return event
+            left = deadline - time.monotonic()
+            if self._lifetime.is_over or left <= 0:
+                return None
+            try:
+                async with asyncio.timeout(left):
+                    await self._wait()
+            except TimeoutError:
+                return None
+
+    def wake(self) -> None:
+        """Something is new, or nothing will be any more."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        """Until something happens. A handler may wait in several tasks: for audio in one, for keys in another."""
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _drop_oldest(self) -> None:
+        for at, event in enumerate(self._events):
+            if type(event) is Media:
+                del self._events[at]
+                self._media_queued -= 1
+                # Audio that nobody asked for is no overrun.
+                self.overruns += self._readers > 0
+                return

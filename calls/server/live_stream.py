@@ -1,0 +1,284 @@
+"""One media stream of this process: everything that belongs to it from `start` to its last row, and its one state.
+
+A frame goes one way: socket, protocol, tape and inbox; `beat` returns the rows that it has become. What a handler says
+goes the other way: outgoing, socket, and from what the caller has heard of it back to the tape.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from contextvars import ContextVar
+from typing import Any
+
+from django.utils import timezone
+
+from calls.media.hearing import Hearing
+from calls.media.playback import StreamClock
+from calls.media.protocol import (
+    AnyMessage,
+    Dtmf,
+    DtmfMessage,
+    MarkMessage,
+    Media,
+    MediaMessage,
+    ProtocolError,
+    Start,
+    State,
+    StopMessage,
+    StreamProtocol,
+    Unknown,
+)
+from calls.media.rows import AnyRow, StreamRow
+from calls.media.tape import Tape
+from calls.security import StreamToken
+from calls.server.barge_in import BargeIn
+from calls.server.inbox import Inbox
+from calls.server.keypad import Keypad
+from calls.server.lifetime import Lifetime
+from calls.server.marks import Marks
+from calls.server.outgoing import Outgoing
+from calls.server.socket import Socket
+from calls.server.stalls import Stall
+from calls.twiml import START_SUFFIX
+
+
+logger = logging.getLogger(__name__)
+
+# Seconds that the loop has to stand still for a call to say so whose own handler did not do it.
+NOTICED = 0.5
+
+
+class LiveStream:
+    """Owns what one stream needs: protocol, tape, clock, inbox, outgoing, and its lifetime."""
+
+    def __init__(
+        self, token: StreamToken, start: Start, protocol: StreamProtocol, socket: Socket, *, records: bool = True
+    ) -> None:
+        """`protocol` has taken `start`; with `records=False` neither lane is kept."""
+        self.token = token
+        self.start = start
+        self.call_sid = token.call_sid
+        self.sid = protocol.stream_sid
+        #: The <Parameter>s of the stream, without our token.
+        self.parameters = {name: str(value) for name, value in start.custom_parameters.items() if name != "token"}
+        self.protocol = protocol
+        self.protocol.bidirectional = token.bidirectional
+        self.socket = socket
+        self.loop = asyncio.get_running_loop()
+        self.clock = StreamClock(time.monotonic())
+        self.tape = Tape(self.sid, token.call_sid, start.tracks, bidirectional=token.bidirectional)
+        if not records:
+            self.tape.pause()
+        self.recording_paused = False
+        self.lifetime = Lifetime()
+        self.hearing = Hearing(self.tape, self.clock)
+        self.inbox = Inbox(self.lifetime)
+        self.keypad = Keypad(self.tape)
+        self.barge_in = BargeIn(self.tape)
+        self.marks = Marks(protocol, self.hearing.playback, self.tape, self.inbox)
+        self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
+        #: When the line was heard to be dead; the handler may have hung up before.
+        self.ended_at: dt.datetime | None = None
+        #: Whether it was the handler that ended it.
+        self.hung_up = False
+        self._gaps_seen = 0
+        self.unknown_marks = 0
+        self._worst_stall = 0.0
+        self._forgotten: set[tuple[str, str]] = set()
+
+    def __repr__(self) -> str:
+        return f"<LiveStream {self.sid} of {self.call_sid}>"
+
+    @property
+    def bidirectional(self) -> bool:
+        """False on a <Start> stream: there we only listen."""
+        return self.protocol.bidirectional
+
+    # --- what arrives -------------------------------------------------------------------------------------------------
+
+    def receive(self, text: str) -> None:
+        """A text of the socket. Never waits, never raises."""
+        try:
+            message = self.protocol.receive(text)
+            if type(message) is MediaMessage:
+                self._receive_media(message.media)
+            else:
+                self._receive_other(message)
+        except ProtocolError as error:
+            self._log_rejected(error)
+
+    def _receive_media(self, media: Media) -> None:
+        at = time.monotonic()
+        clock = self.clock
+        lost = self.protocol.sequence_gaps != self._gaps_seen
+        try:
+            end = self.tape.media(media.track, media.timestamp, media.payload, clock.elapsed(at), lost=lost)
+        except ProtocolError as error:
+            self.protocol.reject(error)
+            raise
+        if lost:
+            self._gaps_seen = self.protocol.sequence_gaps
+        if media.track == "inbound":
+            clock.arrived(end, at)
+        if self.barge_in.awaited is not None:
+            self.barge_in.hear(media)
+        self.inbox.put_media(media)
+
+    def _receive_other(self, message: AnyMessage | Unknown) -> None:
+        match message:
+            case DtmfMessage():
+                self._receive_key(message.dtmf)
+            case MarkMessage():
+                self._receive_mark(message.mark.name)
+            case StopMessage():
+                self.note_end_of_line()
+                self.lifetime.end("stop")
+            case _:
+                if self.protocol.unknown == 1:
+                    logger.info("unknown_event stream=%s", self.sid)
+
+    def _receive_key(self, key: Dtmf) -> None:
+        now = self._note_sign()
+        self.keypad.press(key, now)
+        self.inbox.put(key)
+        self.barge_in.interrupt("key")
+
+    def _receive_mark(self, name: str) -> None:
+        if not self.marks.returned(name, self._note_sign()):
+            self.unknown_marks += 1
+            if self.unknown_marks == 1:
+                logger.info("mark_unknown stream=%s", self.sid)
+
+    def _note_sign(self) -> int:
+        now = self.clock.now(time.monotonic())
+        self.hearing.note_sign(now)
+        return now
+
+    def receive_binary(self, data: bytes | None) -> None:
+        try:
+            self.protocol.receive_binary(data)
+        except ProtocolError as error:
+            self._log_rejected(error)
+
+    def _log_rejected(self, error: ProtocolError) -> None:
+        """One line for the first of each kind; the rest is counted."""
+        if self.protocol.rejected[error.kind] == 1:
+            logger.warning("frame_rejected %s on %s: %s", error, self.sid, error.excerpt)
+
+    # --- what is recorded ---------------------------------------------------------------------------------------------
+
+    def opening(self, owner: str) -> StreamRow:
+        """The row that begins it; `owner` is the process that holds it."""
+        token = self.token
+        facts = {
+            "account_sid": self.start.account_sid or token.account_sid,
+            "from_number": token.from_number,
+            "to_number": token.to_number,
+            "direction": token.direction,
+            "handler": token.handler,
+        }
+        return StreamRow(
+            sid=self.sid,
+            call_sid=self.call_sid,
+            call=facts,
+            nonce=token.nonce,
+            owner=owner,
+            # What <Stream name=…> was, which Twilio repeats in callbacks only.
+            name=token.handler if token.bidirectional else f"{token.handler}{START_SUFFIX}",
+            tracks=list(self.start.tracks),
+            custom_parameters=dict(self.parameters),
+            media_format=self.start.media_format,
+            started_at=timezone.now(),
+            bidirectional=token.bidirectional,
+        )
+
+    def beat(self, at: float, *, with_counters: bool = False) -> list[AnyRow]:
+        """What is new since the last beat, by that monotonic time; now and then with the counters."""
+        self.hearing.advance(at)
+        if with_counters:
+            self.tape.change(**self._counters())
+        return self.tape.cut(self.clock.elapsed(at))
+
+    def last_rows(self, **facts: Any) -> list[AnyRow]:
+        """The rest, with what is known of its end."""
+        self.tape.close()
+        self.tape.change(**self._counters(), **facts, ended_at=self.ended_at, close_code=self.socket.close_code)
+        return self.tape.cut_all()
+
+    def pause_recording(self) -> None:
+        """From now on both lanes are silent, and a gap says that it was meant."""
+        if not self.recording_paused and not self.lifetime.is_over:
+            self.hearing.advance(time.monotonic())
+            self.tape.pause()
+            self.recording_paused = True
+            self.tape.event("recording-paused", timezone.now())
+
+    def resume_recording(self) -> None:
+        if self.recording_paused and not self.lifetime.is_over:
+            self.hearing.advance(time.monotonic())
+            self.tape.resume()
+            self.recording_paused = False
+            self.tape.event("recording-resumed", timezone.now())
+
+    def note_stall(self, stall: Stall) -> None:
+        """The loop stood still, and this call's audio waited. Few events tell of many stalls: each is twice as long."""
+        is_own = stall.call_sid == self.call_sid
+        if stall.seconds <= 2 * self._worst_stall or (stall.seconds < NOTICED and not is_own):
+            return
+        self._worst_stall = stall.seconds
+        by = "this call's handler" if is_own else "the handler of another call" if stall.call_sid else ""
+        self.tape.event("loop-blocked", timezone.now(), seconds=round(stall.seconds, 2), line=stall.place, by=by)
+
+    def note_forgotten(self, what: str, where: str) -> bool:
+        """An `await` before `what` is missing there. False if that is known of this stream."""
+        if (what, where) in self._forgotten:
+            return False
+        self._forgotten.add((what, where))
+        self.tape.event("await-forgotten", timezone.now(), what=what, line=where)
+        return True
+
+    def _counters(self) -> dict[str, Any]:
+        return {
+            **self.tape.counters,
+            "heard": self.hearing.heard,
+            "frames_rejected": self.protocol.frames_rejected,
+            "sequence_gaps": self.protocol.sequence_gaps,
+            "duplicates": self.protocol.duplicates,
+            "handler_overruns": self.inbox.overruns,
+            "jitter_ms": round(min(self.clock.jitter_ms, 60_000.0), 1),
+        }
+
+    # --- its end ------------------------------------------------------------------------------------------------------
+
+    async def hang_up(self) -> None:
+        """Lets the caller hear what was given to play, then ends the stream."""
+        self.hearing.advance(time.monotonic())
+        # What was heard if the other side still lives waits too: its mark tells.
+        is_heard = self.outgoing.is_idle and self.hearing.is_complete
+        if not self.lifetime.is_over and self.bidirectional and not is_heard:
+            await self.outgoing.say_and_wait(b"")
+        if not self.lifetime.is_over:
+            self.hung_up = True
+            self.fall_silent()
+            self.lifetime.end("handler")
+
+    def note_end_of_line(self) -> None:
+        """This is the end on the line, whatever the handler still does: nothing later was heard."""
+        if self.ended_at is None:
+            self.ended_at = timezone.now()
+            self.fall_silent()
+
+    def fall_silent(self) -> None:
+        """The caller hears nothing any more: iteration ends, and plays that wait return.
+
+        What was heard up to this moment is on tape, and nothing that the handler still does adds to it.
+        """
+        at = time.monotonic()
+        if self.lifetime.fall_silent():
+            self.outgoing.end(at, is_stopped=self.protocol.state is State.STOPPED)
+            self.inbox.wake()
+
+
+#: The stream whose handler runs, also in the tasks that it starts.
+handled: ContextVar[LiveStream | None] = ContextVar("handled", default=None)
