@@ -441,7 +441,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make attack", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each attack lasts")
     parser.add_argument("--calls", type=int, default=20)
-    parser.add_argument("rows", nargs="*", choices=[*ATTACKS, []], help="only these")
+    parser.add_argument(
+        "rows", nargs="*", choices=[*ATTACKS, []], metavar="row", help=f"only these: {', '.join(ATTACKS)}"
+    )
     parser.add_argument("--as", dest="name", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--cookie", default="", help=argparse.SUPPRESS)

@@ -355,7 +355,7 @@ def _listens(port: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make faults", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("rows", nargs="*", choices=[[], *ROWS], help="all of them if none is named")
+    parser.add_argument("rows", nargs="*", choices=[[], *ROWS], metavar="row", help=f"only these: {', '.join(ROWS)}")
     parser.add_argument("--streams", type=int, default=30)
     parser.add_argument("--times", type=int, default=20, help="how often a process is ended")
     parser.add_argument("--away", type=int, default=30, metavar="SECONDS", help="of the database; Redis twice as long")

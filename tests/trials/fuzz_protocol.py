@@ -1,6 +1,6 @@
 """Mutates Twilio's messages into one live stream after another, for as long as you like:
 
-    python tests/trials/fuzz_protocol.py --minutes 60 [--seed 7]
+    python -m tests.trials.fuzz_protocol --minutes 60 [--seed 7]
 
 Not collected by pytest. Ends with 1, and the input, at the first thing that must not happen.
 """
@@ -10,10 +10,6 @@ import random
 import sys
 import time
 from collections import Counter
-from pathlib import Path
-
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from calls.media.protocol import MediaMessage, ProtocolError, State, StreamProtocol
 
@@ -102,7 +98,9 @@ def fuzz_one_stream(chance: random.Random, outcomes: Counter[str], seen: list[st
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(
+        prog="python -m tests.trials.fuzz_protocol", description=__doc__.partition(":")[0]
+    )
     options.add_argument("--minutes", type=float, default=1.0)
     options.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     chosen = options.parse_args()
