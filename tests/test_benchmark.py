@@ -1,5 +1,7 @@
 """The benchmark tells the truth: what is held, what is lost, what it cannot measure."""
 
+import sys
+
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -84,6 +86,12 @@ def test_source_that_does_not_compile_is_quoted(tmp_path, monkeypatch):
 def test_one_core_is_too_few():
     with pytest.raises(CommandError, match="two cores"):
         call_command("bench_streams", "gate", "--cores", "0", "0")
+
+
+def test_where_the_benchmark_is_not_installed_the_command_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "benchmark", None)
+    with pytest.raises(CommandError, match=r"^benchmark/ is not installed: .*in a checkout\.$"):
+        call_command("bench_streams", "soak", "--server", "callstream")
 
 
 def test_postgresql_needs_an_address(tmp_path):

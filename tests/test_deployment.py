@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,18 @@ def test_a_handler_of_ones_own_answers_calls_in_what_the_image_holds(tmp_path):
         (report,) = place(server, handler="mine", audio=SPEECH[:8000])
     assert len(report.heard_audio) > 4000
     assert not (app / "tests").exists()
+
+
+def test_the_image_holds_what_answers_calls_and_the_simulator_and_no_other_tool(tmp_path):
+    app = image(tmp_path, ROOT)
+    names = {path.name for path in app.iterdir()}
+    assert names == {"manage.py", "pyproject.toml", "config", "templates", "calls", "handlers", "simulator"}
+    told = {"PATH": PATH, "SECRET_KEY": "x" * 50, "PUBLIC_URL": "https://voice.example.org", "TWILIO_AUTH_TOKEN": "t"}
+    bench = [sys.executable, "manage.py", "bench_streams", "gate"]
+    refused = subprocess.run(bench, cwd=app, env=told, capture_output=True, text=True)
+    assert (refused.returncode, "benchmark/ is not installed" in refused.stderr) == (1, True), refused.stderr
+    call = [sys.executable, "-m", "simulator", "call", "--help"]
+    assert "--voice-url" in subprocess.run(call, cwd=app, env=told, capture_output=True, text=True).stdout
 
 
 def test_only_the_proxy_is_reached_from_outside():

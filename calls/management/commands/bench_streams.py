@@ -11,20 +11,13 @@ Every server is a real process on a core of its own, under a load generator on a
   listening  how soon a recording of two hours plays, and what ten listeners cost 50 live calls
 """
 
-import json
-import os
 from argparse import RawDescriptionHelpFormatter
-from functools import partial
+from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management import BaseCommand, CommandError, CommandParser
-
-from benchmark import report, scenarios
-from benchmark.load import BenchmarkError
-from benchmark.scenarios import Lab
-from benchmark.servers import CANDIDATES
 
 
 # What each scenario takes for --calls.
@@ -39,9 +32,10 @@ class Command(BaseCommand):
         return super().create_parser(*args, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
+        servers = _servers()
         parser.add_argument("what", nargs="?", default="compare", choices=["compare", *CALLS], help="(compare)")
-        parser.add_argument("--servers", nargs="+", choices=CANDIDATES, help="for compare: only these")
-        parser.add_argument("--server", choices=CANDIDATES, default="callstream", help="for soak and turnover")
+        parser.add_argument("--servers", nargs="+", choices=servers, help="for compare: only these")
+        parser.add_argument("--server", choices=servers, default="callstream", help="for soak and turnover")
         parser.add_argument("--calls", type=int, help="at once; for turnover in all")
         parser.add_argument("--rounds", type=int, default=3, help="medians are of so many (3)")
         parser.add_argument("--seconds", type=float, default=4, help="for which each load is measured (4)")
@@ -53,48 +47,29 @@ class Command(BaseCommand):
         parser.add_argument("--plots", type=Path, metavar="FOLDER", help="for compare: draw them there as SVG")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not _is_installed():
+            raise CommandError("benchmark/ is not installed: the image does without it. Run this in a checkout.")
+        from benchmark import command
+
+        options["calls"] = options["calls"] or CALLS.get(options["what"], 0)
         try:
-            found = self._measure(options)
-        except BenchmarkError as error:
+            command.run(options, self.say)
+        except command.BenchmarkError as error:
             raise CommandError(str(error)) from error
-        found = {"machine": report.machine(), **found}
-        if options["json"]:
-            options["json"].write_text(json.dumps(found, indent=1) + "\n")
-        if servers := found.get("servers"):
-            if options["plots"]:
-                (options["plots"] / "held.svg").write_text(report.held_plot(servers))
-                (options["plots"] / "cost.svg").write_text(report.cost_plot(servers))
-            self.stdout.write(f"\n{found['machine']}\n\n{report.table(servers)}")
-        else:
-            self.stdout.write(json.dumps(found, indent=1))
-
-    def _measure(self, options: dict[str, Any]) -> dict[str, Any]:
-        lab, what = self._lab(options), options["what"]
-        calls = options["calls"] or CALLS.get(what, 0)
-        if what == "compare":
-            names = options["servers"] or [name for name, one in CANDIDATES.items() if lab.postgres or one.is_sqlite]
-            return scenarios.compare(lab, names)
-        run = {
-            "gate": partial(scenarios.gate, lab, calls),
-            "soak": partial(scenarios.soak, lab, options["server"], calls, options["minutes"]),
-            "turnover": partial(scenarios.turnover, lab, options["server"], calls),
-            "history": partial(scenarios.history, lab, calls, options["sizes"]),
-            "listening": partial(scenarios.listening, lab, calls, 10),
-        }
-        return run[what]()
-
-    def _lab(self, options: dict[str, Any]) -> Lab:
-        available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        cores = options["cores"] or available[:2]
-        if len(set(cores)) < 2:
-            raise BenchmarkError("The benchmark needs Linux and two cores: one for the server, one for the load.")
-        if not settings.TWILIO_AUTH_TOKENS:
-            raise BenchmarkError("TWILIO_AUTH_TOKEN is not set: callers could not sign. `make run` writes a .env.")
-        folder = settings.BASE_DIR / "var" / "bench"
-        folder.mkdir(parents=True, exist_ok=True)
-        server, load = cores
-        return Lab(folder, options["postgres"] or "", (server, load), options["seconds"], options["rounds"], self.say)
 
     def say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _is_installed() -> bool:
+    return find_spec("benchmark") is not None
+
+
+def _servers() -> Collection[str] | None:
+    """Their names; None where nobody knows them."""
+    if not _is_installed():
+        return None
+    from benchmark.servers import CANDIDATES
+
+    return CANDIDATES
