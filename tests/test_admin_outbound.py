@@ -108,7 +108,7 @@ def test_an_attempt_that_did_nothing_leaves_no_call(client, ops, api, refusal):
         ("415 555", "it has too few digits"),
         ("+1415555010012345", "it has too many digits"),
         ("+999123456789", "no country has that code"),
-        ("my mother", "it is no number"),
+        ("my mother", "it is not a number"),
     ],
 )
 def test_what_is_no_number_is_refused_before_anybody_is_asked(client, ops, api, typed, wrong):
@@ -157,7 +157,7 @@ def test_a_call_that_was_refused_can_be_tried_again_at_once(client, ops, api):
 
 
 def test_parameters_that_are_no_pairs_are_explained(client, ops, api):
-    assert "“order”: wanted is NAME=VALUE." in text(client.post(PLACE, {**FORM, "parameters": "order"}))
+    assert "“order”: write it as NAME=VALUE." in text(client.post(PLACE, {**FORM, "parameters": "order"}))
     assert api.requests == []
 
 

@@ -21,7 +21,7 @@ from .timeline import entries
 
 @dataclass(frozen=True)
 class Health:
-    """A stream as somebody reads it who wants to know why a call sounded bad."""
+    """A stream, for somebody who wants to know why a call sounded bad."""
 
     stream: Stream
     facts: list[tuple[str, str, str]]
@@ -67,7 +67,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
 
 
 def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
-    """What a running call's page asks for: how long it is by now, and the parts of it that are to be shown anew."""
+    """What a running call's page asks for: how long it is by now, and the parts of the page that have to be replaced."""
     found = context(request, call)
     parts = ("head", "problems", "timeline", "streams", "facts")
     html = {f"call-{part}": render_to_string(f"admin/calls/call/{part}.html", found, request) for part in parts}
@@ -107,7 +107,7 @@ def health(stream: Stream, call: Call, whole: bool) -> Health:
         ("Missing", f"{stream.frames_missing} ({stream.frames_missing / 50:.2f} s)", stream.frames_missing),
         ("Messages left out", stream.frames_rejected, stream.frames_rejected),
         ("Sequence gaps", stream.sequence_gaps, stream.sequence_gaps),
-        ("Came twice or late", stream.duplicates, 0),
+        ("Repeated or late", stream.duplicates, 0),
         ("Timestamp jumps", stream.timestamp_jumps, stream.timestamp_jumps),
         ("Jitter", f"{stream.jitter_ms:.1f} ms", stream.jitter_ms > 40),
         (
@@ -140,7 +140,7 @@ def _ending(stream: Stream) -> str:
 
 
 def _accesses(call: Call) -> list[dict[str, Any]]:
-    """The latest, as one reads them."""
+    """The latest, as text."""
     rows = call.accesses.select_related("user").order_by("-at", "-pk")[:20]
     return [
         {

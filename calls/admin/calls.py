@@ -72,7 +72,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def get_urls(self) -> list[URLPattern]:
         views = {"recording.wav": self.recording, "peaks.json": self.peaks, "follow.json": self.follow}
-        # Not `never_cache`: these say themselves, and more strictly, what may be kept.
+        # Not `never_cache`: these set stricter headers of their own.
         wrap = partial(self.admin_site.admin_view, cacheable=True)
         export = path("export.csv", wrap(self.export), name="calls_call_export")
         own = [path(f"<int:pk>/{name}", wrap(view), name=f"calls_call_{view.__name__}") for name, view in views.items()]
@@ -235,14 +235,14 @@ def _call(pk: int) -> Call:
 
 
 def _named(word: str, call: Call) -> SafeString:
-    """A control of a line says what it does, who called whom and when, as far as whoever hears it may know."""
+    """A control of a line says what it does, who called whom and when, as far as the user may know."""
     own = f"call-{word.lower()}-{call.pk}"
     others = f"call-parties-{call.pk} call-when-{call.pk}"
     return format_html('id="{}" aria-label="{}" aria-labelledby="{} {}"', own, word, own, others)
 
 
 def _parties(call: Call, *, whole: bool) -> SafeString:
-    """Each number in a <bdi>: whatever direction a caller's text claims, it turns nothing around outside of itself."""
+    """Each number in a <bdi>: whatever direction a caller's text claims, nothing outside of it is reversed."""
     names = [shown(number, whole) or "unknown" for number in (call.from_number, call.to_number)]
     caller = format_html('<bdi class="call-name">{}</bdi>', call.caller_name) if whole and call.caller_name else ""
     return format_html(

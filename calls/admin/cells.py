@@ -37,7 +37,7 @@ def clock(samples: int) -> str:
 
 
 def recorded_so_far(call: Call, streams: Iterable[Stream]) -> float:
-    """Seconds of a running call's recording, about: it goes on while this is read. Of one that is over, none."""
+    """Roughly the seconds of a running call's recording, which grows while this is read; 0 once the call is over."""
     began = min((stream.started_at for stream in streams), default=None)
     if call.ended_at or began is None:
         return 0
@@ -72,7 +72,7 @@ def spans(ranges: list[list[int]]) -> str:
 
 
 def moment(at: dt.datetime) -> str:
-    """A time in the admin's zone, as close to speech as it stays exact."""
+    """A time in the admin's zone, as a person would say it, to the second."""
     local, today = timezone.localtime(at), timezone.localdate()
     day = {today: "Today", today - dt.timedelta(days=1): "Yesterday"}.get(local.date())
     day = day or date_format(local, "j M" if local.year == today.year else "j M Y")
@@ -90,7 +90,7 @@ def time_tag(at: dt.datetime | None) -> str | SafeString:
 def status_tag(call: Call, troubles: Iterable[Problem] = ()) -> SafeString:
     """A colour and a word. A call can have ended without Twilio ever saying so: then the word says that.
 
-    Twilio completes a call in which an apology was all that was said: that is nothing to be green about.
+    Twilio completes a call in which an apology was all that was said: that does not deserve green.
     """
     status = Call.Status(call.status)
     over = call.ended_at is not None and not status.terminal

@@ -1,4 +1,4 @@
-"""Erasing calls in the admin: what would go is shown first, a reason is wanted, and a line about it stays for good."""
+"""Erasing calls in the admin: what would go is shown first, a reason is required, and a line about it stays for good."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ class Erasing(Base):
 
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def erase(self, request: HttpRequest) -> HttpResponseBase:
-        """Asks whether that is meant, and does it. The query names the calls."""
+        """Asks for confirmation, and does it. The query names the calls."""
         if not (self.has_erase_permission(request) and self.has_view_permission(request)):
             raise PermissionDenied
         named = Call.objects.filter(pk__in=_named(request.GET))

@@ -1,4 +1,4 @@
-"""Calls carried away: the filtered list as CSV, a selection's recordings as ZIP. Both are made while they are sent."""
+"""Calls as downloads: the filtered list as CSV, a selection's recordings as ZIP. Both are made while they are sent."""
 
 import csv
 import datetime as dt
@@ -28,7 +28,7 @@ COLUMNS = [
     "ended (UTC)", "duration (s)", "recorded (s)", "warnings", "caller interrupted", "reviewed", "tags", "notes",
     "file in a ZIP",
 ]  # fmt: skip
-# A cell that begins like this is a formula to a spreadsheet, also behind blanks that it strips.
+# A cell that begins like this is a formula to a spreadsheet, even after blanks, which it strips.
 _FORMULA = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r＝＋－＠]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 

@@ -177,7 +177,7 @@ class When(admin.SimpleListFilter):
 
 
 def midnight(days: int) -> dt.datetime:
-    """The midnight that many days from today's, by the calendar: also where a day has 23 hours."""
+    """The midnight that many days from today's, by the calendar: even where a day has 23 hours."""
     day = timezone.localdate() + dt.timedelta(days=days)
     return timezone.make_aware(dt.datetime.combine(day, dt.time()))
 
@@ -197,7 +197,7 @@ def _typed(value: str, *, end: bool) -> dt.datetime | None:
     except ValueError as error:
         raise IncorrectLookupParameters(str(error)) from error
     if moment is None and day is None:
-        raise IncorrectLookupParameters(f"{value!r} is no time")
+        raise IncorrectLookupParameters(f"{value!r} is not a time")
     if day is not None:
         moment = dt.datetime.combine(day + dt.timedelta(days=end), dt.time())
     elif moment is not None and end and not moment.second and moment.tzinfo is None:

@@ -1,7 +1,7 @@
 """A running call's recording as a file that is still being written: what is there is sent, and then what comes.
 
-Its header says that it is as long as a call can be. A player that holds a distance to the end hears it without ever
-opening it anew, which is what would make it stall.
+Its header says that it is as long as a call can be. A player that keeps its distance from the end hears it without ever
+opening it again, which is what would make it stall.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from calls.server.switchboard import switchboard
 
 # Twilio ends a call after a day at the latest: https://www.twilio.com/docs/voice/api/call-resource (TimeLimit).
 LONGEST = 24 * 60 * 60 * audio.SAMPLE_RATE
-# What was heard of us is written a little later than what the caller said: the last second may be half of the truth.
+# What was heard of us is written a little later than what the caller said: the last second may lack one side.
 UNSETTLED = audio.SAMPLE_RATE
 LOOK_SECONDS = 0.4
 # The page knows of the call's end by then, and has opened the recording that is whole.
@@ -34,7 +34,7 @@ def endless(wav: Wav) -> Wav:
 
 
 async def pieces(call: Call, wav: Wav, first: int, last: int, read: Pieces) -> AsyncIterator[bytes]:
-    """The bytes first..last (inclusive) of such a file, as they come to be; `read` reads what is there."""
+    """The bytes first..last (inclusive) of such a file, as they come into being; `read` reads what is there."""
     over_since = None
     while first <= last:
         recording, over = await sync_to_async(_look)(call.pk)
@@ -46,7 +46,7 @@ async def pieces(call: Call, wav: Wav, first: int, last: int, read: Pieces) -> A
                 yield piece
             first = stop
         over_since = over_since or (time.monotonic() if over else None)
-        # A process that drains waits for nobody who only listens: the browser asks another one for the rest.
+        # A process that drains does not wait for listeners: the browser asks another one for the rest.
         if switchboard.draining or (over_since and time.monotonic() - over_since > LINGER_SECONDS):
             return
         await asyncio.sleep(LOOK_SECONDS)

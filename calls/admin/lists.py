@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-# Words are looked for until so many calls are found that hold them, newest first: "order" may be in every one.
+# Words are looked for until this many calls are found that hold them, newest first: "order" may be in every one.
 MOST_FOUND = 1000
 # Trigrams find nothing shorter inside of a text: every row would be read, for each page opened from such a list again.
 SHORT = 3
@@ -38,7 +38,7 @@ _NUMBER = re.compile(r"[+\d\s()./-]+")
 
 
 class CallPages(Pages):
-    """With what a line shows of what went wrong, and a call's tags, in three queries for the whole page."""
+    """With each call's tags and what went wrong with it, in three queries for the whole page."""
 
     search_placeholder = "Number, name, CallSid, notes, tags…"
 
@@ -89,7 +89,7 @@ def is_whole_sid(term: str) -> bool:
 
 
 def by_sid(queryset: QuerySet[Call], term: str) -> Iterator[int]:
-    """The newest calls whose SID, or a stream's, begins like this; none if the term is no beginning of one."""
+    """The newest calls whose SID, or a stream's, begins like this; none if no SID can begin with the term."""
     begins = _SID_BEGINS.fullmatch(term)
     kind, digits = begins.groups() if begins else ("", "")
     newest = queryset.order_by("-pk").values_list("pk", flat=True)
@@ -147,7 +147,7 @@ def noted(term: str) -> Q:
 
 
 def named(term: str) -> Q:
-    """Two letters may be a name of their own, or a Chinese given name: beginnings and ends are in the index."""
+    """Two letters may be a whole name, or a Chinese given name: beginnings and ends are in the index."""
     if len(term) >= SHORT:
         return Q(caller_name__icontains=term)
     return Q(caller_name__istartswith=term) | Q(caller_name__iendswith=term)

@@ -65,7 +65,7 @@ class Neighbours(Base):
         return HttpResponseRedirect(keep_filters(self, request, reverse("admin:calls_call_changelist")))
 
     def _beside(self, request: HttpRequest, call: Call) -> tuple[str, str]:
-        """Where the calls before and behind this one are in the list that one came from, also if it has left that."""
+        """Where the calls before and after this one are in the list that the user came from, even if it has left that."""
         asked = copy(request)
         asked.GET = QueryDict(request.GET.get(FILTERS, ""))
         asked.reads_no_page = True  # type: ignore[attr-defined]
@@ -74,8 +74,8 @@ class Neighbours(Base):
         except (IncorrectLookupParameters, SuspiciousOperation):
             return "", ""
         ordering = str(pages.get_ordering(asked, pages.queryset)[0])
-        before, behind = (beside(pages.queryset, ordering, call, after=after) for after in (False, True))
-        return self._url(request, before), self._url(request, behind)
+        before, following = (beside(pages.queryset, ordering, call, after=after) for after in (False, True))
+        return self._url(request, before), self._url(request, following)
 
     def _url(self, request: HttpRequest, call: Call | None) -> str:
         if call is None:

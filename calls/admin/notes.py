@@ -45,7 +45,7 @@ class NotesForm(Form):
         self.writes = [name for name in changed if _plain(given[name]) != _plain(getattr(now, name))]
         if "notes" in self.writes and _plain(data.get("initial-notes")) != _plain(now.notes):
             self.add_error("notes", CHANGED.format(now.notes))
-            # Who has read them may write over them.
+            # Whoever has read them may overwrite them.
             data["initial-notes"] = now.notes
         self.data = data
         return given

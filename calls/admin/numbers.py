@@ -12,7 +12,7 @@ from calls.models import Call
 # Seven digits and more, written as people and Twilio write them, and not a part of a SID.
 _NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?\d(?:[\s().-]{0,2}\d){6,}(?![0-9A-Za-z])")
 
-# Who withholds a number comes as a word, which older parts of Twilio type on a keypad: ANONYMOUS is +266696687.
+# A withheld number comes as a word, which older parts of Twilio type on a keypad: ANONYMOUS is +266696687.
 # https://www.twilio.com/en-us/changelog/upcoming-changes-to-withheld-caller-ids-behavior-for-dial-calls
 _KEYPAD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
 _WITHHELD = {word.translate(_KEYPAD) for word in ("ANONYMOUS", "RESTRICTED", "BLOCKED", "UNKNOWN", "UNAVAILABLE")}
@@ -27,12 +27,12 @@ def may_see(request: HttpRequest) -> bool:
 
 
 def is_nobodys(number: str) -> bool:
-    """Whether it tells nobody apart, and leads to nobody."""
+    """Whether it identifies nobody, and leads to nobody."""
     return not any(map(str.isdigit, number)) or number.removeprefix("+") in _WITHHELD
 
 
 def mask(number: str) -> str:
-    """Enough to recognise one's own by, not enough to call: the last four digits, or two of a short number."""
+    """Enough to recognise a known number, not enough to call it: the last four digits, or two of a short number."""
     keep = 4 if len(number) > 8 else 2 if len(number) > 4 else 0
     cut = len(number) - keep
     return re.sub(r"\w", "•", number[:cut]) + number[cut:]

@@ -56,7 +56,7 @@ _WRONG = {
 class PhoneField(forms.CharField):
     """A number, however it is written, in E.164; one without a country code is of DEFAULT_FROM_NUMBER's country.
 
-    Whether anybody has it, Twilio says: numbering plans change more often than we are installed.
+    Whether anybody has it is for Twilio to say: numbering plans change more often than installations.
     """
 
     def __init__(self, **facts: Any) -> None:
@@ -79,10 +79,10 @@ def e164(text: str) -> str:
         number = phonenumbers.parse(text, _region())
     except phonenumbers.NumberParseException as error:
         strange = error.error_type == error.INVALID_COUNTRY_CODE and text.startswith("+")
-        raise ValueError("no country has that code" if strange else "it is no number") from None
+        raise ValueError("no country has that code" if strange else "it is not a number") from None
     result = phonenumbers.is_possible_number_with_reason(number)
     if result != phonenumbers.ValidationResult.IS_POSSIBLE:
-        raise ValueError(_WRONG.get(result, "it is no number"))
+        raise ValueError(_WRONG.get(result, "it is not a number"))
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
@@ -104,7 +104,7 @@ class PlaceForm(forms.Form):
         help_text="For the handler: NAME=VALUE, one a line.",
     )
     machine_detection = forms.BooleanField(
-        required=False, label="Detect answering machines", help_text="The handler begins a few seconds later."
+        required=False, label="Detect answering machines", help_text="The handler starts a few seconds later."
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -120,7 +120,7 @@ class PlaceForm(forms.Form):
         pairs = [line.partition("=") for line in lines]
         for line, (name, equals, _) in zip(lines, pairs, strict=True):
             if not name or not equals:
-                raise ValidationError(f"“{line[:40]}”: wanted is NAME=VALUE.")
+                raise ValidationError(f"“{line[:40]}”: write it as NAME=VALUE.")
         return {name.strip(): value.strip() for name, _, value in pairs}
 
 
@@ -233,7 +233,7 @@ class Outbound(Base):
     @asks_twilio("POST")
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def control(self, request: HttpRequest, pk: int, name: str) -> HttpResponseBase:
-        """Asks whether that is meant, and does it."""
+        """Asks for confirmation, and does it."""
         if not (may_place(request) and self.has_view_permission(request)):
             raise PermissionDenied
         call, control = get_object_or_404(Call, pk=pk), CONTROLS[name]
@@ -256,7 +256,7 @@ class Outbound(Base):
 
 
 def _just_placed(request: HttpRequest, to: str) -> Call | None:
-    """The same call, if this user has asked for it a moment ago and it did not fail."""
+    """The same call, if this user asked for it a moment ago and it did not fail."""
     asked = CallEvent.objects.filter(
         kind="place", user=staff(request), occurred_at__gt=timezone.now() - TWICE, call__to_number=to
     )

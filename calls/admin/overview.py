@@ -1,4 +1,4 @@
-"""How the calls went lately, in three queries over the last seven days, each figure with its list."""
+"""How recent calls went, in three queries over the last seven days, each figure with its list."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Day:
-    """Where a day begins in the chart, and its calls: a way to them for the keyboard, which has no use for 168 bars."""
+    """Where a day begins in the chart, and its calls: keyboard users reach them here, rather than through 168 bars."""
 
     x: int
     name: str

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 
-# Deeper pages cost more and more (OFFSET); who wants older calls narrows the dates.
+# Deeper pages cost more and more (OFFSET); whoever wants older calls narrows the dates.
 MOST_PAGES = 200
 
 

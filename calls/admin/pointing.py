@@ -83,7 +83,7 @@ class Pointing(Base):
     @asks_twilio("GET", "HEAD", "POST")
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     def point(self, request: HttpRequest, number: str) -> HttpResponseBase:
-        """Shows where a number's calls go, and has them come here."""
+        """Shows where a number's calls go, and points them here."""
         if not request.user.has_perm(POINT):
             raise PermissionDenied
         form = PointForm(request.POST if request.method == "POST" else None)
@@ -121,7 +121,7 @@ class Pointing(Base):
 
 
 def _record(number: str) -> LogEntry:
-    """No call of ours is meant, and no page: a number is Twilio's."""
+    """Of no call and no page of ours: a number is Twilio's."""
     call = ContentType.objects.get_for_model(Call)
     return LogEntry(content_type=call, object_repr=number, action_flag=CHANGE)
 

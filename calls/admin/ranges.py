@@ -28,7 +28,7 @@ class Unsatisfiable(Exception):
 def recording_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     """GET or HEAD of recording.wav, with `channel`, `encoding`, `until` (samples) and `download` in the query.
 
-    With `live` the file of a call that runs goes on as long as the call does.
+    With `live`, the file of a running call goes on as long as the call does.
     """
     kind = RecordingAccess.Kind.DOWNLOAD if "download" in request.GET else RecordingAccess.Kind.LISTEN
     if not request.user.has_perm(f"calls.{kind}_call"):
@@ -136,7 +136,7 @@ def _body(
 
 
 def _growing(call: Call, wav: Wav, span: tuple[int, int], access: RecordingAccess) -> HttpResponseBase:
-    """Without a Content-Length: how much of it will have come, nobody knows yet."""
+    """Without a Content-Length: nobody knows yet how long it will be."""
 
     def read(now: Wav, first: int, last: int) -> Iterator[bytes]:
         return on_record(now, first, last, access)

@@ -58,7 +58,7 @@ class PartAdmin(FactsAdmin[PartT], Generic[PartT]):
         return super().changelist_view(request, {**facts, **(extra_context or {})})
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> PartT | None:
-        """As whoever looks at it may see it; nobody saves it."""
+        """With what the user may not see masked; nobody saves it."""
         part = super().get_object(request, *args, **kwargs)
         if part is not None and not may_see(request):
             for name in self.texts:

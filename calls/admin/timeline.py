@@ -16,12 +16,12 @@ from . import numbers, wording
 from .cells import clock, moment, precise
 
 
-# A page shows so many of each kind: a call that has more is one that a machine has to look at.
+# A page shows this many of each kind: a call that has more is one for a machine to look at.
 MOST = 500
 # A line that loses one packet in thirty makes 6,000 gaps an hour; they are read in one query, and folded.
 MOST_GAPS = 20_000
 MOST_PIECES = 50
-# Losses that lie nearer to each other are one stretch of a bad line, if there are at least so many.
+# Losses that lie nearer to each other are one stretch of a bad line, if there are at least this many.
 NEAR, FOLDED = 10 * SAMPLE_RATE, 3
 _LOSSES = (Gap.Reason.TIMESTAMP, Gap.Reason.SEQUENCE, Gap.Reason.REJECTED)
 _BAD_KINDS = ("fail", "error", "crash", "interrupt", "lost", "block")
@@ -144,7 +144,7 @@ def _of_gap(gap: Gap, recording: Recording, call: Call) -> Entry:
 def _of_mark(mark: Mark, recording: Recording, call: Call, whole_numbers: bool) -> Entry:
     at = recording.place(mark.stream_id, mark.position)
     if mark.outcome == Mark.Outcome.CLEARED and mark.returned_at:
-        # What it marked never came up: it lies where the clear sent it back.
+        # What it marked was never played: it lies where the clear sent it back.
         at = min(at, recording.when(mark.returned_at))
     word, text = wording.of_mark(mark)
     text = text if whole_numbers else numbers.mask_all(text, call)

@@ -49,9 +49,9 @@ _EVENTS = {
     "listen-again": "The stream was asked for again",
     "listening-given-up": "Nobody listens any more",
     "stop-listening": "Twilio was asked to end the stream",
-    "looked-up": "Twilio was asked how the call is",
+    "looked-up": "Twilio was asked about the call",
     "presumed-over": "Taken for over",
-    "presumed-over-wrongly": "Taken for over, and wrongly so",
+    "presumed-over-wrongly": "Wrongly taken for over",
 }
 # How what was asked of Twilio went.
 _OUTCOMES = {"-failed": ", and refused", "-unknown": ", and Twilio did not answer"}
@@ -73,7 +73,7 @@ def of_event(event: CallEvent, call: Call) -> str:
 
 
 def about_event(event: CallEvent, data: dict[str, Any]) -> str:
-    """What else one wants to know at a glance; `data` is the event's, as far as whoever reads it may see it."""
+    """What else is worth knowing at a glance; `data` is the event's, as far as whoever reads it may see it."""
     match event.kind:
         case "loop-blocked":
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
