@@ -31,7 +31,7 @@ def take_time(using: str, **kwargs: Any) -> None:
 
 
 def keep_private(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Recordings and numbers are in SQLite's files, and those are made as the umask has it: for everybody to read."""
+    """Recordings and numbers are in SQLite's files, and those are made as the umask says: for everybody to read."""
     if connection.vendor != "sqlite":
         return
     for end in ("", "-wal", "-shm"):

@@ -23,7 +23,7 @@ def is_origin(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and url.lower() == _origin(parts)
-    except ValueError:  # a port that is none
+    except ValueError:  # the port is not a number
         return False
 
 
@@ -51,7 +51,7 @@ def check_public_url() -> Iterator[CheckMessage]:
 def check_tokens() -> Iterator[CheckMessage]:
     if not settings.TWILIO_AUTH_TOKENS:
         yield Error(
-            "TWILIO_AUTH_TOKEN is not set: no request could be known to be Twilio's.",
+            "TWILIO_AUTH_TOKEN is not set: no request could be recognised as Twilio's.",
             hint="Copy it from the Twilio Console. During a rotation it may be a comma-separated list.",
             id="calls.E003",
         )
@@ -74,7 +74,7 @@ def check_api_key() -> Iterator[CheckMessage]:
     elif key and not is_sid(key, "SK"):
         yield Error(
             "TWILIO_API_KEY is not SK and 32 hexadecimal digits.",
-            hint="Copy the key's SID from the Twilio Console; its secret belongs into TWILIO_API_SECRET.",
+            hint="Copy the key's SID from the Twilio Console; its secret belongs in TWILIO_API_SECRET.",
             id="calls.E012",
         )
 
@@ -94,12 +94,12 @@ def check_handlers() -> Iterator[CheckMessage]:
             continue
         if found is None:
             yield Error(
-                f"DEFAULT_STREAM_HANDLER names {name!r}, which is no handler.",
+                f"DEFAULT_STREAM_HANDLER names {name!r}, which is not a handler.",
                 hint=f"Known are: {', '.join(handlers.names())}.",
                 id="calls.E006",
             )
         elif not iscoroutinefunction(found.talk):
-            yield Error(f"STREAM_HANDLERS: {name!r} is no coroutine.", hint="Write `async def`.", id="calls.E007")
+            yield Error(f"STREAM_HANDLERS: {name!r} is not a coroutine.", hint="Write `async def`.", id="calls.E007")
 
 
 def check_numbers() -> Iterator[CheckMessage]:

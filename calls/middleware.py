@@ -34,7 +34,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 def health(request: HttpRequest) -> HttpResponse | None:
-    """/healthz: the process is alive. /healthz/ready: it takes new calls, also while the database is away.
+    """/healthz: the process is alive. /healthz/ready: it takes new calls, even while the database is away.
 
     Why not, and how many calls there are, is no business of strangers.
     """

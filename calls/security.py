@@ -80,9 +80,9 @@ def is_signed(url: str, params: Any, signature: str | None, algorithm: str = "")
             for validator in validators
             for spelled in signing_urls(url)
         ]
-    except ValueError:  # an algorithm that does not exist, a URL that is none
+    except ValueError:  # an algorithm that does not exist, a malformed URL
         return False
-    # Every candidate is compared, so that the time does not tell which one came close.
+    # Every candidate is compared, so that timing does not tell which one came close.
     return sum(hmac.compare_digest(candidate, signature) for candidate in expected) > 0
 
 
@@ -163,7 +163,7 @@ class StreamToken(msgspec.Struct, frozen=True, array_like=True):
     from_number: str = ""
     to_number: str = ""
     direction: str = "inbound"
-    #: False behind <Start>: nothing may be sent on that stream.
+    #: False for a <Start> stream, on which nothing may be sent.
     bidirectional: bool = True
     #: How often this call has been connected again.
     resumed: int = 0
@@ -172,7 +172,7 @@ class StreamToken(msgspec.Struct, frozen=True, array_like=True):
 
     def sign(self) -> str:
         """At most 400 characters whatever the numbers are: SIP URIs are long, and are cut."""
-        # A handler's name of more than 40 takes its room from both numbers.
+        # A handler's name of more than 40 characters takes its room from both numbers.
         room = 48 - max(0, len(self.handler.encode()) - 39) // 2
         short = msgspec.structs.replace(
             self,
@@ -230,7 +230,7 @@ def _ciphers() -> MultiFernet:
 
 def _decrypted(text: str) -> bytes:
     padded = text + "=" * (-len(text) % 4)
-    # The last letter has bits that nobody looks at: one reference has one spelling.
+    # The last letter has unused bits: one reference has one spelling.
     if urlsafe_b64encode(urlsafe_b64decode(padded)).decode() != padded:
         raise InvalidToken
     return _ciphers().decrypt(padded)

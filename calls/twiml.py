@@ -38,7 +38,7 @@ def check_parameter(name: str, value: str) -> None:
 
 @dataclass(frozen=True)
 class StreamNoun:
-    """The <Stream> of one call, ready to be put behind <Connect> or <Start>.
+    """The <Stream> of one call, ready to be put into <Connect> or <Start>.
 
     `sign(bidirectional)` makes the token; the two verbs differ in what may be sent (error 31924 on a <Start> stream).
     """
@@ -83,7 +83,7 @@ class StreamNoun:
     def parameter(self, name: str, value: str) -> "StreamNoun":
         """Adds a <Parameter>, which the handler finds in `stream.parameters`. ValueError if it is too long.
 
-        In a handler's `twiml`, which is asked again when the call is connected again.
+        For a handler's `twiml`, which is called again when the call is connected again.
         """
         check_parameter(name, value)
         self.custom[name] = value
@@ -105,7 +105,7 @@ class StreamNoun:
         )
         stream.parameter(name="token", value=self.sign(bidirectional))
         for name, value in ((_NO_XML.sub("", name), _NO_XML.sub("", value)) for name, value in self.custom.items()):
-            # Also what was put into `custom` itself: Twilio would run no document with a longer one.
+            # Even those that were put into `custom` directly: Twilio would not run a document with a longer one.
             check_parameter(name, value)
             stream.parameter(name=name, value=value)
 
@@ -151,14 +151,14 @@ def transfer(number: str) -> str:
     return str(response)
 
 
-# Verbs behind which a call can live for hours without a stream, whatever else the document has
+# Verbs that keep a call for hours without a stream, whatever else the document has
 # (https://www.twilio.com/docs/voice/twiml#twiml-verbs-for-programmable-voice) ...
 _ELSEWHERE = {"Dial", "Enqueue", "Redirect", "Refer"}
 # ... those that take their time, and may have an `action` that goes on ...
 _WAITING = {"Play", "Gather", "Record", "Pay", "Prompt", "Pause"}
-# ... and all that keep a call whose stream is still to come, or runs beside them. Without one, a sentence is an end.
+# ... and all that keep a call whose stream is still to come or runs beside them. Without one, a sentence is the end.
 _SPOKEN = _WAITING | {"Say"}
-# A pause as short as this keeps nobody, in seconds.
+# A pause no longer than this keeps no call, in seconds.
 _SHORT_PAUSE = 10
 
 

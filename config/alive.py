@@ -1,5 +1,5 @@
 """The image's HEALTHCHECK: `python config/alive.py PORT`. Fails while the server on that port of this machine does not
-answer, and kills one that has answered before and has not three times in a row.
+answer, and kills one that has answered before and then fails three times in a row.
 
 Docker restarts what has ended and leaves what hangs alone. A loop that hangs ends its process by itself
 (calls/process/watchdog.py); this is for a process that cannot: frozen as a whole, or held by a library that keeps
@@ -17,7 +17,7 @@ from pathlib import Path
 
 # Seconds that the server has to answer.
 PATIENCE = 2
-# So many failures in a row end it.
+# This many failures in a row end it.
 MOST = 3
 
 

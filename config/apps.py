@@ -1,4 +1,4 @@
-"""Django's admin with our own door."""
+"""Django's admin with our own login."""
 
 from django.contrib.admin.apps import AdminConfig
 

@@ -1,6 +1,6 @@
 """All settings, read from the environment (and from `.env`), top to bottom. `.env.example` explains each one.
 
-Wrong values of ours are reported by the system checks in calls/apps.py, with a hint. Nothing here that concerns
+Wrong values of ours are reported by the system checks in calls/checks.py, with a hint. Nothing here that concerns
 security looks at DEBUG.
 """
 
@@ -28,7 +28,7 @@ env.read_env(BASE_DIR / ".env")
 def read(cast: Callable[..., Any], name: str, default: Any) -> Any:
     """Reads a setting; one that cannot be read is named, with what was wrong, instead of a traceback.
 
-    Set and empty is as good as not set: that is how compose and CI leave a variable out.
+    One that is set and empty counts as not set: that is how Compose and CI leave a variable out.
     """
     try:
         return cast(name) if env.str(name, default="") else default
@@ -78,7 +78,7 @@ DRAIN_SECONDS = read(env.float, "DRAIN_SECONDS", 20.0)
 
 # --- Django ---------------------------------------------------------------------------------------------------------
 
-# Loopback too: health checks and `simulate_call` of the same machine ask by that name, and no browser elsewhere can.
+# Loopback too: health checks and `simulate_call` of this machine use these names, and no browser elsewhere can.
 ALLOWED_HOSTS = read(env.list, "ALLOWED_HOSTS", [_public.hostname or "", "127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = read(env.list, "CSRF_TRUSTED_ORIGINS", [PUBLIC_URL] if PUBLIC_URL else [])
 
@@ -140,7 +140,7 @@ POSTGRES_OPTIONS = {
     "tcp_user_timeout": 3000,
     "options": "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000",
 }
-# The writer waits for nobody's row lock: what comes of that call is set aside, so that no other call's waits with it.
+# The writer waits for nobody's row lock: the rows of that call are set aside, so that no other call's wait with them.
 WRITER_OPTIONS = {
     **POSTGRES_OPTIONS,
     "options": "-c statement_timeout=5000 -c lock_timeout=100 -c idle_in_transaction_session_timeout=10000",
@@ -204,10 +204,10 @@ SECURE_REDIRECT_EXEMPT = [
     rf"^({INCOMING}(/.*)?|{CALL_STATUS}|{STREAM_STATUS}|{STREAM_ENDED}|{HEALTH}|{READINESS})$",
 ]
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
-# Other hosts of the domain may have no https yet, and browsers keep this for a year: who means them has to say so.
+# Other hosts of the domain may have no https yet, and browsers keep this for a year: including them takes a setting.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = read(env.bool, "SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
 SECURE_HSTS_PRELOAD = read(env.bool, "SECURE_HSTS_PRELOAD", False)
-# Django would have both set.
+# Django wants both of them set.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 SESSION_COOKIE_AGE = 12 * 3600

@@ -1,4 +1,4 @@
-"""Fails unless each pure module has full branch coverage by its own test file alone."""
+"""Fails unless the test file of each pure module covers all of its branches by itself."""
 
 import os
 import subprocess

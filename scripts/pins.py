@@ -30,7 +30,7 @@ def lines(pins: dict[str, str]) -> str:
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime = resolve(project["project"]["dependencies"])
-    # Production's choice stands: development may only add to it.
+    # Production's versions are fixed: development may only add to them.
     fixed = [f"{name}=={version}" for name, version in runtime.items()]
     # As written, extras too: a pin without its extra would lose what the extra brings.
     everything = resolve([*project["project"]["dependencies"], *fixed, *project["dependency-groups"]["dev"]])

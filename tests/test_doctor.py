@@ -177,7 +177,7 @@ def test_a_socket_that_does_not_open_has_a_hint(settings, status, hint):
 def test_a_server_that_is_not_there_is_found(settings):
     out, content = doctor()
     assert not content
-    assert f"FAIL  {settings.PUBLIC_URL} cannot be reached: nobody takes the connection." in out
+    assert f"FAIL  {settings.PUBLIC_URL} cannot be reached: nothing accepts the connection." in out
     assert "skip  The socket was not tried" in out
 
 

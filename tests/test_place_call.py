@@ -56,7 +56,7 @@ def test_parameters_and_machine_detection_are_passed_on(api):
 
 
 def test_a_parameter_without_a_value_is_explained(api):
-    with pytest.raises(CommandError, match="'order': wanted is NAME=VALUE"):
+    with pytest.raises(CommandError, match="'order': write it as NAME=VALUE"):
         call_command("place_call", THEIRS, "--param", "order")
 
 

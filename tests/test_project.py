@@ -273,7 +273,7 @@ def demo(tmp_path):
 @pytest.mark.sqlite
 def test_make_run_takes_new_code_and_settings_and_places_no_further_call(demo):
     (demo.project / "handlers" / "mine.py").write_text("from calls.handlers import echo as mine\n")
-    demo.says("started anew")
+    demo.says("has restarted")
     with demo.dotenv.open("a") as dotenv:
         dotenv.write("STREAM_HANDLERS=mine=handlers.mine.mine\n")
     demo.says("One call is here", times=2)

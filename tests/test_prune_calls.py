@@ -196,7 +196,7 @@ def test_without_any_age_nothing_is_erased(settings):
 
 @pytest.mark.parametrize("age", ["90", "d", "-1d", "90 days", "ninety"])
 def test_a_bad_age_is_explained(age):
-    with pytest.raises(CommandError, match=r"is no age|expected one argument"):
+    with pytest.raises(CommandError, match=r"is not an age|expected one argument"):
         prune("--older-than", age)
 
 

@@ -121,7 +121,7 @@ def test_a_file_that_is_no_spool_is_refused(folder):
     with pytest.raises(CommandError, match="cannot be opened"):
         replay("--from", str(folder / "notes.spool"))
     for name in ("notes.txt", "nothing.spool"):
-        with pytest.raises(CommandError, match="is no spool file"):
+        with pytest.raises(CommandError, match="is not a spool file"):
             replay("--from", str(folder / name))
 
 

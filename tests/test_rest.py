@@ -124,7 +124,7 @@ ERRORS = [
     (400, 21216, "it is blocked"),
     (400, 21219, "verify this one in the Console"),
     (400, 21609, "PUBLIC_URL has to be an https origin"),
-    (400, 21626, "a fault of ours"),
+    (400, 21626, "a defect of ours"),
     (400, 99999, "Twilio refused"),
 ]
 

@@ -189,7 +189,7 @@ def test_named_calls_are_the_only_ones():
     [
         ([], "Which calls"),
         (["CA404"], "No such call: CA404"),
-        (["--since", "yesterday"], "yesterday is no date"),
+        (["--since", "yesterday"], "yesterday is not a date"),
         (["--since", "2026-13-01"], "2026-13-01"),
     ],
 )

@@ -30,7 +30,7 @@ GROUPS = {
 
 
 def make_groups(using: str, **kwargs: Any) -> None:
-    """Makes the groups that are missing; one that is there stays as its owners have made it.
+    """Makes the groups that are missing; an existing one stays as its owners have made it.
 
     For post_migrate of this app: on a fresh database permissions do not exist before it. They are made by another
     receiver of the same signal, which may not have run yet, so this asks for them first.

@@ -33,17 +33,17 @@ logger = logging.getLogger(__name__)
 
 COOKIE = "known-browser"
 COOKIE_AGE = dt.timedelta(days=90)
-# A refusal is logged if there has been none of its kind for so many seconds.
+# A refusal is logged if there has been none of its kind for this many seconds.
 QUIET = 60.0
 # Kinds of refusals that are remembered as logged.
 MOST_LOGGED = 1000
-# Refusals in a row after which somebody who still does not wait is told so in a line of text instead of a page.
+# Refusals in a row after which somebody who still does not wait gets a line of text instead of a page.
 IMPATIENT = 10
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many guesses at once, and then one each time that `every` has passed."""
+    """`burst` guesses at once, and then one each time that `every` has passed."""
 
     burst: int
     every: dt.timedelta
@@ -54,7 +54,7 @@ class Rate:
 
 
 RATES = {
-    # An office behind one address; who logs in with the right password does not count.
+    # An office behind one address; whoever logs in with the right password does not count.
     "address": Rate(10, dt.timedelta(seconds=6)),
     "account": Rate(20, dt.timedelta(seconds=6)),
     "address and account": Rate(5, dt.timedelta(seconds=60)),
@@ -121,14 +121,14 @@ class Guess:
     def impatience(self) -> int:
         """The seconds that whoever floods this process with guesses has to wait; 0 for everybody else.
 
-        A page costs 5 ms of a processor that carries calls, and some queries. This costs neither.
+        A page costs 5 ms of a core that carries calls, and some queries. This costs neither.
         """
         found = (_impatient.get(self._who(key), (0.0, 0)) for key in self.limits)
         until = max((until for until, refused in found if refused >= IMPATIENT), default=0.0)
         return max(0, math.ceil(until - time.monotonic()))
 
     def _log(self, key: str, seconds: int) -> None:
-        """Once per burst: thousands of refusals a minute are what a flood wants to see in a log."""
+        """Once per burst: a log with thousands of refusals a minute is what a flood is for."""
         now = time.monotonic()
         if _refusals.pop(key, -QUIET) <= now - QUIET:
             what, account = self.limits[key], ascii(self.account)[1:-1]
@@ -168,7 +168,7 @@ def _note_impatience(who: tuple[str, str], seconds: float) -> None:
 
 
 def network(address: str) -> str:
-    """An address as one person has it: IPv6 is given out by /64."""
+    """The addresses that one person has: IPv6 is handed out by the /64."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""The admin's door: as Django has it, but a password cannot be guessed at the speed of the machine.
+"""The admin's login: Django's own, but passwords cannot be guessed at the speed of the machine.
 
 Outside of `calls.admin`: what is registered there needs the site to exist.
 """
@@ -15,7 +15,7 @@ from calls.access.logins import COOKIE, Guess, remember_browser
 
 
 class LoginForm(AdminAuthenticationForm):
-    #: Seconds until the next guess, if this one came too soon: its password was not looked at.
+    #: Seconds until the next guess, if this one came too soon: its password was not checked.
     wait = 0
 
     def clean(self) -> dict[str, Any]:

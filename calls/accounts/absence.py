@@ -1,4 +1,4 @@
-"""The time in which a call had no stream: a `no_stream` gap behind the stream that was the last one to listen.
+"""The time in which a call had no stream: a `no_stream` gap after the stream that was the last one to listen.
 
 Between two streams of a call it always counts. After the last one it counts until the call's end if that stream was
 lost (a drain, a crash, a broken socket) while the call went on, as a <Dial> does: the gap's reason is true either way.
@@ -18,7 +18,7 @@ from calls.models import Call, CallEvent, Gap, Stream
 LOST = (Stream.EndReason.SHUTDOWN, Stream.EndReason.INTERRUPTED, Stream.EndReason.DISCONNECT)
 # A socket that closes without `stop` this shortly before its call ends has closed because of that.
 SAME_END = 2 * SAMPLE_RATE
-# Less than this is what it takes to hand a call to another worker, and no reason to warn of it.
+# Handing a call to another worker takes less than this, which is no reason for a warning.
 WORTH_A_WARNING = 1 * SAMPLE_RATE
 
 
@@ -55,7 +55,7 @@ def _write(streams: Iterable[Stream], using: str) -> None:
 
 
 def expected(call: Call, streams: Sequence[Stream]) -> dict[int, int]:
-    """How many samples without a stream lie behind which of a call's streams."""
+    """How many samples without a stream follow which of a call's streams."""
     placed = placement.place(stream.spell() for stream in streams)
     if not placed:
         return {}

@@ -1,7 +1,6 @@
-"""What went wrong with a call, in words: what its caller suffered, and what to do about it.
+"""What went wrong with a call, in words: what its caller noticed, and what to do about it.
 
-The call's page, the list's chips and `Call.has_warning` all ask here, so that none of them knows of something that the
-others do not.
+The call's page, the list's chips and `Call.has_warning` all ask here, so that none of them knows more than the others.
 """
 
 import re
@@ -254,7 +253,7 @@ def _of_stream_error(data: dict[str, Any], streams: Sequence[Stream]) -> Problem
 
 
 def _is_no_news(code: int | None, stream: Stream) -> bool:
-    """Twilio takes our own way of ending a stream for an error: how the stream ended, its row knows better."""
+    """Twilio takes the way in which we end a stream for an error: the stream's row knows better how it ended."""
     ends = Stream.EndReason
     by_us = (ends.STOP, ends.HANDLER, ends.SHUTDOWN, ends.ERROR, ends.INTERRUPTED)
     return code == 31921 or (code == 31903 and stream.end_reason in by_us)
@@ -281,13 +280,13 @@ def _of_streams(streams: Sequence[Stream]) -> Iterator[Problem]:
     if unheard := sum(stream.absent for stream in streams if is_worth_a_warning(stream)):
         text = f"For {unheard / SAMPLE_RATE:.1f} s of the call there was no stream: nothing of that was recorded."
         yield Problem("part missing", text, "The server's log of that moment may say why.", "bad")
-    # Two that run at once are none: <Start> beside <Connect>.
+    # Two that run at once do not replace each other: <Start> beside <Connect>.
     lines = Counter(stream.line for stream in streams)
     if count := sum(again for again in lines.values() if again > 1):
         yield Problem("reconnected", f"The call was carried by {count} streams, one after the other.", tone="quiet")
 
 
 def _has_no_audio(call: Call, streams: Sequence[Stream]) -> bool:
-    """Erased audio was there: its streams have their lengths still."""
+    """Erased audio was there once: its streams still have their lengths."""
     over = call.ended_at and call.answered_at and not call.dialing
     return bool(over and not any(stream.length or stream.ended_at is None for stream in streams))

@@ -67,7 +67,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
 
 
 def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
-    """What a running call's page asks for: how long it is by now, and the parts of the page that have to be replaced."""
+    """What a running call's page asks for: how long the call is by now, and the parts of the page to replace."""
     found = context(request, call)
     parts = ("head", "problems", "timeline", "streams", "facts")
     html = {f"call-{part}": render_to_string(f"admin/calls/call/{part}.html", found, request) for part in parts}

@@ -1,4 +1,4 @@
-"""Erasing calls in the admin: what would go is shown first, a reason is required, and a line about it stays for good."""
+"""Erasing calls in the admin: what would go is shown first, a reason is needed, and a line about it stays for good."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -65,7 +65,7 @@ class Neighbours(Base):
         return HttpResponseRedirect(keep_filters(self, request, reverse("admin:calls_call_changelist")))
 
     def _beside(self, request: HttpRequest, call: Call) -> tuple[str, str]:
-        """Where the calls before and after this one are in the list that the user came from, even if it has left that."""
+        """Links to the calls before and after this one in the list that led here, even if it has left that."""
         asked = copy(request)
         asked.GET = QueryDict(request.GET.get(FILTERS, ""))
         asked.reads_no_page = True  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """All findings, the near ones first."""
+    """All findings, beginning with this machine's."""
     yield from check_settings()
     yield from check_database()
     yield from check_layer()
@@ -101,7 +101,7 @@ def check_database() -> Iterator[Finding]:
 
 
 def check_layer() -> Iterator[Finding]:
-    """A message to ourselves through Redis. Without it nothing but the live pages of other processes is lacking."""
+    """A message to ourselves through Redis. Without Redis, only the live pages of other processes are missing."""
     if not settings.REDIS_URL:
         yield Finding("skip", "REDIS_URL is not set: the channel layer is in memory, for one process.")
         return
@@ -130,7 +130,7 @@ async def _round_trip() -> None:
 def check_spool() -> Iterator[Finding]:
     """System checks say whether it can be written."""
     database = fingerprint(settings.DATABASES["default"])
-    # Paths as a shell takes them, to be copied behind --from.
+    # Paths as a shell takes them, to be copied after --from.
     if paths := shlex.join(str(file) for file in foreign(settings.SPOOL_DIR, database)):
         yield Finding(
             "warn",
@@ -138,13 +138,13 @@ def check_spool() -> Iterator[Finding]:
             f"If the database was moved or renamed (this one's files begin with {database}), "
             "see what they hold and write it with `manage.py replay_spool`.",
         )
-    # Without SQLite's companions of each, which are no files of their own.
+    # Without SQLite's companion files.
     files = (file for file in damaged(settings.SPOOL_DIR) if file.suffix == ".damaged")
     if paths := shlex.join(str(file) for file in files):
         yield Finding(
             "warn",
             f"SPOOL_DIR has files that were damaged and set aside: {paths}",
-            "They hold calls, also ones that are to be erased. Keep what is left of each with "
+            "They hold calls, perhaps some that are to be erased. Keep what is left of each with "
             "`manage.py replay_spool --from FILE`, and delete it.",
         )
     try:
@@ -253,7 +253,7 @@ def _unreachable(url: str, error: Exception) -> Finding:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = "its certificate is not valid"
-            hint = "Twilio wants one of a public authority, for this host, with its chain; self-signed ones do not do."
+            hint = "Twilio wants one of a public authority, for this host, with its chain; self-signed will not do."
         case aiohttp.ClientSSLError():
             reason = "TLS fails"
             hint = "Does the port speak TLS? PUBLIC_URL has to lead to the proxy's https port."
@@ -261,7 +261,7 @@ def _unreachable(url: str, error: Exception) -> Finding:
             reason = "its host has no address"
             hint = "Check the host in PUBLIC_URL, and its DNS record."
         case aiohttp.ClientConnectorError():
-            reason = "nobody takes the connection"
+            reason = "nothing accepts the connection"
             hint = "Start the server and its proxy, and open the port in the firewall."
         case TimeoutError():
             reason = f"no answer within {TIMEOUT} s"

@@ -18,7 +18,7 @@ from calls.addresses import HEALTH, is_loopback
 
 
 START_SECONDS = 30
-# Signals to the server, with how long it may take after each; 0 is none.
+# Signals to the server, with how long it may take after each; 0 stands for no signal.
 Signals = tuple[tuple[int, float], ...]
 STOP: Signals = ((0, 1.0), (signal.SIGTERM, 8.0), (signal.SIGKILL, 8.0))
 RESTART: Signals = ((signal.SIGINT, 8.0), (signal.SIGKILL, 8.0))

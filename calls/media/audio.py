@@ -76,7 +76,7 @@ def stereo(left: bytes, right: bytes, encoding: Encoding = "pcm16") -> bytes:
     Slices and `translate` render an hour in 0.14 s and hold the GIL only in short runs of C.
     """
     if len(left) != len(right):
-        raise ValueError(f"two lanes of one length are wanted, not {len(left)} and {len(right)} samples")
+        raise ValueError(f"both lanes have to be equally long, not {len(left)} and {len(right)} samples")
     if encoding == "mulaw":
         mixed = bytearray(2 * len(left))
         mixed[0::2], mixed[1::2] = left, right
@@ -126,12 +126,12 @@ def _samples(body: bytes, form: tuple[int, ...]) -> bytes:
     if (channels, rate) == (1, SAMPLE_RATE) and (code, bits) in ((PCM16, 16), (MULAW, 8)):
         return body if code == MULAW else pcm16_to_mulaw(body[: len(body) // 2 * 2])
     raise ValueError(
-        f"{rate} Hz, {channels} channel(s), {bits} bits, format {code}; wanted is 8000 Hz, mono, 16-bit PCM or µ-law. "
+        f"{rate} Hz, {channels} channel(s), {bits} bits, format {code}; it has to be 8000 Hz, mono, PCM16 or µ-law. "
         "`sox in.wav -r 8000 -c 1 -b 16 out.wav` makes one."
     )
 
 
-# How the files of sound begin that are taken for raw samples most often: WAV, Ogg, FLAC, MP3 with a tag.
+# How the sound files begin that are most often taken for raw samples: WAV, Ogg, FLAC, MP3 with a tag.
 _FILES = (b"RIFF", b"OggS", b"fLaC", b"ID3\x03\x00", b"ID3\x04\x00")
 # What is looked at in one go, in bytes: 0.26 s of µ-law.
 _WINDOW = 2048
@@ -139,7 +139,7 @@ _HIGH_NIBBLE = bytes(byte >> 4 for byte in range(256))
 
 
 class Examiner:
-    """Notices audio that is no µ-law. It looks at the first seconds of a stream only, since it costs 0.2 ms a window.
+    """Notices audio that is not µ-law. It looks at the first seconds of a stream only, since it costs 0.2 ms a window.
 
     Of little-endian PCM16 every other byte is the high one. The low ones are as good as random, the high ones are not;
     or (a tone, loud or decoded from µ-law) the numbers follow each other smoothly, and as µ-law they do not. In µ-law
@@ -148,7 +148,7 @@ class Examiner:
 
     # Windows that are looked at in one call, and altogether; silent ones do not count.
     AT_ONCE, ALTOGETHER, REACH = 4, 16, 64
-    # So many smooth windows in a row are no coincidence; a hissed consonant makes one or two.
+    # This many smooth windows in a row are no coincidence; a hissed consonant makes one or two.
     IN_A_ROW = 4
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Where the streams of a call lie on its timeline, and when there was none: said here once, for all who ask.
+"""Where the streams of a call lie on its timeline, and when there was none.
 
 The timeline's origin is the start of the call's first stream; positions are samples at 8000 a second. A stream lies
-where it began on the call's clock, also over another one: a `<Start>` stream and a `<Connect>` stream run at once.
+where it began on the call's clock, even over another one: a `<Start>` stream and a `<Connect>` stream run at once.
 Streams that can only follow each other (all `<Connect>` ones, and `<Start>` ones of one name) never lie over each
 other: where they seem to, two hosts' clocks differ, or a crash is taken for longer than it was.
 """
@@ -23,7 +23,7 @@ class Spell:
     started_at: dt.datetime
     length: int
     absent: int = 0
-    """So long after its end the call had no stream."""
+    """For how long after its end the call had no stream."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Placed:
 
     @property
     def end(self) -> int:
-        """Where what is known of it ends, the time without a stream behind it included."""
+        """Where what is known of it ends, including the time without a stream after it."""
         return self.stop + self.absent
 
 

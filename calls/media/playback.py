@@ -130,7 +130,7 @@ class Playback:
     def clear(self, now: int) -> tuple[list[tuple[int, bytes]], int]:
         """A clear was sent. Returns what was heard until now, and how many samples never will be.
 
-        Every mark that is pending at this moment counts as cleared, also when its echo is already on its way.
+        Every mark that is pending at this moment counts as cleared, even if its echo is already on its way.
         """
         heard = self.advance(now)
         lost = self.pending
@@ -152,7 +152,7 @@ class Playback:
         return None
 
     def _correct(self, position: int, now: int) -> None:
-        """Twilio has played everything before `position`, and has only now begun with what comes behind it."""
+        """Twilio has played everything before `position`, and has only now begun with what comes after it."""
         self._floor = max(self._floor, position)
         late = now - position
         if late <= STALL:
@@ -161,7 +161,7 @@ class Playback:
             if segment.start >= position:
                 segment.start += late
                 self.end = segment.start + len(segment.audio)
-        # The marks behind are late with their audio: each would move it once more.
+        # The marks after it are late with their audio: each would move it once more.
         for mark in self._marks:
             if mark.position >= position and not mark.cleared:
                 mark.position = min(mark.position + late, max(self.end, now))

@@ -21,7 +21,7 @@ from calls.media.sids import is_call_sid, is_stream_sid
 
 # The largest text that is parsed. A 20 ms message has 0.4 KB; no documented message comes near this.
 MAX_MESSAGE_SIZE = 64 * 1024
-# Keys a stream, beyond which they are a flood.
+# Keys of a stream, beyond which they are a flood.
 MAX_KEYS = 1000
 # Half an hour of messages: a sequence number further ahead is wrong, and what follows it would all look repeated.
 MAX_SEQUENCE_JUMP = 100_000
@@ -67,7 +67,7 @@ def _shorten(text: str, length: int) -> str:
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, tag_field="event", rename="camel"):
-    """What every message has; `connected` alone has neither field."""
+    """What every message has, except `connected`, which has neither field."""
 
     stream_sid: str = ""
     sequence_number: Counter | None = None

@@ -83,7 +83,7 @@ class Lane:
             self._extend(position + late, audio[late:], reason)
 
     def _extend(self, position: int, audio: bytes, reason: str) -> None:
-        """Lays audio at or behind the end."""
+        """Lays audio at or after the end."""
         self.explain(position, reason)
         self.end = position + len(audio)
         if self.paused:
@@ -129,7 +129,7 @@ class Lane:
         self.paused = paused
 
     def shift(self, by: int) -> None:
-        """Moves everything later, behind a hole. Only while nothing has been cut yet."""
+        """Moves everything later, after a hole. Only while nothing has been cut yet."""
         if not self.end:
             return
         self.end += by

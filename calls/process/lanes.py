@@ -29,7 +29,7 @@ STAFF_THREADS, MOST_STAFF_OF_ONE = 2, 60
 # A hash takes half a second of a core: one after the other, at most 5 s in all, and at most a fifth of it one client's.
 # As much again is for browsers in which somebody has logged in before, where no stranger can take it.
 LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE = 1, 10, 2
-# Bytes of a login, most of which say where to go from there.
+# Bytes of a login form, most of which say where to go from there.
 MOST_LOGIN = 8192
 # Twilio has 5 s to answer: whoever comes last waits for three others. Half of it is for one client, or one office.
 TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE = 3, 12, 6

@@ -7,7 +7,7 @@ from daphne.access import AccessLogGenerator
 
 
 class WithoutQuery(logging.Filter):
-    """Cuts what is behind a `?` from everything that a line is made of."""
+    """Cuts everything after a `?` from the parts that a line is made of."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):

@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 TICK = 0.05
 # A loop that is late by more has been held by something; callers hear it.
 LIMIT = 0.25
-# A stall that lasts is reported after so many seconds, before it ends: perhaps it never does.
+# A stall that lasts is reported after this many seconds, before it ends: perhaps it never does.
 REPORTED = 2.0
 # Seconds after which nobody on the line waits any more: the process is given up, and whoever restarts it does.
 HOPELESS = 20.0
-# Shorter stalls than a second are logged once in so many seconds.
+# Stalls of less than a second are logged once in this many seconds.
 SILENT = 10.0
 
 # Where the loop calls what it runs: what lies outside of these frames is how the server was started.
@@ -95,7 +95,7 @@ class Watchdog:
                 looks += 1
                 self._look(due, looks)
             else:
-                # Who slept as long as the loop knows nothing of it: the process was stopped as a whole. On a busy
+                # This thread slept as long as the loop, so the whole process was stopped. On a busy
                 # machine the loop needs a while to move again, and no line holds it.
                 looks = -round(LIMIT / TICK)
 
@@ -107,7 +107,7 @@ class Watchdog:
         if looks == round(REPORTED / TICK):
             stack = "".join(traceback.format_stack(frame)).rstrip()
             logger.error("loop_blocked for more than %s, and still is:\n%s", self._seen[1], stack)
-        # Somebody who looks at it in a debugger may take his time.
+        # Somebody who looks at it in a debugger may take their time.
         if looks == round(HOPELESS / TICK) and not any(file_of(each).endswith("/bdb.py") for each in frames):
             self._on_hopeless()
 
@@ -120,6 +120,6 @@ def _inside(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _call(frames: list[FrameType]) -> str:
-    """The call whose stream one of the functions holds, also in a task that a handler has started."""
+    """The call whose stream one of the functions holds, even in a task that a handler has started."""
     streams = (value for frame in frames for value in list(frame.f_locals.values()) if isinstance(value, MediaStream))
     return next((stream.call_sid for stream in streams), "")

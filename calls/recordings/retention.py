@@ -60,7 +60,7 @@ class Content:
         )
 
     def lines(self, *, audio_only: bool = False) -> list[str]:
-        """What goes, as one reads it before one says yes."""
+        """What goes, to be read before it is confirmed."""
         sound = f"{self.samples // SAMPLE_RATE} s of recordings ({_size(self.bytes)} stored)"
         if audio_only:
             return [sound]

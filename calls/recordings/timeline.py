@@ -158,7 +158,7 @@ class Wav:
 
 
 async def in_steps(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """An iterator that reads the database, for ASGI: Django would read it whole into memory before the first byte."""
+    """An iterator that reads the database, for ASGI: Django would read all of it into memory before the first byte."""
     while (piece := await sync_to_async(_next_and_let_go)(pieces)) is not None:
         yield piece
 

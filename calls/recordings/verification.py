@@ -48,7 +48,7 @@ def _gaps(stream: Stream, track: str) -> Iterator[Span]:
 
 
 def _holes(track: str, spans: Iterable[Span], end: int) -> Iterator[str]:
-    """Whether spans, in order, fill a lane up to its end: no hole, nothing twice, nothing behind it."""
+    """Whether spans, in order, fill a lane up to its end: no hole, nothing twice, nothing after it."""
     at = 0
     for start, length in spans:
         if start > at:

@@ -25,7 +25,7 @@ from .errors import ADVICE, NOT_IN_PROGRESS, TWIML_MAX_LENGTH, UNKNOWN, OutcomeU
 
 logger = logging.getLogger(__name__)
 
-# What Twilio tells us of a call that we placed: each a field of its own, as one value they would be lost.
+# What Twilio tells us of a call that we placed: a field for each, since as one value they would be lost.
 PROGRESS = ["initiated", "ringing", "answered", "completed"]
 
 
@@ -92,7 +92,7 @@ def _checked(parameters: Mapping[str, str]) -> dict[str, str]:
 
 
 def _pending(to: str, sender: str, handler: str, given: dict[str, str], user: AbstractBaseUser | None) -> Call:
-    # Durable: a callback must find it, also if our caller has a transaction open and would undo it.
+    # Durable: a callback must find it, even if our caller has a transaction open and would undo it.
     with transaction.atomic(durable=True):
         call = Call.objects.create(
             account_sid=storable(settings.TWILIO_ACCOUNT_SID, 34),

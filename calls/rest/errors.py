@@ -22,14 +22,14 @@ NOT_IN_PROGRESS = 21220
 
 # What to do about each of Twilio's errors (https://www.twilio.com/docs/api/errors).
 ADVICE = {
-    10001: "The Twilio account is not active: look into the Console for why it was suspended or closed.",
+    10001: "The Twilio account is not active: the Console says why it was suspended or closed.",
     10002: "A trial account cannot do this: upgrade it in the Console.",
     10004: "Too many calls run at once for this account: wait until some are over, or have Twilio raise its limit.",
-    13224: "That is no number that can be called: write it with + and its country code, like +14155550100.",
+    13224: "That number cannot be called: write it with + and its country code, like +14155550100.",
     13227: "Calls to that country are not allowed: allow it under Voice > Geographic Permissions in the Console.",
     20003: "Twilio does not accept our credentials: check TWILIO_ACCOUNT_SID and TWILIO_API_KEY with its secret, "
     "or the first TWILIO_AUTH_TOKEN if there is no key.",
-    20005: "The Twilio account is not active: look into the Console for why it was suspended or closed.",
+    20005: "The Twilio account is not active: the Console says why it was suspended or closed.",
     20008: "These are test credentials, which cannot do this: set the account's live ones.",
     20404: "Twilio knows no such call or number in this account: it may be over, or belong to another account.",
     20429: "Twilio has had too many requests and did nothing with this one: try again in a few seconds.",
@@ -48,7 +48,7 @@ ADVICE = {
     21220: "The call is not in progress: it is over, or has not been answered yet.",
     21402: "Twilio cannot use our address: PUBLIC_URL has to be an https origin that it can reach.",
     21609: "Twilio cannot use our address for callbacks: PUBLIC_URL has to be an https origin that it can reach.",
-    21626: "Twilio does not know one of the status callback events that we asked for: this is a fault of ours.",
+    21626: "Twilio does not know one of the status callback events that we asked for: this is a defect of ours.",
     32018: f"That text is too long: a document for a running call has at most {TWIML_MAX_LENGTH} characters.",
 }
 

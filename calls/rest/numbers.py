@@ -80,7 +80,7 @@ def numbers() -> list[Number]:
 def configure_number(number: str, handler: str = "", *, fallback: str = "", dry_run: bool = False) -> Change:
     """Points a number's calls at us: `/incoming/<handler>`, and `/call-status` when they end.
 
-    Twilio asks no second time for an answer that failed or did not come in time, but asks the fallback once: the same
+    Twilio does not ask again for an answer that failed or did not come in time, but asks the fallback once: the same
     address, where another worker may answer by then, unless `fallback` is given or the number has one that is not ours.
     """
     voice = address(addresses.incoming(handler))
@@ -100,7 +100,7 @@ def configure_number(number: str, handler: str = "", *, fallback: str = "", dry_
 
 
 def _find(number: str) -> Number:
-    """Exactly this one: Twilio's own filter takes parts of numbers too."""
+    """Exactly this one: Twilio's own filter also finds parts of numbers."""
     exact = re.sub(r"[\s().-]", "", number)
     with asked() as account:
         found = [_number(each) for each in account.incoming_phone_numbers.stream(phone_number=exact)]

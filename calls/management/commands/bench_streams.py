@@ -1,4 +1,4 @@
-"""How many calls one core carries, beside what others would build on. Needs Linux, two cores and a C compiler.
+"""How many calls one core carries, compared with what others would build on. Needs Linux, two cores and a C compiler.
 
 Every server is a real process on a core of its own, under a load generator on another one; callers are signed, speak
 50 frames a second and compare every echo. A load is held if 99 of 100 echoes come within 20 ms and none is missing.
@@ -37,8 +37,8 @@ class Command(BaseCommand):
         parser.add_argument("--servers", nargs="+", choices=servers, help="for compare: only these")
         parser.add_argument("--server", choices=servers, default="callstream", help="for soak and turnover")
         parser.add_argument("--calls", type=int, help="at once; for turnover in all")
-        parser.add_argument("--rounds", type=int, default=3, help="medians are of so many (3)")
-        parser.add_argument("--seconds", type=float, default=4, help="for which each load is measured (4)")
+        parser.add_argument("--rounds", type=int, default=3, help="how many the medians are taken of (3)")
+        parser.add_argument("--seconds", type=float, default=4, help="how long each load is measured (4)")
         parser.add_argument("--minutes", type=float, default=5, help="for soak (5)")
         parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="for history: calls of the past")
         parser.add_argument("--postgres", metavar="URL", help="a server where databases may be made and dropped")

@@ -17,7 +17,7 @@ class Command(BaseCommand):
             "--fallback",
             default="",
             metavar="URL",
-            help="asked when our answer fails; default: one that is there and not ours, or the same address again",
+            help="asked when our answer fails; default: the present one if it is not ours, else the same address again",
         )
         parser.add_argument("--dry-run", action="store_true", help="only say what would change")
         parser.add_argument("--list", action="store_true", help="show all numbers and where they point")

@@ -116,5 +116,5 @@ def check_handler(name: str) -> None:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise ArgumentTypeError(f"{text!r}: wanted is NAME=VALUE")
+        raise ArgumentTypeError(f"{text!r}: write it as NAME=VALUE")
     return name, value

@@ -49,7 +49,7 @@ class Command(BaseCommand):
             self.prune()
 
     def repeat(self, every: dt.timedelta) -> None:
-        """For a container of its own. An error is said and not the end: the database may be back the next time."""
+        """For a container of its own. An error is reported and does not end it: the database may be back next time."""
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         while True:
             try:
@@ -82,7 +82,7 @@ class Command(BaseCommand):
         return erasable(old, audio_only=self.options["audio_only"])
 
     def erase(self, calls: QuerySet[Call], count: int) -> tuple[int, int]:
-        """One call after the other, so that an interruption costs nothing."""
+        """One call at a time, so that an interruption costs nothing."""
         erased = size = 0
         quiet = None if self.options["verbosity"] else True
         with leaving_no_traces(), tqdm(total=count, unit=" calls", leave=False, disable=quiet) as bar:
@@ -97,5 +97,5 @@ class Command(BaseCommand):
 def age(text: str) -> dt.timedelta:
     found = re.fullmatch(r"(\d{1,6})([hdw])", text)
     if not found:
-        raise ArgumentTypeError(f"{text} is no age such as 90d, 12h or 8w")
+        raise ArgumentTypeError(f"{text} is not an age such as 90d, 12h or 8w")
     return dt.timedelta(**{UNITS[found[2]]: int(found[1])})

@@ -1,4 +1,4 @@
-"""`manage.py replay_spool`: writes what a spool file holds into the database of today.
+"""`manage.py replay_spool`: writes what a spool file holds into today's database.
 
 A worker does that by itself with the files of its own database. Those of a database that was moved or renamed since,
 and those that were damaged, need somebody who knows that they belong here.
@@ -69,13 +69,13 @@ class Content:
 
 
 class Command(BaseCommand):
-    help = "Writes spool files into the database: of one that was moved or renamed, or damaged ones. Else shows them."
+    help = "Writes spool files of a database that was moved or renamed, and damaged ones. Without options, shows them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group()
         which.add_argument("--from", dest="files", nargs="+", type=Path, metavar="FILE", help="these files")
         which.add_argument("--all", action="store_true", help="every .spool of SPOOL_DIR that nobody holds")
-        parser.add_argument("--dry-run", action="store_true", help="only say what they hold")
+        parser.add_argument("--dry-run", action="store_true", help="only show what they hold")
         parser.add_argument("--skip-unknown", action="store_true", help="drop streams that this database does not know")
         parser.add_argument("--no-input", action="store_false", dest="interactive", help="do not ask")
 
@@ -155,7 +155,7 @@ def _rows(batch: bytes) -> list[AnyRow]:
 
 def _open(path: Path) -> Spool:
     if not path.is_file() or path.suffix not in (".spool", ".damaged"):
-        raise CommandError(f"{path} is no spool file.")
+        raise CommandError(f"{path} is not a spool file.")
     try:
         return Spool(path, 2**62)
     except SpoolError as error:

@@ -1,7 +1,7 @@
 """`make run`: the server with a database, an admin and a first call, for somebody who has none of these yet.
 
-It serves until Ctrl-C. When code or templates have changed the server is started anew, once no call is running; when
-.env has, all of this is. What cannot be started waits for the next change.
+It serves until Ctrl-C. When code or templates have changed, the server is restarted, once no call is running; when
+.env has changed, all of this is. What cannot start waits for the next change.
 """
 
 import json
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             refuse_taken(port)
-            # WhiteNoise complains of a missing one, though it needs nothing in it.
+            # WhiteNoise complains if it is missing, though it needs nothing in it.
             Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
             call_command("migrate", verbosity=0)
             password = development_admin()
@@ -67,7 +67,7 @@ class Command(BaseCommand):
         files = snapshot()
         with serving(port) as server:
             if (call := newest()) is None:
-                self.say("Placing a simulated call, which takes a quarter of a minute")
+                self.say("Placing a simulated call, which takes about 15 seconds")
                 self.say(report(place_call(port), origin(port), password))
             else:
                 self.say(found(call, origin(port), password))
@@ -79,16 +79,16 @@ class Command(BaseCommand):
             try:
                 # .env decides on everything here, from the database to the port's address.
                 if renewed:
-                    self.begin_anew(port)
+                    self.start_over(port)
                 with serving(port) as server:
-                    self.say("The server has started anew.")
+                    self.say("The server has restarted.")
                     changed = self.watch(files, server)
             except CommandError as error:
                 self.say(f"{error} It starts again when a file has changed.")
                 changed = self.watch(files, None)
 
-    def begin_anew(self, port: int) -> None:
-        """Puts `make run` with the new .env in the place of this one; CommandError if that cannot start."""
+    def start_over(self, port: int) -> None:
+        """Replaces this process by `make run` with the new .env; CommandError if that cannot start."""
         command = [sys.executable, "manage.py", "rundemo", "--port", str(port), "--prepare"]
         if subprocess.run(command, cwd=settings.BASE_DIR, env=settings.STARTED_WITH).returncode:
             raise CommandError("The new .env cannot be used; the lines above say why.")
@@ -100,15 +100,15 @@ class Command(BaseCommand):
         while True:
             time.sleep(LOOK)
             if server is not None and server.poll() is not None:
-                raise CommandError("The server has stopped by itself; its last lines say why.")
+                raise CommandError("The server has stopped; its last lines say why.")
             changed = min((name for name, _ in files.items() ^ snapshot().items()), default="")
-            # Nobody ends the calls of a server that has died, until there is another one.
+            # The calls of a server that has died are ended by the next one.
             running = bool(changed) and server is not None and Stream.objects.live().exists()
             if changed and not running:
                 self.say(f"{changed} has changed.")
                 return changed
             if running and changed != said:
-                self.say(f"{changed} has changed: the server starts anew when the running call is over.")
+                self.say(f"{changed} has changed: the server restarts when the running call is over.")
                 said = changed
 
     def say(self, text: str) -> None:
@@ -176,7 +176,7 @@ def place_call(port: int) -> Call:
 
 
 def written(sid: str) -> Call:
-    """The call, once all of it is in the database: the recorder writes behind."""
+    """The call, once all of it is in the database: the recorder writes a little later."""
     for _ in range(WRITE_SECONDS * 10):
         call = Call.objects.filter(sid=sid, ended_at__isnull=False, audio_samples__gt=0).first()
         if call and not call.streams.live().exists():
@@ -186,7 +186,7 @@ def written(sid: str) -> Call:
 
 
 def write_caller(path: Path) -> float:
-    """The shipped caller, silent for as long as the greeting plays; after how many seconds it has been said."""
+    """The shipped caller, silent while the greeting plays; returns after how many seconds everything is said."""
     waits = sum(len(sound(name)) for name in LISTENS) + PAUSE_MS * audio.SAMPLES_PER_MS
     spoken = audio.SILENCE * waits + sound("caller")
     path.write_bytes(audio.wav_header(len(spoken), 1, "mulaw") + spoken)
@@ -204,7 +204,7 @@ def report(call: Call, address: str, password: bool) -> str:
 
 
 def found(call: Call, address: str, password: bool) -> str:
-    """For somebody who was here before."""
+    """For somebody who has been here before."""
     calls = Call.objects.count()
     said = [
         f"{'One call is' if calls == 1 else f'{calls} calls are'} here from before, the newest with {call.handler}.",

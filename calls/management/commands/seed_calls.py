@@ -22,7 +22,7 @@ from calls.sounds import sound
 BATCH = 2000
 # A quarter of a second, which is what the recorder writes at once.
 PIECE = 2000
-# By this a made-up call is known: Twilio's SIDs are random.
+# What marks a made-up call: Twilio's SIDs are random.
 SID = "5eed"
 ACCOUNT = "AC" + SID * 8
 NAMES = ["", "", "", "Ada Lovelace", "Łukasz Nowak", "Zoë Müller", "陳大文", "Acme Ltd", "O'Brien & Sons"]
@@ -41,9 +41,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("count", type=int, help="how many calls")
-        parser.add_argument("--days", type=int, default=90, help="spread over so many days until now (90)")
+        parser.add_argument("--days", type=int, default=90, help="spread over this many days until now (90)")
         parser.add_argument("--audio", type=float, default=0, help="share of the calls with audio, 0 to 1 (0)")
-        parser.add_argument("--seconds", type=float, help="length of every answered call (else they vary around 90 s)")
+        parser.add_argument("--seconds", type=float, help="length of each answered call (default: varies around 90 s)")
         parser.add_argument("--live", type=int, default=3, help="how many of them are still running (3)")
         parser.add_argument("--seed", type=int, default=1, help="the same number makes the same calls (1)")
 

@@ -69,5 +69,5 @@ def moment(text: str) -> dt.datetime:
     except ValueError as error:
         raise ArgumentTypeError(f"{text}: {error}") from error
     if found is None:
-        raise ArgumentTypeError(f"{text} is no date such as 2026-03-14 or 2026-03-14T15:09")
+        raise ArgumentTypeError(f"{text} is not a date such as 2026-03-14 or 2026-03-14T15:09")
     return found if timezone.is_aware(found) else timezone.make_aware(found)
