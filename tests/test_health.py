@@ -77,12 +77,12 @@ def test_a_process_whose_database_is_away_takes_calls(away):
 
 
 def test_a_process_that_has_no_room_takes_no_more_calls(away, monkeypatch):
-    monkeypatch.setattr(recorder, "has_no_room", True)
+    monkeypatch.setattr(recorder.backlog, "has_no_room", True)
     assert ready() == (503, {"ready": False, "reasons": ["storage full"], "streams": 0})
 
 
 def test_a_process_that_dropped_audio_and_has_room_again_takes_calls(away, monkeypatch):
-    monkeypatch.setattr(recorder, "dropped_bytes", 160)
+    monkeypatch.setattr(recorder.backlog, "dropped_bytes", 160)
     assert ready()[0] == 200
 
 

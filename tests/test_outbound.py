@@ -17,6 +17,7 @@ from calls.media.audio import tone
 from calls.media.rows import CallRow, EventRow, StreamChange, StreamRow
 from calls.models import Call, Stream
 from calls.recorder import recorder
+from calls.recorder.housekeeping import end_abandoned
 from calls.recorder.writer import Writer
 from calls.rest.client import twilio
 from calls.security import CallRef
@@ -170,7 +171,7 @@ def test_a_transferred_call_outlives_its_stream():
 
 def test_a_call_whose_outcome_was_never_known_has_failed_a_day_later():
     call = pending(created_at=dt.datetime.now(dt.UTC) - dt.timedelta(hours=26))
-    recorder._reap(dt.datetime.now(dt.UTC))
+    end_abandoned(dt.datetime.now(dt.UTC), asks_twilio=False)
     call.refresh_from_db()
     assert (call.status, call.events.get().kind) == ("failed", "presumed-over")
 

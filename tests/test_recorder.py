@@ -13,15 +13,17 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models.signals import post_save
 from django.utils import timezone
 
-from calls.media.rows import CallRow, StreamChange, encode
+from calls.media.rows import CallRow, ChunkRow, StreamChange, encode
 from calls.media.tape import Tape
 from calls.models import AudioChunk, Call, CallEvent, Gap, Mark, QuarantinedRow, Stream
-from calls.recorder.queue import PATIENCE, Recorder
-from calls.recorder.spool import Spool, fingerprint
+from calls.recorder.batches import BATCH_ROWS, Batches
+from calls.recorder.patience import PATIENCE
+from calls.recorder.queue import Recorder
+from calls.recorder.spool import Spool, fingerprint, is_held
 from calls.recorder.writer import Writer
 from calls.recordings.retention import erase
 from tests.support.batches import SECOND, START, chunk, ended, event, gap, mark, stream_row
@@ -165,6 +167,22 @@ def test_several_batches_are_one_transaction(recorder, django_assert_num_queries
         recorder.submit([chunk(index)])
     with django_assert_num_queries(3, connection=connections["recorder"]):  # BEGIN, INSERT, COMMIT
         recorder.step()
+
+
+def test_rows_of_more_than_one_transaction_are_reported_when_all_are_there(recorder, monkeypatch):
+    seen, written = [], []
+    write = Writer.write
+
+    def counted(self, rows):
+        written.append(len(rows))
+        return write(self, rows)
+
+    monkeypatch.setattr(Writer, "write", counted)
+    rows = [stream_row(), *(chunk(index) for index in range(2 * BATCH_ROWS + 10))]
+    recorder.submit(rows, lambda: seen.append(AudioChunk.objects.count()))
+    recorder.step()
+    assert written == [BATCH_ROWS, BATCH_ROWS, 11]
+    assert seen == [2 * BATCH_ROWS + 10]
 
 
 def test_one_cut_takes_what_is_new_on_every_tape(recorder):
@@ -518,13 +536,64 @@ def test_a_dead_process_s_refusals_are_not_ours(recorders, recorder, database, s
     dead.step()
     dead.close()
     database.back()
-    recorder._next_housekeeping = 0
+    recorder._housekeeping._next_turn = 0
     recorder.submit([chunk(0)])
     recorder.step()
     recorder.submit([chunk(1)])
     recorder.step()
     assert refused == []
     assert AudioChunk.objects.count() == 2
+
+
+def leave_spool(settings, *batches):
+    """What a dead process left of this database."""
+    spool = Spool(settings.SPOOL_DIR / f"{fingerprint(settings.DATABASES['default'])}-dead.spool", 2**20)
+    for rows in batches:
+        spool.append(encode(rows))
+    spool.close()
+    return spool.path
+
+
+def test_our_own_rows_do_not_wait_for_a_dead_process_s(recorder, settings, monkeypatch):
+    """Between two batches of its spool, ours have their turn."""
+    leave_spool(settings, [stream_row(), chunk(0)], [chunk(1)], [chunk(2)])
+    write, written = Writer.write, []
+
+    def call_comes(self, rows):
+        written.append(sorted({row.stream for row in rows if isinstance(row, ChunkRow)}))
+        if len(written) == 1:
+            recorder.submit([stream_row("MZ2"), chunk(0, stream="MZ2")])
+        return write(self, rows)
+
+    monkeypatch.setattr(Writer, "write", call_comes)
+    recorder.step()
+    assert written == [["MZ1"], ["MZ2"], ["MZ1"], ["MZ1"]]
+
+
+@pytest.mark.parametrize("lost", [("MZ1", 1), ("MZ2", 0)], ids=["at its rows", "at ours in between"])
+def test_a_database_that_goes_away_while_a_dead_process_s_spool_is_written_costs_nothing(
+    recorder, clock, settings, monkeypatch, lost
+):
+    path = leave_spool(settings, [stream_row(), chunk(0)], [chunk(1)])
+    write, written = Writer.write, []
+
+    def breaks_off(self, rows):
+        pieces = [(row.stream, row.index) for row in rows if isinstance(row, ChunkRow)]
+        if not written:
+            recorder.submit([stream_row("MZ2"), chunk(0, stream="MZ2")])
+        written.extend(pieces)
+        if lost in pieces and written.count(lost) == 1:
+            raise OperationalError("the connection is gone")
+        return write(self, rows)
+
+    monkeypatch.setattr(Writer, "write", breaks_off)
+    assert not recorder.step()
+    assert path.exists()
+    assert not is_held(path)
+    clock.now += 6
+    assert recorder.step()
+    assert sorted(AudioChunk.objects.values_list("stream__sid", "index")) == [("MZ1", 0), ("MZ1", 1), ("MZ2", 0)]
+    assert not path.exists()
 
 
 def full_spool(recorder, database, settings, *, seconds):
@@ -571,7 +640,7 @@ def test_what_was_dropped_is_forgotten_once_its_gaps_are_stored(recorder, databa
 def test_a_disk_that_gets_room_is_tried_again_before_the_database_is_back(recorder, database, settings):
     full_spool(recorder, database, settings, seconds=8)
     settings.SPOOL_MAX_MB = 1
-    recorder._spool.max_bytes = 2**20
+    recorder.backlog._spool.max_bytes = 2**20
     recorder.step()
     assert not recorder.has_no_room
 
@@ -1000,6 +1069,118 @@ def test_a_process_takes_back_what_others_took_for_dead(recorder, clock):
     Stream.objects.update(ended_at=START, end_reason="interrupted")
     beat(recorder, clock, 6)
     assert Stream.objects.live().count() == 1
+
+
+def taken_for_dead(recorder, sid="MZ1"):
+    """Another process has closed this stream, which it takes for one of ours."""
+    facts = {"lease_owner": recorder.owner, "ended_at": START, "end_reason": "interrupted"}
+    if not Stream.objects.filter(sid=sid).update(**facts):
+        make_stream(make_live_call(), sid=sid, **facts)
+
+
+def test_a_stream_that_has_begun_comes_back_when_others_took_it_for_dead(recorder, clock):
+    recorder.submit([stream_row(owner=recorder.owner), chunk(0)])
+    recorder.step()
+    recorder.submit([chunk(1), StreamChange("MZ1", {"frames_rejected": 1})])
+    taken_for_dead(recorder)
+    beat(recorder, clock, 6)
+    stream = Stream.objects.get()
+    assert (stream.ended_at, stream.end_reason) == (None, "")
+
+
+def test_a_stream_whose_end_waits_for_the_database_does_not_come_back(recorder, clock, database, monkeypatch):
+    recorder.submit([stream_row(owner=recorder.owner)])
+    recorder.step()
+    taken_for_dead(recorder)
+    database.away()
+    recorder.submit([ended("handler")])
+    recorder.step()
+    database.back()
+    clock.now += 6
+    write, seen = Writer.write, []
+
+    def look(self, rows):
+        seen.append(Stream.objects.get().end_reason)
+        return write(self, rows)
+
+    monkeypatch.setattr(Writer, "write", look)
+    assert recorder.step()
+    assert seen == ["interrupted"]
+    assert Stream.objects.get().end_reason == "handler"
+
+
+def test_a_stream_that_has_ended_stays_over(recorder, clock):
+    recorder.submit([stream_row(owner=recorder.owner), chunk(0)])
+    recorder.submit([ended()])
+    recorder.step()
+    taken_for_dead(recorder)
+    beat(recorder, clock, 6)
+    assert not Stream.objects.live().exists()
+
+
+@pytest.mark.parametrize("row", [stream_row(owner="a dead process"), chunk(0)], ids=["begins elsewhere", "goes on"])
+def test_only_a_stream_that_began_here_comes_back(recorder, clock, row):
+    recorder.submit([row])
+    recorder.step()
+    taken_for_dead(recorder)
+    beat(recorder, clock, 6)
+    assert not Stream.objects.live().exists()
+
+
+def test_a_stream_that_was_refused_is_forgotten(recorder, clock):
+    Writer().write([stream_row(nonce="once")])
+    recorder.submit([stream_row("MZ2", nonce="once", owner=recorder.owner), chunk(stream="MZ2")])
+    recorder.step()
+    taken_for_dead(recorder, "MZ2")
+    beat(recorder, clock, 6)
+    assert Stream.objects.get(sid="MZ2").ended_at
+
+
+def test_a_stream_that_is_refused_at_once_is_forgotten_too(recorder, clock, monkeypatch):
+    """The writer thread may be faster than whoever submits."""
+    Writer().write([stream_row(nonce="once")])
+    add = Batches.add
+
+    def add_and_write(self, batch):
+        add(self, batch)
+        recorder.step()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "add", add_and_write)
+        recorder.submit([stream_row("MZ2", nonce="once", owner=recorder.owner)])
+    taken_for_dead(recorder, "MZ2")
+    beat(recorder, clock, 6)
+    assert Stream.objects.get(sid="MZ2").ended_at
+
+
+def test_a_stream_that_is_refused_as_the_database_goes_away_is_forgotten_too(recorder, clock, monkeypatch):
+    """One row is refused, another one is in quarantine, and then the connection breaks."""
+    refused, write, broken = [], Writer.write, []
+    recorder.on_refused = refused.append
+    Writer().write([stream_row(nonce="once")])
+
+    def breaks_off(self, rows):
+        if rows == [chunk(0), chunk(1)] and not broken:
+            broken.append(True)
+            raise OperationalError("the connection is gone")
+        return write(self, rows)
+
+    monkeypatch.setattr(Writer, "write", breaks_off)
+    row = stream_row("MZ2", nonce="once", owner=recorder.owner)
+    recorder.submit([row, gap(0, 1, "other"), chunk(0), chunk(1)])
+    assert not recorder.step()
+    assert refused == ["MZ2"]
+    taken_for_dead(recorder, "MZ2")
+    beat(recorder, clock, 6)
+    assert Stream.objects.get(sid="MZ2").ended_at
+
+
+def test_a_stream_that_begins_and_ends_leaves_nothing_behind(recorder):
+    for number in range(3):
+        recorder.submit([stream_row(f"MZ{number}", owner=recorder.owner)])
+        recorder.submit([ended(stream=f"MZ{number}")])
+    recorder.submit([stream_row("MZ4", owner=recorder.owner), ended(stream="MZ4")])
+    assert recorder._housekeeping.live == set()
 
 
 def test_a_spool_that_comes_after_the_orphan_was_closed_fills_its_gap(recorder, recorders, clock, database, settings):

@@ -9,17 +9,17 @@ from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
 
-from calls import recorder
 from calls.handlers import echo
 from calls.media.audio import tone
 from calls.media.rows import GapRow
 from calls.process import watchdog
+from calls.recorder import housekeeping
 from config.urls import urlpatterns as real
 
 
 if seconds := os.environ.get("LEASE"):
     # Orphans are closed sooner than in production: a test does not wait 20 s.
-    recorder.LEASE, recorder.HEARTBEAT = int(seconds), 1
+    housekeeping.LEASE, housekeeping.HEARTBEAT = int(seconds), 1
 if seconds := os.environ.get("HOPELESS"):
     watchdog.HOPELESS = float(seconds)
 

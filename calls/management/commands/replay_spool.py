@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from calls.media.rows import AnyRow, CallRow, ChunkRow, EventRow, StreamRow, decode
 from calls.models import Erasure, Stream
-from calls.recorder.queue import Recorder
+from calls.recorder.housekeeping import take_over
+from calls.recorder.patience import Patience
 from calls.recorder.spool import Spool, SpoolDamaged, SpoolError, damaged, fingerprint, is_held
 
 
@@ -135,7 +136,8 @@ class Command(BaseCommand):
         with tqdm(total=total, unit=" batches", leave=False, disable=True if quiet else None) as bar:
             try:
                 # It lets go of the file itself.
-                Recorder(threaded=False).take_over(_open(path), bar.update)
+                for _ in take_over(_open(path), Patience()):
+                    bar.update()
             except (DatabaseError, InterfaceError) as error:
                 raise CommandError(
                     f"{path} was not written to its end, and the rest is still there: {error}"
