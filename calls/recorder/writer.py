@@ -7,8 +7,6 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, connections, transaction
-from django.db.models import Exists, OuterRef, Q
-from django.db.models.functions import Now
 
 from calls.accounts.problems import of_event
 from calls.accounts.summary import note_call, summarise
@@ -26,7 +24,8 @@ from calls.media.rows import (
     StreamRow,
 )
 from calls.media.storable import storable, storable_json
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erased, Erasure, Gap, Mark, Stream
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erased, Gap, Mark, Stream
+from calls.recorder.keys import StreamKeys
 
 
 DATABASE = "recorder"
@@ -39,36 +38,31 @@ R = TypeVar("R", ChunkRow, GapRow, MarkRow, DtmfRow, StreamChange)
 
 
 class Writer:
-    """Applies batches to one database alias, and remembers the keys of the streams that it has written."""
+    """Applies batches to one database alias, row by row where it must and in bulk where it can."""
 
     def __init__(self, using: str = DATABASE) -> None:
         self._using = using
-        self._streams: dict[str, tuple[int, int]] = {}
-        #: Those of them whose audio was erased: no more of it is written.
-        self._silent: set[str] = set()
+        self._keys = StreamKeys(using)
         # Half the cost of INSERT, for us and for PostgreSQL.
         self._can_copy = self._copies = connections[using].vendor == "postgresql"
-        #: Streams whose token or SID somebody else has used: nothing of theirs is stored.
-        self.refused: set[str] = set()
 
     def forget(self) -> None:
         """The last transaction failed, and what it learnt may not be there."""
-        self._streams.clear()
-        self._silent.clear()
+        self._keys.forget()
 
     def write(self, rows: Sequence[AnyRow]) -> list[StreamRow]:
         """All rows in one transaction. Returns the streams that it refused; what the database raises comes through."""
         kinds: dict[type, list[Any]] = defaultdict(list)
         for row in rows:
             kinds[type(row)].append(row)
-        refused = set(self.refused)
+        refused = set(self._keys.refused)
         try:
             self._write_at_once(kinds)
         except BaseException:
             self.forget()
-            self.refused = refused
+            self._keys.refused = refused
             raise
-        return [row for row in kinds[StreamRow] if row.sid in self.refused - refused]
+        return [row for row in kinds[StreamRow] if row.sid in self._keys.refused - refused]
 
     def _write_at_once(self, kinds: dict[type, list[Any]]) -> None:
         self._copies = self._can_copy
@@ -92,7 +86,7 @@ class Writer:
                 self._look_for_audio(note_call(call.sid, call.facts, at=call.at, using=self._using))
         for stream in kinds[StreamRow]:
             with suppress(Erased):
-                self._open(stream)
+                self._keys.open(stream)
         self._write_chunks(kinds[ChunkRow])
         self._write_gaps(kinds[GapRow])
         self._write_marks(kinds[MarkRow])
@@ -111,65 +105,8 @@ class Writer:
             if not recorded.exists():
                 summarise(call.pk, using=self._using)
 
-    def _open(self, row: StreamRow) -> None:
-        """Creates the stream, or refuses it: a token is good for one socket, and a StreamSid belongs to one."""
-        facts = {**row.call, "status": Call.Status.IN_PROGRESS}
-        call = note_call(row.call_sid, facts, at=row.started_at, using=self._using)
-        others = Stream.objects.using(self._using).filter(Q(sid=row.sid) | Q(nonce=row.nonce))
-        known = [(s.pk, s.sid, s.nonce, s.lease_owner) for s in others]
-        if any((sid, nonce, owner) != (row.sid, row.nonce, row.owner) for _, sid, nonce, owner in known):
-            self.refused.add(row.sid)
-            return
-        key = known[0][0] if known else self._create(row, call)
-        self._streams[row.sid] = (key, call.pk)
-        if not known:
-            self._note_beginning(row, key, call)
-        if Erasure.objects.using(self._using).of_audio(row.call_sid).exists():
-            self._silent.add(row.sid)
-
-    def _note_beginning(self, row: StreamRow, key: int, call: Call) -> None:
-        """What a new stream says of its call: it lives, and others came before."""
-        if changed := call.revive(row.started_at):
-            call.save(using=self._using, update_fields=changed)
-        if Stream.objects.using(self._using).filter(call=call).exclude(pk=key).exists():
-            summarise(call.pk, using=self._using)
-
-    def _create(self, row: StreamRow, call: Call) -> int:
-        return (
-            Stream.objects.using(self._using)
-            .create(
-                sid=row.sid,
-                call=call,
-                nonce=row.nonce,
-                lease_owner=row.owner,
-                lease_at=Now(),
-                name=storable(row.name, 255),
-                tracks=storable_json(row.tracks),
-                custom_parameters=storable_json(row.custom_parameters),
-                media_format=storable_json(row.media_format),
-                started_at=row.started_at,
-                bidirectional=row.bidirectional,
-            )
-            .pk
-        )
-
-    def _keys(self, sid: str) -> tuple[int, int] | None:
-        """The keys of a stream and its call; None for one that was refused or erased."""
-        if sid in self.refused:
-            return None
-        if sid not in self._streams:
-            silent = Exists(Erasure.objects.of_audio(OuterRef("call__sid")))
-            stream = Stream.objects.using(self._using).filter(sid=sid).annotate(silent=silent)
-            found = stream.values_list("pk", "call_id", "silent").first()
-            if found is None:
-                return None
-            self._streams[sid] = found[:2]
-            if found[2]:
-                self._silent.add(sid)
-        return self._streams[sid]
-
     def _with_keys(self, rows: list[R]) -> list[tuple[R, int]]:
-        pairs = ((row, self._keys(row.stream)) for row in rows)
+        pairs = ((row, self._keys.of(row.stream)) for row in rows)
         return [(row, keys[0]) for row, keys in pairs if keys]
 
     def _write_chunks(self, rows: list[ChunkRow]) -> None:
@@ -177,7 +114,7 @@ class Writer:
         values = [
             (key, row.track, row.index, row.start, len(row.payload), row.payload, peaks(row.payload, step=PEAK_STEP))
             for row, key in self._with_keys(rows)
-            if row.stream not in self._silent
+            if not self._keys.is_silent(row.stream)
         ]
         if not values:
             return
@@ -253,7 +190,7 @@ class Writer:
     def _write_events(self, rows: list[EventRow]) -> None:
         events = []
         for row in rows:
-            if row.stream not in self.refused:
+            if row.stream not in self._keys.refused:
                 with suppress(Erased):
                     events.append(self._event(row))
         if events:
@@ -262,7 +199,7 @@ class Writer:
             summarise(call_id, using=self._using)
 
     def _event(self, row: EventRow) -> CallEvent:
-        keys = self._keys(row.stream) if row.stream else None
+        keys = self._keys.of(row.stream) if row.stream else None
         return CallEvent(
             call_id=keys[1] if keys else note_call(row.call, {}, using=self._using).pk,
             stream_id=keys[0] if keys else None,
@@ -287,7 +224,7 @@ class Writer:
                     cursor.executemany(f"UPDATE {Stream._meta.db_table} SET {columns} WHERE id = %s", values)
 
     def _change(self, row: StreamChange) -> None:
-        keys = self._keys(row.stream)
+        keys = self._keys.of(row.stream)
         if not keys:
             return
         fields = {
@@ -296,8 +233,7 @@ class Writer:
         }
         Stream.objects.using(self._using).filter(pk=keys[0]).update(**fields)
         if "ended_at" in fields:
-            self._streams.pop(row.stream, None)
-            self._silent.discard(row.stream)
+            self._keys.close(row.stream)
             # Its own process was alive all the time: what others took for a crash has been written since.
             Gap.objects.using(self._using).filter(stream=keys[0], reason=Gap.Reason.CRASH).delete()
             Stream.objects.using(self._using).select_related("call").get(pk=keys[0]).release_call()

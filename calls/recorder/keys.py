@@ -1,0 +1,93 @@
+"""The streams that rows name by SID: a new one is begun, one that is not ours is refused, the others' keys are kept."""
+
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+
+from calls.accounts.summary import note_call, summarise
+from calls.media.rows import StreamRow
+from calls.media.storable import storable, storable_json
+from calls.models import Call, Erasure, Stream
+
+
+class StreamKeys:
+    """What one writer knows of the streams on its database alias."""
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        #: Of a stream and its call, by the stream's SID.
+        self._keys: dict[str, tuple[int, int]] = {}
+        #: Those of them whose audio was erased: no more of it is written.
+        self._silent: set[str] = set()
+        #: Streams whose token or SID somebody else has used: nothing of theirs is stored.
+        self.refused: set[str] = set()
+
+    def forget(self) -> None:
+        """What was learnt in a transaction that failed may not be there. What was refused before it stays so."""
+        self._keys.clear()
+        self._silent.clear()
+
+    def close(self, sid: str) -> None:
+        """A stream has ended: no more rows will name it, or few."""
+        self._keys.pop(sid, None)
+        self._silent.discard(sid)
+
+    def is_silent(self, sid: str) -> bool:
+        """Whether no audio of this stream is written, since it was erased. `of` has learnt that."""
+        return sid in self._silent
+
+    def open(self, row: StreamRow) -> None:
+        """Creates the stream, or refuses it: a token is good for one socket, and a StreamSid belongs to one."""
+        facts = {**row.call, "status": Call.Status.IN_PROGRESS}
+        call = note_call(row.call_sid, facts, at=row.started_at, using=self._using)
+        others = Stream.objects.using(self._using).filter(Q(sid=row.sid) | Q(nonce=row.nonce))
+        known = [(s.pk, s.sid, s.nonce, s.lease_owner) for s in others]
+        if any((sid, nonce, owner) != (row.sid, row.nonce, row.owner) for _, sid, nonce, owner in known):
+            self.refused.add(row.sid)
+            return
+        key = known[0][0] if known else self._create(row, call)
+        self._keys[row.sid] = (key, call.pk)
+        if not known:
+            self._note_beginning(row, key, call)
+        if Erasure.objects.using(self._using).of_audio(row.call_sid).exists():
+            self._silent.add(row.sid)
+
+    def _note_beginning(self, row: StreamRow, key: int, call: Call) -> None:
+        """What a new stream says of its call: it lives, and others came before."""
+        if changed := call.revive(row.started_at):
+            call.save(using=self._using, update_fields=changed)
+        if Stream.objects.using(self._using).filter(call=call).exclude(pk=key).exists():
+            summarise(call.pk, using=self._using)
+
+    def _create(self, row: StreamRow, call: Call) -> int:
+        return (
+            Stream.objects.using(self._using)
+            .create(
+                sid=row.sid,
+                call=call,
+                nonce=row.nonce,
+                lease_owner=row.owner,
+                lease_at=Now(),
+                name=storable(row.name, 255),
+                tracks=storable_json(row.tracks),
+                custom_parameters=storable_json(row.custom_parameters),
+                media_format=storable_json(row.media_format),
+                started_at=row.started_at,
+                bidirectional=row.bidirectional,
+            )
+            .pk
+        )
+
+    def of(self, sid: str) -> tuple[int, int] | None:
+        """The keys of a stream and its call; None for one that was refused or erased."""
+        if sid in self.refused:
+            return None
+        if sid not in self._keys:
+            silent = Exists(Erasure.objects.of_audio(OuterRef("call__sid")))
+            stream = Stream.objects.using(self._using).filter(sid=sid).annotate(silent=silent)
+            found = stream.values_list("pk", "call_id", "silent").first()
+            if found is None:
+                return None
+            self._keys[sid] = found[:2]
+            if found[2]:
+                self._silent.add(sid)
+        return self._keys[sid]
