@@ -185,27 +185,27 @@ def test_rows_of_more_than_one_transaction_are_reported_when_all_are_there(recor
     assert seen == [2 * BATCH_ROWS + 10]
 
 
-def test_one_cut_takes_what_is_new_on_every_tape(recorder):
-    for sid in ("MZ1", "MZ2"):
-        recorder.open(Tape(sid, sid.replace("MZ", "CA"), ("inbound",), bidirectional=True), stream_row(sid))
-        recorder.tapes[sid].media("inbound", 0, b"a" * 160, 0)
-    recorder.cut({"MZ1": 160, "MZ2": 160})
+def test_what_is_new_on_every_tape_is_written_at_once(recorder):
+    tapes = [Tape(sid, sid.replace("MZ", "CA"), ("inbound",), bidirectional=True) for sid in ("MZ1", "MZ2")]
+    for tape in tapes:
+        recorder.submit([stream_row(tape.sid)])
+        tape.media("inbound", 0, b"a" * 160, 0)
+    recorder.submit(row for tape in tapes for row in tape.cut(160))
     recorder.step()
     assert sorted(AudioChunk.objects.values_list("stream__sid", "length")) == [("MZ1", 160), ("MZ2", 160)]
 
 
 def test_a_finished_tape_leaves_a_lane_without_holes(recorder):
     tape = Tape("MZ1", "CA1", ("inbound",), bidirectional=True)
-    recorder.open(tape, stream_row())
+    recorder.submit([stream_row()])
     tape.media("inbound", 0, b"a" * 160, 0)
     tape.media("inbound", 60, b"b" * 160, 480)
     tape.close()
     tape.change(**tape.counters, ended_at=START, end_reason="stop")
-    recorder.finish(tape)
+    recorder.submit(tape.cut_all())
     recorder.step()
     assert lane() == [("audio", 0, 160), ("timestamp", 160, 320), ("audio", 480, 160)]
     assert Stream.objects.get().find_unexplained("inbound") == []
-    assert recorder.tapes == {}
 
 
 def test_the_thread_survives_a_defect_and_writes_when_it_is_gone(recorders, monkeypatch):
@@ -1062,15 +1062,6 @@ def test_nobody_is_an_orphan_right_after_an_outage(recorder, clock, database):
     assert Stream.objects.live().count() == 0
 
 
-def test_a_process_takes_back_what_others_took_for_dead(recorder, clock):
-    tape = Tape("MZ1", "CA1", ("inbound",), bidirectional=True)
-    recorder.open(tape, stream_row(owner=recorder.owner))
-    recorder.step()
-    Stream.objects.update(ended_at=START, end_reason="interrupted")
-    beat(recorder, clock, 6)
-    assert Stream.objects.live().count() == 1
-
-
 def taken_for_dead(recorder, sid="MZ1"):
     """Another process has closed this stream, which it takes for one of ours."""
     facts = {"lease_owner": recorder.owner, "ended_at": START, "end_reason": "interrupted"}
@@ -1078,7 +1069,7 @@ def taken_for_dead(recorder, sid="MZ1"):
         make_stream(make_live_call(), sid=sid, **facts)
 
 
-def test_a_stream_that_has_begun_comes_back_when_others_took_it_for_dead(recorder, clock):
+def test_a_process_takes_back_what_others_took_for_dead(recorder, clock):
     recorder.submit([stream_row(owner=recorder.owner), chunk(0)])
     recorder.step()
     recorder.submit([chunk(1), StreamChange("MZ1", {"frames_rejected": 1})])

@@ -16,8 +16,7 @@ from contextlib import closing
 from django.conf import settings
 from django.db import connections
 
-from calls.media.rows import AnyRow, StreamRow
-from calls.media.tape import Tape
+from calls.media.rows import AnyRow
 from calls.recorder.aside import Aside
 from calls.recorder.backlog import Backlog
 from calls.recorder.batches import Batch, Batches, parts, tell
@@ -37,7 +36,6 @@ class Recorder:
     def __init__(self, *, threaded: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         """Without a thread, whoever holds it calls `step` (as tests do, with a clock of their own)."""
         self.owner = uuid.uuid4().hex
-        self.tapes: dict[str, Tape] = {}
         #: Called from the writer thread with the SID of a stream whose token was used before.
         self.on_refused: Callable[[str], None] | None = None
         #: Since when the database has been away (monotonic seconds); None while it is there.
@@ -84,23 +82,6 @@ class Recorder:
         # Only this side can see that the database says nothing.
         self._patience.look(is_away=self.away_since is not None)
         self.start()
-
-    def open(self, tape: Tape, row: StreamRow) -> None:
-        """A stream begins to be recorded."""
-        self.tapes[tape.sid] = tape
-        self.submit([row])
-
-    def cut(self, elapsed: dict[str, int]) -> None:
-        """One batch with what is new on all streams; `elapsed` is each one's age in samples."""
-        rows: list[AnyRow] = []
-        for sid, age in elapsed.items():
-            rows += self.tapes[sid].cut(age)
-        self.submit(rows)
-
-    def finish(self, tape: Tape, committed: Callable[[], None] | None = None) -> None:
-        """A stream has ended: its last rows are handed over."""
-        self.tapes.pop(tape.sid, None)
-        self.submit(tape.cut_all(), committed)
 
     @property
     def lag(self) -> float:
