@@ -11,6 +11,8 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 
+from calls.models import Call
+
 from .paging import Pages
 
 
@@ -19,7 +21,10 @@ View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin
+    CallMixin = admin.ModelAdmin[Call]
 else:
+    # What adds to the admin of calls is one only to the type checker.
+    CallMixin = object
 
     class ModelAdmin(admin.ModelAdmin):
         """Django's own, which its type stubs know as generic and Python does not."""

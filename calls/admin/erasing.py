@@ -1,6 +1,6 @@
 """Erasing calls in the admin: what would go is shown first, a reason is needed, and a line about it stays for good."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
@@ -16,15 +16,8 @@ from calls.models import Call
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
 from . import numbers, wording
-from .base import keep_filters, own_page, staff
+from .base import CallMixin, keep_filters, own_page, staff
 
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-
-    Base = ModelAdmin[Call]
-else:
-    Base = object
 
 # As many as a page of the list holds.
 MOST = 50
@@ -45,7 +38,7 @@ class EraseForm(forms.Form):
     )
 
 
-class Erasing(Base):
+class Erasing(CallMixin):
     """Adds this to the admin of calls."""
 
     def has_erase_permission(self, request: HttpRequest) -> bool:

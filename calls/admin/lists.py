@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connection
 from django.db.models import Prefetch, Q, QuerySet, TextField
@@ -14,16 +14,10 @@ from calls.accounts.problems import KINDS, STREAM_FIELDS
 from calls.media.sids import is_sid
 from calls.models import Call, CallEvent, Stream, Tag
 
+from .base import CallMixin
 from .numbers import mask_all, may_see
 from .paging import Pages
 
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-
-    Base = ModelAdmin[Call]
-else:
-    Base = object
 
 # Words are looked for until this many calls are found that hold them, newest first: "order" may be in every one.
 MOST_FOUND = 1000
@@ -59,7 +53,7 @@ class CallPages(Pages):
         super().get_results(request)
 
 
-class Search(Base):
+class Search(CallMixin):
     """A SID is looked up; anything else is looked for in numbers, names, notes, tags and custom parameters."""
 
     # Makes Django show the field; `get_search_results` decides what it means.

@@ -1,7 +1,7 @@
 """From one call to the next: through the list as it was filtered, and to other calls with the same number."""
 
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -14,18 +14,11 @@ from django.urls import reverse
 from calls.models import Call
 
 from . import cells
-from .base import keep_filters
+from .base import CallMixin, keep_filters
 from .lists import CallPages
 from .numbers import is_nobodys, may_see
 from .outbound import may_place
 
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-
-    Base = ModelAdmin[Call]
-else:
-    Base = object
 
 # Django keeps the list's query under this name in the links to its rows.
 FILTERS = "_changelist_filters"
@@ -39,7 +32,7 @@ class Filtered(CallPages):
         pass
 
 
-class Neighbours(Base):
+class Neighbours(CallMixin):
     """Adds this to the admin of calls."""
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -8,14 +8,13 @@ from django.utils import timezone
 
 from calls.models import Call
 
+from .base import CallMixin
+
 
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-
-    Base = ModelAdmin[Call]
     Form = forms.ModelForm[Call]
 else:
-    Base, Form = object, forms.ModelForm
+    Form = forms.ModelForm
 
 CHANGED = (
     "Somebody has changed the notes since you opened this page. Put both together and save again. Theirs are: “{}”"
@@ -56,7 +55,7 @@ class NotesForm(Form):
         tags.remove(*(tag for tag in tags.all() if str(tag.pk) in self.shown_tags and tag not in chosen))
 
 
-class Notes(Base):
+class Notes(CallMixin):
     """Adds this to the admin of calls."""
 
     form = NotesForm

@@ -7,7 +7,7 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import phonenumbers
 from django import forms
@@ -26,15 +26,8 @@ from calls import handlers, rest
 from calls.models import Call, CallEvent
 
 from . import numbers, wording
-from .base import asks_twilio, keep_filters, own_page, staff
+from .base import CallMixin, asks_twilio, keep_filters, own_page, staff
 
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-
-    Base = ModelAdmin[Call]
-else:
-    Base = object
 
 PERMISSION = "calls.place_call"
 # A second click on the button is not a second call.
@@ -177,7 +170,7 @@ def may_place(request: HttpRequest) -> bool:
     return request.user.has_perm(PERMISSION)
 
 
-class Outbound(Base):
+class Outbound(CallMixin):
     """Adds this to the admin of calls."""
 
     def get_urls(self) -> list[URLPattern]:

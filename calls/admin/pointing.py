@@ -3,7 +3,7 @@
 Whoever points one is on record before Twilio is asked, and what became of it once that is known.
 """
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from django import forms
 from django.conf import settings
@@ -20,16 +20,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 from calls import handlers, rest
 from calls.models import Call
 
-from .base import asks_twilio, own_page, staff
+from .base import CallMixin, asks_twilio, own_page, staff
 from .cells import time_tag
 
-
-if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
-
-    Base = ModelAdmin[Call]
-else:
-    Base = object
 
 PLACE, POINT = "calls.place_call", "calls.point_numbers"
 
@@ -51,7 +44,7 @@ class PointForm(forms.Form):
         cast(forms.ChoiceField, self.fields["handler"]).choices = choices
 
 
-class Pointing(Base):
+class Pointing(CallMixin):
     """Adds this to the admin of calls."""
 
     def get_urls(self) -> list[URLPattern]:
