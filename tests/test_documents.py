@@ -1,13 +1,25 @@
-"""The documents in docs/ say what the code does: each log event is explained, each path that is named exists."""
+"""The documents in docs/ say what the code does: each log event is explained, and each example runs."""
 
 import ast
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from calls import handlers
+from calls.media.rows import DtmfRow, GapRow
+from tests.support.line import PATIENCE
+from tests.support.phone import LOUD, Phone, begin, done
 
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {"debug", "info", "warning", "error", "critical"}
+
+
+# --- docs/operations.md -----------------------------------------------------------------------------------------------
 
 
 def logged() -> Iterator[tuple[str, str]]:
@@ -41,3 +53,72 @@ def test_every_log_event_is_explained_and_every_explained_one_is_logged():
     # A warning of Python's own has no name: it begins with its file.
     found = {(event_of(message, set(names)), level) for level, message in logged() if not message.startswith("%s:%d")}
     assert found == set(names.items())
+
+
+# --- docs/handlers.md -------------------------------------------------------------------------------------------------
+
+
+def examples() -> dict[str, str]:
+    """The modules of docs/handlers.md by name; each begins with where it lies."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "handlers.md").read_text(), re.DOTALL)
+    return {re.match(r"# handlers/(\w+)\.py\n", block)[1]: block for block in blocks}
+
+
+def example(name: str) -> handlers.Handler:
+    """The handler of an example, found as a project's own is."""
+    module = ModuleType(name)
+    exec(compile(examples()[name], f"{name}.py", "exec"), vars(module))
+    talk = vars(module)[name]
+    return handlers.Handler(name, talk, vars(talk).get("__callstream__", handlers.Options()))
+
+
+def test_every_example_is_tried_here_or_on_a_server():
+    assert set(examples()) == {"menu", "dictation", "payment", "supervised", "assistant", "announced"}
+
+
+@pytest.mark.parametrize(("resumed", "plays"), [(0, 2), (1, 1)])
+async def test_the_menu_greets_once_and_takes_a_key(resumed, plays):
+    phone = Phone(resumed=resumed)
+    talk = begin(example("menu")(phone.stream))
+    if not resumed:
+        await phone.play_out()
+    phone.press("1")
+    await phone.play_out()
+    await done(talk)
+    assert [message["event"] for message in phone.sent].count("mark") == plays
+
+
+async def test_the_dictation_ends_with_a_hash():
+    phone = Phone()
+    talk = begin(example("dictation")(phone.stream))
+    await phone.play_out()
+    phone.say(LOUD, times=20)
+    phone.press("#")
+    await phone.play_out()
+    await done(talk)
+
+
+async def test_the_payment_keeps_the_card_out_of_recording_and_rows():
+    phone = Phone()
+    talk = begin(example("payment")(phone.stream))
+    await phone.play_out()
+    async with asyncio.timeout(PATIENCE):
+        while not phone.stream.recording_paused:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
+    phone.say(LOUD, times=5)
+    phone.press("4000000000000002")
+    await phone.play_out()
+    await done(talk)
+    rows = phone.tape.cut_all()
+    assert {row.digit for row in rows if isinstance(row, DtmfRow)} == {"•"}
+    assert any(isinstance(row, GapRow) and row.reason == "paused" for row in rows)
+
+
+async def test_the_supervisor_listens_to_the_end():
+    phone = Phone(bidirectional=False)
+    talk = begin(example("supervised")(phone.stream))
+    phone.say(LOUD, times=3, track="outbound")
+    await phone.taken()
+    phone.hang_up()
+    await done(talk)
+    assert phone.sent == []

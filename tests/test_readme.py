@@ -1,4 +1,4 @@
-"""The README's examples run as they are printed there, against a real server and a local socket."""
+"""The examples of README.md and docs/handlers.md that need a server run as they are printed there, on a real one."""
 
 import re
 import threading
@@ -10,9 +10,10 @@ from calls.media.audio import tone
 from calls.models import Call, CallEvent
 from tests.support.callers import place
 from tests.support.servers import ROOT, SPEECH, Server
+from tests.test_documents import examples
 
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PIZZA, *OTHERS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 ANSWER = tone(440, 600)
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
@@ -20,9 +21,9 @@ pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture
 def project(tmp_path):
-    """A folder with the README's modules, as a reader would type them."""
+    """A folder with the examples' modules, as a reader would type them."""
     (tmp_path / "readme").mkdir()
-    for name, block in zip(("pizza", "assistant", "announced"), BLOCKS, strict=True):
+    for name, block in {"pizza": PIZZA, **examples()}.items():
         (tmp_path / "readme" / f"{name}.py").write_text(block)
     return tmp_path
 
@@ -49,11 +50,12 @@ def speech():
 
 
 def test_the_first_example_is_there_to_start_from():
-    assert (ROOT / "handlers" / "pizza.py").read_text() == BLOCKS[0]
+    assert (ROOT / "handlers" / "pizza.py").read_text() == PIZZA
+    assert OTHERS == []
 
 
 def answered(project, handler, audio=SPEECH, speech="", **facts):
-    """One call to a handler of the README, under uvicorn."""
+    """One call to one of the examples, under uvicorn."""
     environment = {"STREAM_HANDLERS": f"{handler}=readme.{handler}.{handler}", "SPEECH_URL": speech}
     with Server("uvicorn", project, PYTHONPATH=str(project), **environment) as server:
         (report,) = place(server, handler=handler, audio=audio, **facts)
