@@ -52,7 +52,7 @@ class Window(msgspec.Struct):
 
     @property
     def is_held(self) -> bool:
-        """As issue 5 has it: p99 below 20 ms, and nothing lost, refused, garbled or dropped."""
+        """As docs/performance.md has it: p99 below 20 ms, and nothing lost, refused, garbled or dropped."""
         complete = self.echoed >= 0.985 * self.sent and self.behind <= 50
         return self.p99_ms < 20 and complete and not (self.garbled or self.refused or self.dropped)
 

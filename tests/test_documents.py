@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ import pytest
 
 from calls import handlers
 from calls.media.rows import DtmfRow, GapRow
+from calls.models import Stream
 from tests.support.line import PATIENCE
 from tests.support.phone import LOUD, Phone, begin, done
 
@@ -122,3 +124,75 @@ async def test_the_supervisor_listens_to_the_end():
     phone.hang_up()
     await done(talk)
     assert phone.sent == []
+
+
+# --- docs/architecture.md ---------------------------------------------------------------------------------------------
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+# What a checkout has beside the project: its own data, and what tools keep there.
+ELSEWHERE = {"var", "staticfiles", "__pycache__"}
+
+
+def files() -> Iterator[str]:
+    """Every file of the project, from its root."""
+    for path in sorted(ROOT.rglob("*")):
+        name = path.relative_to(ROOT)
+        is_ours = not (ELSEWHERE.intersection(name.parts) or name.parts[0].startswith(".")) or name.parts[0] == ".ci"
+        if is_ours and path.is_file():
+            yield str(name)
+    yield ".env.example"
+
+
+def folders(under: str = "") -> set[str]:
+    """Those that hold something of the project."""
+    inside = (name.removeprefix(under) for name in files() if name.startswith(under) and not name.startswith("."))
+    return {name.partition("/")[0] for name in inside if "/" in name}
+
+
+def test_the_drawing_has_the_layers_that_import_linter_holds():
+    drawing = re.search(r"```text\n(.*?)```", ARCHITECTURE, re.DOTALL)[1].splitlines()
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [rooms] = [contract["layers"] for contract in contracts if contract.get("containers") == ["calls"]]
+    assert [line[:60].split() for line in drawing] == [layer.split(" : ") for layer in rooms]
+
+
+def test_every_folder_is_named_in_the_architecture():
+    assert [name for name in folders() if f"`{name}/`" not in ARCHITECTURE] == []
+    assert folders("calls/") - set(re.findall(r"\w+", ARCHITECTURE)) == set()
+
+
+def test_every_reason_for_the_end_of_a_stream_is_explained():
+    _, *reasons = re.findall(r"^\| `(\w+)` \|.*\|.*\|$", ARCHITECTURE, re.MULTILINE)
+    assert sorted(reasons) == sorted(Stream.EndReason.values)
+
+
+# --- whatever names a file ------------------------------------------------------------------------------------------
+
+
+# A path from one of our folders, or the name of a document.
+PATH = re.compile(
+    r"(?<![\w/.:{}-])((?:calls|config|handlers|templates|simulator|benchmark|tests|docs|deploy|scripts|\.ci)/[\w./-]*\w"
+    r"|[A-Za-z][\w-]*\.md)(?![\w/{*-])"
+)
+# What a reader makes, or a test.
+MADE = re.compile(r"handlers/(menu|dictation|payment|assistant|announced|supervised|mine|desk)\.py")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    for name in files():
+        if not re.search(r"\.(png|wav|svg|json|pyc)$|^calls/migrations/|^tests/test_documents", name):
+            yield name, (ROOT / name).read_text()
+
+
+def exists(name: str, path: str) -> bool:
+    """From the root, beside the file that names it, or where Django looks for templates and static files."""
+    places = (ROOT, (ROOT / name).parent, ROOT / "calls" / "static", ROOT / "templates")
+    return any((place / path).exists() for place in places)
+
+
+def test_every_path_that_a_text_names_exists():
+    named = {(name, path) for name, text in texts() for path in PATH.findall(text)}
+    assert sorted((name, path) for name, path in named if not exists(name, path) and not MADE.fullmatch(path)) == []
