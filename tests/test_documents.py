@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -196,3 +197,38 @@ def exists(name: str, path: str) -> bool:
 def test_every_path_that_a_text_names_exists():
     named = {(name, path) for name, text in texts() for path in PATH.findall(text)}
     assert sorted((name, path) for name, path in named if not exists(name, path) and not MADE.fullmatch(path)) == []
+
+
+# --- whatever links, and whatever states a figure ---------------------------------------------------------------------
+
+
+def anchors(document: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for name in files():
+        if name.endswith(".md"):
+            for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / name).read_text()):
+                if "://" not in target:
+                    yield ROOT / name, target
+
+
+def test_every_link_of_a_document_leads_somewhere():
+    for document, target in links():
+        path, _, anchor = target.partition("#")
+        found = document.parent / path if path else document
+        assert found.exists(), (document.name, target)
+        assert not anchor or anchor in anchors(found), (document.name, target)
+
+
+def test_the_figures_are_those_that_were_measured():
+    servers = json.loads((ROOT / "docs" / "performance" / "compare.json").read_text())["servers"]
+    held = {name: server["held_median"] for name, server in servers.items()}
+    on_sqlite, on_postgres = (f"{held[name] / held['fastapi']:.2f}" for name in ("callstream", "callstream-postgres"))
+    for name in ("README.md", "CHANGELOG.md"):
+        text = " ".join((ROOT / name).read_text().split())
+        assert re.search(rf"{on_sqlite} times as many on SQLite,?( and)? {on_postgres} on PostgreSQL", text), name
+    assert f"Callstream holds {on_sqlite} times what FastAPI holds" in (ROOT / "docs" / "performance.md").read_text()
