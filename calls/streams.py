@@ -36,6 +36,7 @@ class MediaStream:
         #: 0, or how often this call has been connected again: greet nobody twice.
         self.resumed = token.resumed
         self._live = live
+        self._lifetime = live.lifetime
         self._inbox = live.inbox
         self._outgoing = live.outgoing
         self._examiner = Examiner()
@@ -46,7 +47,7 @@ class MediaStream:
     @property
     def ended(self) -> bool:
         """Whether the caller hears nothing any more."""
-        return self._live.lifetime.is_over
+        return self._lifetime.is_over
 
     @property
     def bidirectional(self) -> bool:
@@ -121,7 +122,7 @@ class MediaStream:
         if not wait and not barge_in and type(audio) is bytes and len(audio) == FRAME_SAMPLES and outgoing.takes_frames:
             if text := outgoing.send_now(audio):
                 await outgoing.send(text)
-            return "cleared" if self._live.lifetime.is_over else "played"
+            return "cleared" if self._lifetime.is_over else "played"
         if barge_in and not wait:
             raise ValueError("barge_in needs a play that waits: with wait=False nobody would clear it")
         outgoing.check_open()

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from calls.media.protocol import Dtmf, Media
-from calls.server.lifetime import Lifetime, Phase
+from calls.server.lifetime import Lifetime
 
 
 Outcome = Literal["played", "cleared"]
@@ -75,7 +75,7 @@ class Inbox:
                     if type(event) is Media:
                         self._media_queued -= 1
                     yield event
-                if lifetime.phase >= Phase.OVER:
+                if lifetime.is_over:
                     return
                 await self._wait()
         finally:
@@ -93,7 +93,7 @@ class Inbox:
                     if type(event) is Media:
                         self._media_queued -= 1
                         yield event
-                if lifetime.phase >= Phase.OVER:
+                if lifetime.is_over:
                     return
                 await self._wait()
         finally:

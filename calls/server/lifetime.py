@@ -20,10 +20,12 @@ class Phase(enum.IntEnum):
 class Lifetime:
     """Phases only ever go up, and the first reason stays."""
 
-    __slots__ = ("_ending", "_gone", "phase", "reason")
+    __slots__ = ("_ending", "_gone", "is_over", "phase", "reason")
 
     def __init__(self) -> None:
         self.phase = Phase.LIVE
+        #: Whether the caller hears nothing any more. A field of its own: it is looked at for every frame.
+        self.is_over = False
         #: One of Stream.EndReason, or "refused"; "" while there is none.
         self.reason = ""
         self._ending = asyncio.Event()
@@ -55,10 +57,6 @@ class Lifetime:
         return bool(self.reason)
 
     @property
-    def is_over(self) -> bool:
-        return self.phase >= Phase.OVER
-
-    @property
     def is_recorded(self) -> bool:
         return self.phase >= Phase.RECORDED
 
@@ -72,3 +70,4 @@ class Lifetime:
 
     def _reach(self, phase: Phase) -> None:
         self.phase = max(self.phase, phase)
+        self.is_over = self.phase >= Phase.OVER

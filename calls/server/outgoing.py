@@ -14,7 +14,7 @@ from calls.media.hearing import Hearing
 from calls.media.protocol import State, StreamProtocol
 from calls.media.script import Cue, Script
 from calls.server.inbox import Outcome
-from calls.server.lifetime import Lifetime, Phase
+from calls.server.lifetime import Lifetime
 from calls.server.marks import Marks, Played
 from calls.server.socket import Socket, SocketClosed
 
@@ -87,7 +87,7 @@ class Outgoing:
 
     def check_open(self) -> None:
         """StreamEnded if the stream is over."""
-        if self._lifetime.phase >= Phase.OVER or self._protocol.state is not State.STREAMING:
+        if self._lifetime.is_over or self._protocol.state is not State.STREAMING:
             raise StreamEnded(f"{self._protocol.stream_sid} is over")
 
     # --- what handlers ask for ----------------------------------------------------------------------------------------
