@@ -18,7 +18,7 @@ CONNECTED = messages.CONNECTED.encode()
 
 
 def place(server: Server, count: int) -> list[Call]:
-    """So many calls to the echo handler. BenchmarkError if the server refuses one."""
+    """`count` calls to the echo handler. BenchmarkError if the server refuses one."""
     if not server.candidate.records:
         noun = StreamNoun("ws://127.0.0.1/connection", "", ["inbound"], {}, "", "POST", ())
         return [_call(_scenario(server), noun, "") for _ in range(count)]

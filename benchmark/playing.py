@@ -100,7 +100,7 @@ class Staff:
         return first, time.monotonic() - began, size
 
     def ranges(self, pk: int, seconds: int) -> dict[str, str]:
-        """A header for some piece of a recording's first so many seconds."""
+        """A header for some piece of that many seconds from a recording's beginning."""
         start = random.randrange(WAV_HEADER_SIZE, max(seconds * SAMPLE_RATE * 4 - RANGE, WAV_HEADER_SIZE + 1))
         return {"Range": f"bytes={start}-{start + RANGE - 1}"}
 
@@ -123,7 +123,7 @@ def times(staff: Staff, pk: int, minutes: int) -> dict[str, float]:
 
 @contextmanager
 def listeners(staff: Staff, pk: int, count: int) -> Iterator[list[float]]:
-    """So many at once, each in a loop of the page, its peaks and pieces of the recording; ms of each request."""
+    """That many at once, each in a loop of the page, its peaks and pieces of the recording; ms of each request."""
     answered: list[float] = []
     failed: list[BenchmarkError] = []
     is_over = threading.Event()

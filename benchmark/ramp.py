@@ -75,7 +75,7 @@ class Bench:
         self._idle = server.usage().memory
 
     def grow(self, calls: int) -> None:
-        """New calls, up to so many."""
+        """New calls, up to that many."""
         for call in place(self.server, calls - self.calls):
             self.load.open(call, CONNECTED)
         self.calls = max(calls, self.calls)

@@ -1,4 +1,4 @@
-"""What was measured as a table and as plots, for people."""
+"""What was measured, as a table and as plots."""
 
 import datetime as dt
 import os

@@ -1,4 +1,4 @@
-"""The servers that are compared: ours in several forms, and the peers, in a venv of their own."""
+"""The servers that are compared: ours in several forms, and its peers, in a venv of their own."""
 
 import os
 import secrets

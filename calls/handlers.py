@@ -92,7 +92,7 @@ def handler(
     def declare(talk: T) -> T:
         is_coroutine: bool = inspect.iscoroutinefunction(talk)
         if not is_coroutine:
-            raise TypeError(f"@handler stands above a coroutine, `async def`, and {talk!r} is none.")
+            raise TypeError(f"@handler stands above a coroutine, `async def`, and {talk!r} is not one.")
         vars(talk)[_DECLARED] = options
         return talk
 

@@ -68,7 +68,7 @@ class MediaStream:
     def __aiter__(self) -> AsyncIterator[Event]:
         """Media, Dtmf and Mark in the order of their arrival, until the stream ends.
 
-        Media that nobody takes is kept for 2 s; keys and marks are never dropped. An event is given out once, also if
+        Media that nobody takes is kept for 2 s; keys and marks are never dropped. An event is given out once, even if
         several tasks iterate.
         """
         return self._inbox.all()
@@ -86,7 +86,7 @@ class MediaStream:
     ) -> str:
         """Keys until `count` of them, the terminator, or `timeout` seconds without one; typed ahead counts too.
 
-        `sensitive` keeps them out of the rows and the logs: each is stored as •, also those that were typed ahead.
+        `sensitive` keeps them out of the rows and the logs: each is stored as •, even those that were typed ahead.
         """
         typed, keypad = "", self._live.keypad
         was_secret, keypad.is_secret = keypad.is_secret, keypad.is_secret or sensitive
@@ -111,7 +111,7 @@ class MediaStream:
 
         `barge_in`: a key or 100 ms of speech clears it. It needs a play that waits.
 
-        `wait=False` returns at once: it is played behind what was given before. What is not heard within 10 s waits
+        `wait=False` returns at once: it is played after what was given before. What is not heard within 10 s waits
         here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for room. Chunks of any size
         make one speech without seams, as long as each comes at least 0.1 s before the one before it has been heard;
         whatever comes between (a mark, `clear`, `hang_up`, a pause) ends the speech, and pads it to whole frames of 160

@@ -1,7 +1,7 @@
 """What Twilio requests over HTTP. Nothing unsigned is answered: no TwiML, no row, no query.
 
 Every view works while the database is away: what it has to store goes there if it answers within 2 s, and is written
-behind by the recorder if not. The same rows are never stored twice.
+later by the recorder if not. The same rows are never stored twice.
 """
 
 import logging
@@ -43,7 +43,7 @@ async def incoming(webhook: Webhook, handler: str = "") -> HttpResponse:
 
 
 async def _after_failure(webhook: Webhook, name: str, code: str) -> HttpResponse | None:
-    """What the fallback is asked for: Twilio got no answer that it could use. None if the call is to begin anew."""
+    """What the fallback is asked for: Twilio got no answer that it could use. None if the call is to begin again."""
     logger.warning(
         "voice_fallback call=%s code=%s url=%s",
         webhook.call_sid,
@@ -54,7 +54,7 @@ async def _after_failure(webhook: Webhook, name: str, code: str) -> HttpResponse
         answer = Answer(twiml.apologise(), f"apologised: Twilio could not use our last document ({code})")
         return await _answer(webhook, "incoming", answer)
     if (action := failed_action(webhook.parameters)) is not None:
-        # The call has been talking to us: it goes on where its stream broke, rather than begin anew.
+        # The call has been talking to us: it goes on where its stream broke, rather than start over.
         return await _go_on(webhook, action.get("handler") or name, number(action.get("resumed")) or 0)
     return None
 

@@ -102,7 +102,7 @@ def _add_where(call: ArgumentParser) -> None:
 
 def _account_sid(text: str) -> str:
     if not re.fullmatch("AC[0-9a-fA-F]{32}", text):
-        raise ArgumentTypeError(f"{text!r}: wanted is AC and 32 hexadecimal digits")
+        raise ArgumentTypeError(f"{text!r}: write AC and 32 hexadecimal digits")
     return text
 
 

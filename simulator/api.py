@@ -70,7 +70,7 @@ class PlacedCall:
 
     @property
     def events(self) -> list[str]:
-        """What the account asked to be told; one value with spaces, which belongs into TwiML, asks for nothing."""
+        """What the account asked to be told; one value with spaces, which belongs in TwiML, asks for nothing."""
         return [event for event in self.form.get("StatusCallbackEvent", ["completed"]) if event in EVENTS]
 
     def as_json(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class TwilioApi:
         self.refusals: list[ApiError] = []
         #: What happens to the answers of the next requests that are carried out, one each.
         self.mishaps: list[Mishap] = []
-        #: Whom a trial account may call; None: it is no trial account.
+        #: Whom a trial account may call; None: it is not a trial account.
         self.verified = verified
         self.url = ""
         self._on_call = on_call

@@ -38,7 +38,7 @@ class Verb:
 def parse_twiml(body: bytes, content_type: str = "text/xml") -> list[Verb]:
     """The verbs of a document, in order. TwimlError says what is wrong with it."""
     if content_type.partition(";")[0].strip().lower() not in ("text/xml", "application/xml"):
-        raise TwimlError(f"no TwiML: Content-Type is {content_type or 'missing'!r}, wanted is text/xml (12300)")
+        raise TwimlError(f"no TwiML: Content-Type is {content_type or 'missing'!r}, not text/xml (12300)")
     if len(body) > MAX_BYTES:
         raise TwimlError(f"{len(body)} bytes of TwiML; 64 kB are allowed (11750)")
     try:
@@ -46,7 +46,7 @@ def parse_twiml(body: bytes, content_type: str = "text/xml") -> list[Verb]:
     except (ElementTree.ParseError, ValueError) as error:
         raise TwimlError(f"invalid XML (12100): {error}") from None
     if root.tag != "Response":
-        raise TwimlError(f"no TwiML: the document is a <{root.tag}>, wanted is a <Response> (12100)")
+        raise TwimlError(f"no TwiML: the document is a <{root.tag}>, not a <Response> (12100)")
     return [_verb(element) for element in root]
 
 

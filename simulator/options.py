@@ -38,7 +38,7 @@ def add_numbers(group: _ArgumentGroup) -> None:
 def add_call(parser: ArgumentParser) -> None:
     """What the caller does, and over which line."""
     call = parser.add_argument_group("the call")
-    call.add_argument("--calls", type=_positive, default=1, metavar="N", help="so many at once")
+    call.add_argument("--calls", type=_positive, default=1, metavar="N", help="how many at once")
     call.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
     call.add_argument("--callee-audio", type=_wav, default=b"", metavar="FILE", help="what the person dialled says")
     call.add_argument(
@@ -49,7 +49,9 @@ def add_call(parser: ArgumentParser) -> None:
     call.add_argument("--silence-timeout", type=_seconds, default=10.0, metavar="SECONDS", help=_SILENCE)
     line = parser.add_argument_group("a bad line")
     line.add_argument("--drop", type=_share, default=0.0, metavar="SHARE", help="share of packets lost, e.g. 0.02")
-    line.add_argument("--jitter", type=_seconds, default=0.0, metavar="SECONDS", help="packets come so much later")
+    line.add_argument(
+        "--jitter", type=_seconds, default=0.0, metavar="SECONDS", help="packets are up to this much late"
+    )
     line.add_argument("--burst", type=_positive, default=1, metavar="N", help="packets arrive N at a time")
     line.add_argument("--cut-after", type=_seconds, metavar="SECONDS", help="the TCP connection dies then")
     line.add_argument("--seed", type=int, default=0, help="of drop and jitter")
@@ -95,7 +97,7 @@ def _checked(text: str, example: str) -> str:
             return text
     except ValueError:  # a port or an IPv6 address that cannot be
         pass
-    raise ArgumentTypeError(f"{text!r}: wanted is an address like {example}")
+    raise ArgumentTypeError(f"{text!r}: write an address like {example}")
 
 
 def _wav(name: str) -> bytes:
@@ -110,20 +112,20 @@ def _wav(name: str) -> bytes:
 def _digit(text: str) -> tuple[float, str]:
     seconds, _, digit = text.partition(":")
     if len(digit) != 1 or digit not in "0123456789*#ABCD":
-        raise ArgumentTypeError(f"{text!r}: wanted is SECONDS:DIGIT, e.g. 3.0:1, with a digit of 0-9 * # A-D")
+        raise ArgumentTypeError(f"{text!r}: write it as SECONDS:DIGIT, e.g. 3.0:1, with a digit of 0-9 * # A-D")
     return _seconds(seconds), digit
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds < float("inf"):
-        raise ArgumentTypeError(f"{text} is no number of seconds")
+        raise ArgumentTypeError(f"{text} is not a number of seconds")
     return seconds
 
 
 def _share(text: str) -> float:
     if not 0 <= float(text) <= 1:
-        raise ArgumentTypeError(f"{text} is no share; 0.02 loses two packets of a hundred")
+        raise ArgumentTypeError(f"{text} is not a share; 0.02 loses two packets of a hundred")
     return float(text)
 
 

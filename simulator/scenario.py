@@ -42,7 +42,7 @@ class Scenario:
     url: str = ""  # where the first document is instead: a number's voice URL, or the Url of a call placed by REST
     extra: Mapping[str, str] = field(default_factory=dict)  # further parameters of the voice webhook
     audio: bytes = b""
-    callee_audio: bytes = b""  # what the person behind a <Dial> says; empty: a tone
+    callee_audio: bytes = b""  # what the person whom a <Dial> reaches says; empty: a tone
     dtmf: tuple[tuple[float, str], ...] = ()
     duration: float | None = None
     linger: float = 2.0
@@ -50,7 +50,7 @@ class Scenario:
     cut_after: float | None = None  # once: the TCP connection goes away without stop and without a close frame
     silence_timeout: float = 10.0  # 0 for handlers that only listen
     drop: float = 0.0  # share of the caller's packets that are lost
-    jitter: float = 0.0  # each packet comes up to so many seconds late
+    jitter: float = 0.0  # each packet comes up to this many seconds late
     burst: int = 1  # packets that arrive together
     seed: int = 0  # of drop and jitter
     first_timestamp: int = 153
@@ -145,7 +145,7 @@ class Report:
 
     @property
     def sent(self) -> bytes:
-        """All streams, one behind the other."""
+        """All streams, one after the other."""
         return b"".join(stream.sent for stream in self.streams)
 
     @property

@@ -758,8 +758,7 @@ async def test_a_redirected_webhook():
 async def test_an_answer_that_is_no_twiml():
     answer = {"body": b"hello", "content_type": "text/plain"}
     assert await failure(documents={"incoming": [answer]}) == (
-        "the webhook POST /incoming was answered with "
-        "no TwiML: Content-Type is 'text/plain', wanted is text/xml (12300)"
+        "the webhook POST /incoming was answered with no TwiML: Content-Type is 'text/plain', not text/xml (12300)"
     )
 
 
@@ -1070,12 +1069,12 @@ async def test_the_command_counts_the_calls_that_failed():
     [
         (["--audio", "/nowhere.wav"], "/nowhere.wav: No such file"),
         (["--audio", __file__], "not a WAV file"),
-        (["--dtmf", "3.0"], "wanted is SECONDS:DIGIT"),
-        (["--dtmf", "3.0:x"], "wanted is SECONDS:DIGIT"),
-        (["--duration", "-1"], "is no number of seconds"),
-        (["--drop", "2"], "is no share"),
+        (["--dtmf", "3.0"], "write it as SECONDS:DIGIT"),
+        (["--dtmf", "3.0:x"], "write it as SECONDS:DIGIT"),
+        (["--duration", "-1"], "is not a number of seconds"),
+        (["--drop", "2"], "is not a share"),
         (["--calls", "0"], "is less than one"),
-        (["--server", "localhost:8000"], "wanted is an address like"),
+        (["--server", "localhost:8000"], "write an address like"),
         (["--public-url", ""], "PUBLIC_URL has to be set"),
     ],
 )

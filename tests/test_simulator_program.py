@@ -106,12 +106,12 @@ async def test_what_cannot_be_saved_ends_with_1(capsys):
     [
         ([], "required: COMMAND"),
         (["call"], "required: --voice-url"),
-        (["call", "--voice-url", "localhost:5000/voice"], "wanted is an address like https://voice.example.org/voice"),
-        (["call", "--voice-url", "http://localhost:port/voice"], "wanted is an address like"),
-        (["call", "--voice-url", "http://[::1/voice"], "wanted is an address like"),
+        (["call", "--voice-url", "localhost:5000/voice"], "write an address like https://voice.example.org/voice"),
+        (["call", "--voice-url", "http://localhost:port/voice"], "write an address like"),
+        (["call", "--voice-url", "http://[::1/voice"], "write an address like"),
         (["call", "--voice-url", "http://h/voice", "--audio", "/nowhere.wav"], "/nowhere.wav: No such file"),
         (["call", "--voice-url", "http://h/voice", "--audio", __file__], "not a WAV file"),
-        (["call", "--voice-url", "http://h/voice", "--account-sid", "AC1"], "wanted is AC and 32 hexadecimal digits"),
+        (["call", "--voice-url", "http://h/voice", "--account-sid", "AC1"], "write AC and 32 hexadecimal digits"),
         (["call", "--voice-url", "http://h/voice"], "no token to sign with: set TWILIO_AUTH_TOKEN"),
     ],
 )

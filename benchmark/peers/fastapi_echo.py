@@ -1,4 +1,4 @@
-"""The echo as one writes it with FastAPI. For `uvicorn fastapi_echo:app`."""
+"""The echo as FastAPI's tutorial has it. For `uvicorn fastapi_echo:app`."""
 
 import base64
 

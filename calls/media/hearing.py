@@ -11,7 +11,7 @@ from calls.media.playback import ADJACENT, Playback, StreamClock
 from calls.media.tape import Tape
 
 
-# A socket from which nothing has come for so many samples may be dead.
+# A socket from which nothing has come for this many samples may be dead.
 SIGN_OF_LIFE = 2 * SAMPLE_RATE
 
 

@@ -43,7 +43,7 @@ class RecordingAccess(models.Model):
             models.Index(name="access_recent", fields=["call", "user", "-at"]),
             # The list of all of them, newest first.
             models.Index(name="access_newest", fields=["-at", "-id"]),
-            # ... of one call, also when it is erased.
+            # ... of one call, even after it is erased.
             models.Index(name="access_by_call_sid", fields=["call_sid"]),
         ]
         verbose_name = "recording access"

@@ -43,7 +43,7 @@ class Gap(models.Model):
     """Why a piece of a lane holds no audio.
 
     `cleared` lies where the cut was and is as long as what was thrown away: it takes up no room on the timeline.
-    `no_stream` lies behind its stream's end.
+    `no_stream` lies after its stream's end.
     """
 
     class Reason(models.TextChoices):

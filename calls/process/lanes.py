@@ -23,8 +23,8 @@ from calls.process.bodies import BODY_BYTES, is_long
 from calls.process.threads import SharedThreads
 
 
-# Threads for all pages of the admin's: one more, so that a slow query leaves the others something. So many requests of
-# one office's at once, recordings that are listened to among them; of a stranger's they hold a thread up for 0.2 s.
+# Threads for all pages of the admin: one more, so that a slow query leaves something to the others. One office may have
+# this many requests at once, with recordings that are listened to; a stranger's hold up a thread for 0.2 s.
 STAFF_THREADS, MOST_STAFF_OF_ONE = 2, 60
 # A hash takes half a second of a core: one after the other, at most 5 s in all, and at most a fifth of it one client's.
 # As much again is for browsers in which somebody has logged in before, where no stranger can take it.

@@ -163,7 +163,7 @@ class Aside:
                 return self._calls.get(row.stream, row.stream)
 
     def give_up_audio(self, down_to: int) -> list[ChunkRow]:
-        """Takes out the newest audio, until no more than so many bytes are left or no audio is. Returns it.
+        """Takes out the newest audio, until at most that many bytes are left, or no audio. Returns it.
 
         One locked call must not fill the memory of all.
         """

@@ -107,7 +107,7 @@ class Batches:
         return taken
 
     def give_up_audio(self, down_to: int) -> list[ChunkRow]:
-        """Takes the newest audio out, until no more than so many bytes are left or no audio is. Returns it."""
+        """Takes the newest audio out, until at most that many bytes are left, or no audio. Returns it."""
         given: list[ChunkRow] = []
         for batch in reversed([*self]):
             if self.size <= down_to:

@@ -27,7 +27,7 @@ class Committer:
         try:
             self._commit(rows)
         except Exception as error:
-            # Whatever it is, also a defect of ours: one row must not hold back all the others for ever.
+            # Whatever it is, even a defect of ours: one row must not hold back all the others for ever.
             if is_away(error) or is_locked(error):
                 raise
             self._bisect(rows)
@@ -80,7 +80,7 @@ def unpack(batch: bytes) -> list[AnyRow]:
 
 
 def _keep_aside(kind: str, data: bytes, error: Exception) -> None:
-    """Once, also if the rows around it are written again."""
+    """Once, even if the rows around it are written again."""
     reason = storable(error, 1000)
     kept = QuarantinedRow.objects.using(DATABASE)
     if not kept.filter(kind=kind, data=data).exists():

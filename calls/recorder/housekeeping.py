@@ -46,7 +46,7 @@ UNHEARD = 25
 
 
 class Housekeeping:
-    """When what is due, and which streams are this process's. The writer thread's own, but for `note`."""
+    """What is due when, and which streams are this process's. The writer thread's own, but for `note`."""
 
     def __init__(self, owner: str, patience: Patience, clock: Callable[[], float]) -> None:
         self._owner = owner
@@ -85,7 +85,7 @@ class Housekeeping:
         return self._next_beat - self._clock()
 
     def renew_leases(self) -> None:
-        """Every 5 s: our streams are alive, also those that others took for dead while we had no database."""
+        """Every 5 s: our streams are alive, even those that others took for dead while we had no database."""
         if self.seconds_to_beat > 0:
             return
         with self._lock:
@@ -137,7 +137,7 @@ def _unlocked(streams: QuerySet[Stream]) -> QuerySet[Stream]:
 
 @contextmanager
 def _unless_locked(action: str) -> Iterator[None]:
-    """What a lock is in the way of has time until the next turn."""
+    """What a lock prevents can wait until the next turn."""
     try:
         yield
     except Exception as error:
@@ -164,7 +164,7 @@ def take_over(spool: Spool, patience: Patience) -> Iterator[None]:
     except BaseException:
         spool.close()
         raise
-    # Whoever closed these as orphans did not know of these rows.
+    # Whoever closed these as orphans did not have these rows.
     closed = Stream.objects.using(DATABASE).filter(sid__in=streams, end_reason=Stream.EndReason.INTERRUPTED)
     for stream in closed.exclude(Exists(Erasure.objects.of_audio(OuterRef("call__sid")))):
         with transaction.atomic(using=DATABASE):
@@ -214,7 +214,7 @@ def _presume_all_over(calls: QuerySet[Call], now: dt.datetime, status: Call.Stat
 def _presume_over(calls: QuerySet[Call], pk: int, now: dt.datetime, status: Call.Status, reason: str) -> None:
     """A number without a StatusCallback never says that a call is over."""
     with transaction.atomic(using=DATABASE):
-        # A stream may have begun by now. Whoever begins one locks the call: a query behind that lock sees it.
+        # A stream may have begun by now. Whoever begins one locks the call: a query after that lock sees it.
         Call.objects.using(DATABASE).select_for_update().filter(pk=pk).first()
         call = calls.filter(pk=pk).first()
         if call is None:

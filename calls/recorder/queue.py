@@ -231,7 +231,7 @@ class Recorder:
     def _make_room(self) -> None:
         """What is more than memory may hold goes to the spool, and what waits for a lock loses its audio."""
         room = int(settings.RECORDER_MAX_BUFFER_MB * 2**20)
-        # A disk that was full is tried again, also when nothing comes any more.
+        # A disk that was full is tried again, even when nothing comes any more.
         if self._batches and (self.queued_bytes > room or self.has_no_room):
             self.backlog.spill(self._batches, room - self._aside.size)
         if self.queued_bytes > room and self._aside:

@@ -283,7 +283,7 @@ def _holds(path: Path, names: list[bytes]) -> bool:
 
 
 def leftovers(folder: Path, database: str, max_bytes: int, told: set[Path] | None = None) -> Iterator[Spool]:
-    """The spools of this database whose processes are gone, each locked by us now. A file that is none is set aside.
+    """The spools of this database whose processes are gone, each locked by us now. A file that is not one is set aside.
 
     `told` are those of which the log says already that they cannot be opened.
     """

@@ -121,7 +121,7 @@ class Writer:
         connection = connections[self._using]
         with connection.cursor() as cursor:
             if self._copies:
-                # Django wraps the errors of its own methods, and this is none of them.
+                # Django wraps the errors of its own methods only.
                 with connection.wrap_database_errors, cursor.copy(f"COPY {CHUNKS} FROM STDIN (FORMAT BINARY)") as copy:
                     copy.set_types(["int8", "varchar", "int4", "int8", "int4", "bytea", "bytea"])
                     for row in values:
@@ -170,7 +170,7 @@ class Writer:
             )
 
     def _write_dtmf(self, rows: list[DtmfRow]) -> None:
-        """A key that turned out to be secret is written again, masked, and stays so whatever is written behind it."""
+        """A key that turned out to be secret is written again, masked, and stays so whatever is written after it."""
         last = {(row.stream, row.index): row for row in rows if row.digit != MASKED}
         masked = {(row.stream, row.index): row for row in rows if row.digit == MASKED}
         keys = self._keys_pressed([row for key, row in last.items() if key not in masked])

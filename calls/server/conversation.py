@@ -92,7 +92,7 @@ class Conversation:
         """The handler sent something on a stream that is over: what it had still to do is skipped."""
         live = self._live
         if live.hung_up:
-            # Whose caller has left cannot know; who has hung up can.
+            # A handler whose caller has left cannot know it; one that has hung up can.
             where = place(raised_at(error))
             logger.warning("sent_after_hang_up call=%s at %s: the rest is skipped", live.call_sid, where)
             live.tape.event("sent-after-hang-up", timezone.now(), line=where)
@@ -185,7 +185,7 @@ class Conversation:
             return
         live.note_end_of_line()
         hints.add(live.call_sid)
-        # A handler that fails behind the end has not failed its caller, and /stream-ended need not know at once.
+        # A handler that fails after the end has not failed its caller, and /stream-ended need not know at once.
         late = {"handler_failed": True} if self._has_failed_late else {}
         rows = live.last_rows(end_reason=reason.value, **late)
         live.lifetime.note_recorded()

@@ -65,7 +65,7 @@ class Inbox:
         self._media_queued = 0
 
     async def all(self) -> AsyncIterator[Event]:
-        """Everything, until the stream is over. An event is given out once, also if several tasks iterate."""
+        """Everything, until the stream is over. An event is given out once, even if several tasks iterate."""
         self._readers += 1
         events, lifetime = self._events, self._lifetime
         try:

@@ -36,7 +36,7 @@ EVERY = 3.0
 # How often a stream that was lost is asked for, and how many seconds apart.
 ATTEMPTS = 5
 APART = 10
-# How many streams in a row may break within so many seconds before it is given up.
+# How many streams in a row may break within this many seconds before it is given up.
 RECONNECTS = 5
 SHORT_STREAM = 10
 # Streams that were lost longer ago belong to calls that somebody has given up.

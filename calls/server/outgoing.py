@@ -29,9 +29,9 @@ MOST_WAITING = 600 * SAMPLE_RATE
 MARK_PATIENCE = 10.0
 # Seconds between two looks for room while the peer does not read.
 PATIENCE = 0.02
-# A speech is over if nothing of it follows for so many seconds after its end.
+# A speech is over if nothing of it follows for this many seconds after its end.
 PAUSE = 0.04
-# Somebody who was so many seconds ahead will not go on: the last samples are sent so long before they are needed.
+# Whoever was WELL_AHEAD seconds ahead will not go on: the last samples are sent BEFORE seconds before they are needed.
 WELL_AHEAD, BEFORE = 0.5, 0.1
 
 

@@ -25,7 +25,7 @@ COUNTERS_EVERY = 2.0
 # Seconds, of those of a drain, in which the proxy finds out that no more calls are wanted. It asks once a second, and
 # waits 2 s for an answer.
 NOTICE = 3.0
-# The streams are handed over in so many parts, so that neither the loop nor the writer holds the others' audio up.
+# The streams are handed over in this many parts, so that neither the loop nor the writer delays the others' audio.
 PARTS = 8
 
 

@@ -28,7 +28,7 @@ class MediaWebSocket(WebSocketsSansIOProtocol):
         self._is_eager = False
         #: The beginning of a header whose rest has not come.
         self._head = b""
-        #: So many bytes belong to a frame that the library has begun to read.
+        #: How many bytes belong to a frame that the library has begun to read.
         self._missing = 0
 
     def handle_connect(self, event: Request) -> None:

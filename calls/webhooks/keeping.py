@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 # Seconds that a request waits for the database. Twilio gives us 15 in all.
 DATABASE_PATIENCE = 2.0
-# What "it does not answer" is raised as.
+# What is raised where it does not answer.
 AWAY = (DatabaseError, InterfaceError, TimeoutError)
 
-# Not the request's own thread: a database that hangs would hold up the answer behind it.
+# Not the request's own thread: a database that hangs would hold up the answer.
 _database = ThreadPoolExecutor(8, thread_name_prefix="webhook")
 
 

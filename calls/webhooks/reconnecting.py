@@ -43,7 +43,7 @@ def last_streams(call_sid: str, attempts: int) -> tuple[str | None, Call, int]:
     call = Call.objects.filter(sid=call_sid).only("handler", "caller_name", "forwarded_from").first() or Call()
     broken = max(attempts - streams.count(), 0)
     for at, stream in enumerate(streams[: RECONNECTS + 1]):
-        # Behind the end of its stream a handler fails nobody.
+        # After the end of its stream a handler fails nobody.
         failed = stream.handler_failed and stream.end_reason not in ("handler", "stop", "disconnect")
         if at == 0 and (failed or stream.handler_finished_at):
             return ("failed" if failed else "finished"), call, 0

@@ -120,7 +120,7 @@ def _moment(text: str) -> dt.datetime:
     for parse in (dt.datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = parse(text)
-            # Year 1 or 9999 in another zone cannot be told in ours.
+            # Year 1 or 9999 of another zone may not exist in ours.
             return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
         except (ValueError, TypeError, IndexError, OverflowError):
             continue
