@@ -133,7 +133,7 @@ def test_a_stream_beside_another_leaves_no_gap(writer):
     assert gaps() == []
 
 
-def test_a_crash_is_explained_up_to_its_end_and_the_time_after_it_by_itself(writer):
+def test_a_crash_is_explained_up_to_its_end_and_the_time_after_it_apart(writer):
     writer.write([stream_row(**MONITORED), *lanes(chunk(0, b"x" * 8000))])
     writer.write([stream_row("MZ2", call_sid="CA1", started_at=START + 3 * SECOND, **MONITORED)])
     stream = Stream.objects.using("recorder").get(sid="MZ1")

@@ -43,7 +43,7 @@ def test_who_is_not_logged_in_is_asked_to(client, call):
     assert client.get(url(call)).status_code == 302
 
 
-def test_who_is_no_staff_is_asked_to_log_in_as_staff(client, call):
+def test_somebody_who_is_not_staff_is_asked_to_log_in_as_staff(client, call):
     client.force_login(make_staff("listen_call", is_staff=False))
     assert client.get(url(call)).status_code == 302
 

@@ -106,7 +106,7 @@ def test_a_full_page_leads_to_the_next_one(client, ops):
 
 
 @pytest.mark.parametrize("number", ["0", "-3", "x", "999999999999999999999"])
-def test_a_page_that_is_not_there_is_no_error(client, ops, number):
+def test_a_page_that_is_not_there_is_not_an_error(client, ops, number):
     assert client.get(LIST + f"?p={number}").status_code == 200
 
 
@@ -142,7 +142,7 @@ def test_a_calls_page_costs_the_same_however_much_happened(client, ops, django_a
             client.get(page(call))
 
 
-# Six of them for the calls beside this one (the list's filters, before, behind) and with the same number.
+# Six of them for the calls beside this one (the list's filters, before, after) and with the same number.
 PAGE_QUERIES = 20
 
 
@@ -197,7 +197,7 @@ def test_numbers_in_the_names_of_marks_and_streams_are_masked(client):
     assert "••1820" in html
 
 
-def test_who_may_not_see_calls_sees_none(client):
+def test_somebody_who_may_not_see_calls_sees_none(client):
     client.force_login(make_staff("listen_call"))
     assert client.get(LIST).status_code == 403
     assert client.get(page(make_call())).status_code == 403
@@ -281,7 +281,7 @@ def test_who_has_read_the_other_notes_may_save_again(client, ops, tags):
     assert (Call.objects.get().notes, list(call.tags.all())) == ("Theirs. Mine", [tags[0]])
 
 
-def test_the_same_change_twice_is_no_conflict(client, ops):
+def test_the_same_change_twice_is_not_a_conflict(client, ops):
     call = make_call(reviewed=True, reviewed_at="2026-03-15T00:00Z", notes="Rang\ntwice")
     client.post(page(call), {"notes": "Rang\r\ntwice", "reviewed": "on", "initial-reviewed": "False"})
     call.refresh_from_db()
@@ -466,7 +466,7 @@ def words(call):
     return [problem.word for problem in problems(call, call.streams.all(), ())]
 
 
-def test_two_streams_at_once_are_no_reconnection():
+def test_two_streams_at_once_are_not_a_reconnection():
     call = make_call(audio_samples=8000)
     make_stream(call, length=8000)
     make_stream(call, after=1, bidirectional=False, name="monitor-start")

@@ -111,7 +111,7 @@ def test_an_attempt_that_did_nothing_leaves_no_call(client, ops, api, refusal):
         ("my mother", "it is not a number"),
     ],
 )
-def test_what_is_no_number_is_refused_before_anybody_is_asked(client, ops, api, typed, wrong):
+def test_what_is_not_a_number_is_refused_before_anybody_is_asked(client, ops, api, typed, wrong):
     html = text(client.post(PLACE, {**FORM, "to": typed}))
     assert f"“{typed}” cannot be called: {wrong}. Write it with +" in html
     assert (api.requests, Call.objects.count()) == ([], 0)
@@ -129,7 +129,7 @@ def test_other_addresses_are_left_to_twilio(client, ops, api, address):
     assert api.requests[-1][2]["To"] == [address]
 
 
-def test_a_call_is_not_transferred_to_what_is_no_number(client, ops, api):
+def test_a_call_is_not_transferred_to_something_that_is_not_a_number(client, ops, api):
     call = live(api)
     assert "cannot be called" in text(client.post(url("transfer", call), {"number": "415 555"}))
     assert api.requests == []
@@ -156,7 +156,7 @@ def test_a_call_that_was_refused_can_be_tried_again_at_once(client, ops, api):
     assert [call.status for call in Call.objects.all()] == ["queued"]
 
 
-def test_parameters_that_are_no_pairs_are_explained(client, ops, api):
+def test_parameters_that_are_not_pairs_are_explained(client, ops, api):
     assert "“order”: write it as NAME=VALUE." in text(client.post(PLACE, {**FORM, "parameters": "order"}))
     assert api.requests == []
 
@@ -318,12 +318,12 @@ def test_a_number_that_something_else_answers_is_warned_of(client, pointer, api)
 
 
 @pytest.mark.parametrize("handler", ["nobody", "echo; drop"])
-def test_a_number_is_not_pointed_at_a_handler_that_is_none(client, pointer, api, handler):
+def test_a_number_is_not_pointed_at_a_handler_that_does_not_exist(client, pointer, api, handler):
     assert "Select a valid choice" in text(client.post(POINT, {"handler": handler}))
     assert api.numbers[0].voice_url == ""
 
 
-def test_a_number_that_is_not_ours_is_said_to_be_none(client, pointer, api):
+def test_a_number_that_is_not_ours_is_said_not_to_be(client, pointer, api):
     response = client.get(POINT.replace(OURS, "+4930901820"))
     assert response["Location"] == NUMBERS
     assert "This account has no number +4930901820" in said(response)[0]

@@ -81,7 +81,7 @@ def test_a_range_beyond_the_end_is_answered_with_416(client, listener, call):
     assert not RecordingAccess.objects.exists()
 
 
-def test_head_has_the_length_and_no_body_and_is_no_listen(client, listener, call):
+def test_head_has_the_length_and_no_body_and_is_not_a_listen(client, listener, call):
     response = client.head(url(call))
     assert (response["Content-Length"], response["Accept-Ranges"], response.content) == ("32044", "bytes", b"")
     assert not RecordingAccess.objects.exists()
@@ -147,7 +147,7 @@ def test_a_download_is_named_by_when_it_was_and_the_number_for_those_who_may_see
 
 def test_a_range_costs_a_fixed_number_of_queries(client, listener, call, django_assert_num_queries):
     client.get(url(call))
-    # Session, user, two of permissions, the call, its streams, "listened lately?", the chunks, and what is sent
+    # Session, user, two of permissions, the call, its streams, "listened recently?", the chunks, and what is sent
     # of them: a row, locked in a transaction, and changed.
     with django_assert_num_queries(12):
         client.get(url(call), headers={"Range": "bytes=0-999"}).getvalue()

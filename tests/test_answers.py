@@ -123,7 +123,7 @@ def test_a_document_that_twilio_could_not_use_is_not_made_again(client, code):
     assert verbs(post(client, "/incoming/echo", {**FAILED, "ErrorCode": code})) == ["Say", "Hangup"]
 
 
-def test_a_stream_whose_end_nobody_answered_goes_on_and_is_not_greeted_anew(client):
+def test_a_stream_whose_end_nobody_answered_goes_on_and_is_not_greeted_again(client):
     call = make_live_call(sid=CALL, handler="echo")
     now = timezone.now()
     make_stream(call, started_at=now - dt.timedelta(minutes=1), ended_at=now, end_reason="disconnect")

@@ -148,7 +148,7 @@ def test_another_format_is_refused_by_its_name_and_with_a_remedy(facts, named):
 
 
 @pytest.mark.parametrize("data", [b"", b"RIFF", b"ID3\x04 an mp3 file", b"RIFF____AVI x", b"RIFX____WAVEx"])
-def test_what_is_no_wav_file_is_refused(data):
+def test_what_is_not_a_wav_file_is_refused(data):
     with pytest.raises(ValueError, match="not a WAV file"):
         audio.read_wav(data)
 
@@ -168,7 +168,7 @@ def test_a_wav_file_without_format_or_samples_is_refused(data):
         audio.read_wav(data)
 
 
-def test_a_quiet_line_is_no_speech():
+def test_a_quiet_line_is_not_speech():
     assert not audio.is_speech(b"\xff\x7f\xfe\x7e" * 40)
 
 
@@ -177,7 +177,7 @@ def test_a_tone_is_speech_whatever_its_sign():
     assert audio.is_speech(b"\x80" * 160)
 
 
-def test_no_audio_is_no_speech():
+def test_no_audio_is_not_speech():
     assert not audio.is_speech(b"")
 
 
@@ -187,7 +187,7 @@ def test_speech_begins_at_the_threshold():
     assert not audio.is_speech(loudness_5, threshold=6)
 
 
-def test_one_click_in_a_quiet_frame_is_no_speech():
+def test_one_click_in_a_quiet_frame_is_not_speech():
     assert not audio.is_speech(b"\xff" * 159 + b"\x00")
 
 
@@ -215,7 +215,7 @@ def test_a_tone_of_no_length_is_empty():
     assert audio.tone(440, 0) == b""
 
 
-# --- what is no µ-law -------------------------------------------------------------------------------------------------
+# --- what is not µ-law ----------------------------------------------------------------------------------------------
 
 
 SOUNDS = Path(audio.__file__).parent.parent / "sounds"

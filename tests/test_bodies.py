@@ -99,11 +99,11 @@ async def test_an_address_that_is_too_long_is_refused():
 
 
 @pytest.mark.parametrize("stated", ["", "-1", "many", "٣"])
-async def test_a_length_that_is_none_is_left_to_the_server(stated):
+async def test_a_length_that_is_not_a_number_is_left_to_the_server(stated):
     assert await Door(b"", content_length=stated).status() == 200
 
 
-async def test_what_is_no_request_is_left_alone():
+async def test_what_is_not_a_request_is_left_alone():
     seen = []
 
     async def application(scope, receive, send):

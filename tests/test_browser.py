@@ -227,7 +227,7 @@ def test_the_keyboard_does_it_all(visit, ops):
     assert page.evaluate("document.querySelector('audio').paused")
 
 
-def test_typing_a_note_is_no_command(visit, ops):
+def test_typing_a_note_is_not_a_command(visit, ops):
     page = visit(page_of(eventful()), ops)
     wait_for_waveform(page)
     page.fill("#id_notes", "rang")
@@ -274,7 +274,7 @@ def test_a_lossy_line_is_one_mark_that_opens_on_demand(visit, ops):
     wait_until(page, "document.querySelector('audio').currentTime === 5")
 
 
-def test_markers_lie_below_the_wave_also_where_there_is_no_map(visit, ops):
+def test_markers_lie_below_the_wave_even_where_there_is_no_map(visit, ops):
     page = visit(page_of(eventful()), ops)
     assert page.is_hidden(".call-map")
     wave, markers = (page.locator(name).bounding_box() for name in (".call-wave", ".call-markers"))
@@ -642,7 +642,7 @@ def test_a_running_call_is_heard_without_stalling_and_to_its_end(visit, ops):
     page.evaluate(NOTE_STALLS)
     began = at(page)
     speak(page, stream, 19 * 8_000, 36)
-    assert page.evaluate("stalls") == [], "it was opened anew, or had to wait"
+    assert page.evaluate("stalls") == [], "it was opened again, or had to wait"
     assert at(page) > began + 5
     Call.objects.filter(pk=call.pk).update(status="completed", ended_at=timezone.now())
     wait_until(page, "document.querySelector('.call-catch-up').hidden")
@@ -664,7 +664,7 @@ def test_a_call_that_ends_offers_what_can_be_done_with_it_now(visit):
     page.fill("#id_notes", "")
 
 
-def test_who_is_behind_catches_up_with_one_click(visit, ops):
+def test_a_listener_who_is_behind_catches_up_with_one_click(visit, ops):
     call = make_recording(seconds=20, status="in-progress", ended_at=None)
     page = visit(page_of(call), ops)
     page.click(".call-toggle")

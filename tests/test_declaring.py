@@ -130,6 +130,6 @@ def test_what_cannot_be_declared_is_an_error_where_it_is_written(options, reason
 
 @pytest.mark.parametrize("declare", [handler, handler(records=False)])
 @pytest.mark.parametrize("no_coroutine", [announce, "announce"])
-def test_what_is_no_coroutine_cannot_be_declared_a_handler(declare, no_coroutine):
+def test_what_is_not_a_coroutine_cannot_be_declared_a_handler(declare, no_coroutine):
     with pytest.raises(TypeError, match=r"@handler stands above a coroutine, `async def`, and .*announce.* is not one"):
         declare(no_coroutine)

@@ -94,7 +94,7 @@ def image(folder: Path, source: Path) -> Path:
 
 @pytest.mark.process
 @pytest.mark.django_db(transaction=True)
-def test_a_handler_of_ones_own_answers_calls_in_what_the_image_holds(tmp_path):
+def test_a_handler_of_the_users_answers_calls_in_what_the_image_holds(tmp_path):
     (tmp_path / "image").mkdir()
     source = shutil.copytree(ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "var", "docs", "tests"))
     shutil.copy(ROOT / ".dockerignore", source)
@@ -371,7 +371,7 @@ def test_who_claims_to_upgrade_sends_no_larger_body(standing, path):
     head = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: x\r\nConnection: Upgrade\r\n" % path
     assert say(standing, head + b"Content-Length: 600000000\r\n\r\n", bytes(1000)) == 413
     chunk = b"%x\r\n%b\r\n" % (100_000, bytes(100_000))
-    # 400: no HTTP behind an upgrade. 415: no form either. 502: a worker has closed the connection while the proxy was
+    # 400: no HTTP after an upgrade. 415: not a form either. 502: a worker has closed the connection while the proxy was
     # still writing to it.
     assert say(standing, head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 40) in (0, 400, 413, 415, 502)
 

@@ -20,7 +20,7 @@ SERVERS = pytest.mark.parametrize(("kind", "code"), [("daphne", 0), ("uvicorn", 
 
 
 def kept(reports, tail):
-    """Nothing is missing of what had arrived: no hole, and no more behind the end than was on its way."""
+    """Nothing is missing of what had arrived: no hole, and no more at the end than was on its way."""
     found = loss(reports)
     assert found.holes == 0
     assert found.tail <= tail

@@ -233,7 +233,7 @@ def test_an_event_loop_that_stands_still_loses_nothing(around):
 def test_a_process_that_was_stopped_as_a_whole_says_so_on_its_calls(around):
     calls = Calls(around.server, 1, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)
     around.server.send(signal.SIGSTOP)
-    # More than a second: a shorter stall need not be logged right behind another one.
+    # More than a second: a shorter stall need not be logged right after another one.
     calls.talk(calls.calls[0].seconds + 2)
     around.server.send(signal.SIGCONT)
     until(lambda: "the whole process was stopped" in around.server.log, "the stall to be logged")

@@ -420,7 +420,7 @@ async def test_hanging_up_on_a_start_stream_ends_no_recording(own):
 
 
 @recorded
-async def test_a_handler_that_fails_behind_its_hang_up_has_failed_no_caller(own):
+async def test_a_handler_that_fails_after_its_hang_up_has_failed_no_caller(own):
     async with Line("fails_behind_the_end") as line:
         await line.gone()
     stream = await stored(the_stream)
@@ -434,7 +434,7 @@ async def test_a_handler_that_fails_behind_its_hang_up_has_failed_no_caller(own)
 
 
 @recorded
-async def test_playing_behind_ones_own_hang_up_is_named_with_its_line(own, caplog):
+async def test_playing_after_hanging_up_is_named_with_its_line(own, caplog):
     async with Line("plays_behind_the_end") as line:
         await line.gone()
     event = await stored(lambda: CallEvent.objects.get(kind="sent-after-hang-up"))

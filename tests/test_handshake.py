@@ -188,14 +188,14 @@ async def test_a_token_for_a_handler_that_is_gone_is_refused():
 
 
 @pytest.mark.parametrize("wrong", ["MZ1", "", "CA" + "0" * 32, "MZ" + "g" * 32, "MZ" + "0" * 31 + "\\u0000"])
-async def test_a_start_without_a_usable_stream_sid_is_no_start(monkeypatch, wrong):
+async def test_a_start_without_a_usable_stream_sid_is_not_a_start(monkeypatch, wrong):
     monkeypatch.setattr(consumers, "START_TIMEOUT", 0.05)
     line = Line()
     line.stream_sid = wrong
     assert (await refused_at_start(line))[0] == 4408
 
 
-async def test_no_more_than_so_many_sockets_wait_for_their_start(monkeypatch):
+async def test_only_so_many_sockets_may_wait_for_their_start(monkeypatch):
     monkeypatch.setattr(consumers, "MAX_STARTING", 2)
     waiting = [Line(), Line()]
     for line in waiting:

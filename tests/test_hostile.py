@@ -101,14 +101,14 @@ class Mutations:
             message = json.loads(text)
             if message["event"] == "stop":
                 return True
-            # Up to 20 s of audio may lie behind a timestamp.
+            # Up to 20 s of audio may follow a timestamp.
             return message["event"] == "media" and int(message["media"]["timestamp"]) > LATER - 20_000 - 1000
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return False
 
 
 def later_audio():
-    """What is stored behind LATER, put together."""
+    """What is stored after LATER, put together."""
     first = Stream.objects.get().first_timestamp
     runs = AudioChunk.objects.filter(track="inbound", start__gte=(LATER - first) * 8).order_by("start")
     return b"".join(bytes(run) for run in runs.values_list("payload", flat=True))

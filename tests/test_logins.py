@@ -44,7 +44,7 @@ def log_in(client, password, username="ops", address=STRANGER):
 
 
 def guess(times, **facts):
-    """The statuses that so many wrong passwords get, each in a new browser."""
+    """The statuses that this many wrong passwords get, each in a new browser."""
     return [log_in(Client(headers=HTTPS), f"wrong {at}", **facts).status_code for at in range(times)]
 
 
@@ -117,7 +117,7 @@ def test_a_cookie_that_is_not_ours_makes_no_browser_known(ops, client):
     assert [log_in(client, "wrong").status_code for _ in range(6)] == [200] * 5 + [429]
 
 
-def test_the_right_password_is_no_guess(ops):
+def test_the_right_password_is_not_a_guess(ops):
     """An office of thirty people comes to work."""
     for at in range(30):
         make_staff(username=f"user-{at}", password="their own")
@@ -303,7 +303,7 @@ async def test_a_browser_that_is_known_has_no_place_for_another_account():
     assert await statuses([*strangers, known]) == [200] * 10 + [429]
 
 
-async def test_one_address_has_so_many_requests_of_the_admin_at_a_time():
+async def test_one_address_has_a_limited_number_of_requests_of_the_admin_at_a_time():
     requests = [post(f"2001:db8::{at}", path=LIST) for at in range(MOST_STAFF_OF_ONE + 2)]
     assert await statuses([*requests, post(HOME, path=LIST)]) == [200] * (MOST_STAFF_OF_ONE + 1) + [429] * 2
 
@@ -334,7 +334,7 @@ async def test_a_form_that_never_comes_to_an_end_keeps_no_place():
     assert await statuses([post(STRANGER, half, half), post(STRANGER), post(STRANGER)]) == [200, 200, 413]
 
 
-async def test_a_login_that_is_no_form_of_a_browsers_is_not_taken_apart():
+async def test_a_login_that_no_browser_would_send_is_not_parsed():
     assert await statuses([post(STRANGER, b"--x", form=b"multipart/form-data; boundary=x")]) == [415]
 
 
@@ -365,7 +365,7 @@ async def test_a_flood_holds_up_no_other_account_and_no_browser_that_is_known(fl
 
 @pytest.mark.process
 @pytest.mark.django_db(transaction=True)
-def test_a_server_process_has_the_door_and_the_pages_behind_it(tmp_path):
+def test_a_server_process_has_the_login_and_the_pages_behind_it(tmp_path):
     """Calls are registered at the site that answers, whichever module has asked for it first."""
     with Server("uvicorn", tmp_path) as server:
         assert (server.get(LOGIN), server.get(LIST)) == (200, 302)

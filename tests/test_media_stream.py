@@ -72,7 +72,7 @@ async def test_play_returns_when_its_mark_has_come_back(phone):
     assert await done(playing) == "played"
 
 
-async def test_audio_is_sent_in_pieces_of_a_second_with_one_mark_behind(phone):
+async def test_audio_is_sent_in_pieces_of_a_second_with_one_mark_after_them(phone):
     playing = begin(phone.stream.play(SECOND * 2 + b"\x20" * 800))
     await phone.play_out()
     assert await done(playing) == "played"
@@ -106,7 +106,7 @@ async def test_what_is_not_waited_for_is_taken_at_once_and_no_more_than_ten_seco
     assert len(audio(phone)) == 10
 
 
-async def test_what_is_left_is_sent_when_there_is_room_again_with_what_came_behind_it(phone, monkeypatch):
+async def test_what_is_left_is_sent_when_there_is_room_again_with_what_came_after_it(phone, monkeypatch):
     monkeypatch.setattr(outgoing, "LOOK_AHEAD", 8000 + 800)
     await phone.stream.play(SECOND + b"\x20" * 1600, wait=False)
     await phone.stream.mark("said")
@@ -138,7 +138,7 @@ async def test_a_mark_that_was_never_sent_comes_back_cleared(phone):
     assert [(row.name, row.outcome) for row in phone.rows(MarkRow)] == [("said", "cleared")]
 
 
-async def test_clear_ends_a_play_that_waits_behind_others(phone):
+async def test_clear_ends_a_play_that_waits_for_others(phone):
     await phone.stream.play(SECOND * 30, wait=False)
     playing = begin(phone.stream.play(SECOND))
     await asyncio.sleep(0)
@@ -167,7 +167,7 @@ async def test_hanging_up_waits_for_what_was_not_sent_yet(phone, monkeypatch):
     assert b"".join(audio(phone)) == SECOND + b"\x21" * 1600
 
 
-async def test_what_was_never_sent_when_the_caller_hangs_up_is_told_and_is_no_interruption(phone):
+async def test_what_was_never_sent_when_the_caller_hangs_up_is_told_and_is_not_an_interruption(phone):
     await phone.stream.play(SECOND * 30, wait=False)
     phone.hang_up()
     rows = phone.rows(EventRow)
@@ -235,7 +235,7 @@ async def test_a_mark_that_never_comes_back_does_not_hold_a_handler_for_ever(pho
     assert phone.return_mark("callstream:0")
 
 
-async def test_two_plays_one_behind_the_other_each_have_a_mark_of_their_own(phone):
+async def test_two_plays_one_after_the_other_each_have_a_mark_of_their_own(phone):
     first, second = begin(phone.stream.play(SECOND)), begin(phone.stream.play(SECOND))
     await phone.play_out()
     assert await done(first) == "played"
@@ -255,7 +255,7 @@ async def test_two_plays_one_behind_the_other_each_have_a_mark_of_their_own(phon
         ([1, 2, 3], "list"),
     ],
 )
-async def test_what_is_no_audio_is_refused_with_what_to_do(phone, what, why, wait):
+async def test_what_is_not_audio_is_refused_with_what_to_do(phone, what, why, wait):
     with pytest.raises(TypeError, match=f"raw µ-law bytes, not {why}.*read_wav"):
         await phone.stream.play(what, wait=wait)
     assert phone.sent == []
@@ -362,7 +362,7 @@ async def test_a_mark_that_was_never_sent_changes_nothing(phone, name):
     assert phone.rows(MarkRow) == []
 
 
-async def test_the_marks_of_play_are_no_events(phone):
+async def test_the_marks_of_play_are_not_events(phone):
     playing = begin(phone.stream.play(SECOND))
     await phone.play_out()
     await done(playing)
@@ -400,7 +400,7 @@ async def test_less_than_100_ms_of_speech_cuts_nothing(phone, noise):
     assert phone.rows(EventRow) == []
 
 
-async def test_the_other_persons_speech_is_no_barge_in(phone):
+async def test_the_other_persons_speech_is_not_a_barge_in(phone):
     playing = begin(phone.stream.play(SECOND, barge_in=True))
     mark = await phone.heard("mark")
     phone.say(LOUD, times=20, track="outbound")
@@ -419,7 +419,7 @@ async def test_what_may_not_be_interrupted_is_not(phone):
     assert phone.rows(EventRow) == []
 
 
-async def test_a_key_cuts_also_what_is_not_sent_yet(phone):
+async def test_a_key_also_cuts_what_has_not_been_sent_yet(phone):
     playing = begin(phone.stream.play(SECOND * 30, barge_in=True))
     for _ in range(10):
         await phone.heard("media")
@@ -429,7 +429,7 @@ async def test_a_key_cuts_also_what_is_not_sent_yet(phone):
     assert phone.sent[-1]["event"] == "clear"
 
 
-async def test_what_the_caller_says_behind_the_end_interrupts_nothing(phone):
+async def test_what_the_caller_says_after_the_end_interrupts_nothing(phone):
     playing = begin(phone.stream.play(SECOND, barge_in=True))
     await phone.play_out()
     await done(playing)
@@ -462,7 +462,7 @@ async def test_digits_end_with_their_count(phone):
     assert await phone.stream.digits(1, timeout=0) == "4"
 
 
-async def test_digits_end_with_the_terminator_which_is_none_of_them(phone):
+async def test_digits_end_with_the_terminator_which_is_not_one_of_them(phone):
     typed = begin(phone.stream.digits())
     phone.press("12#3")
     assert await done(typed) == "12"
@@ -484,7 +484,7 @@ async def test_what_was_typed_ahead_counts(phone):
     assert await done(begin(phone.stream.digits(2))) == "12"
 
 
-async def test_audio_between_keys_is_no_digit_and_is_not_lost(phone):
+async def test_audio_between_keys_is_not_a_digit_and_is_not_lost(phone):
     typed = begin(phone.stream.digits(2))
     phone.press("1")
     phone.say(LOUD)
@@ -577,7 +577,7 @@ async def test_iteration_ends_with_the_stream(phone):
     assert await done(waiting) == []
 
 
-async def test_audio_that_nobody_takes_is_kept_for_two_seconds_and_is_no_overrun(phone):
+async def test_audio_that_nobody_takes_is_kept_for_two_seconds_and_is_not_an_overrun(phone):
     phone.press("1")
     phone.say(QUIET, times=50)
     phone.say(LOUD, times=100)
@@ -662,7 +662,7 @@ async def test_hanging_up_with_nothing_to_hear_is_at_once(phone):
 
 
 @pytest.mark.parametrize("how", ["play", "clear", "mark"])
-async def test_nothing_can_be_sent_behind_the_end(phone, how):
+async def test_nothing_can_be_sent_after_the_end(phone, how):
     phone.hang_up()
     actions = {
         "play": lambda: phone.stream.play(SECOND),
@@ -681,7 +681,7 @@ async def test_who_waits_for_something_to_be_heard_learns_that_it_never_will_be(
     assert await done(playing) == "cleared"
 
 
-async def test_hanging_up_twice_or_behind_the_caller_is_no_error(phone):
+async def test_hanging_up_twice_or_after_the_caller_is_not_an_error(phone):
     phone.hang_up()
     await done(begin(phone.stream.hang_up()))
     await done(begin(phone.stream.hang_up()))
@@ -715,7 +715,7 @@ def stored(phone):
     return sum(len(row.payload) for row in phone.rows(ChunkRow) if row.track == "outbound")
 
 
-async def test_of_a_socket_that_had_died_nothing_was_heard_behind_its_last_word(phone):
+async def test_of_a_socket_that_had_died_nothing_was_heard_after_its_last_word(phone):
     await silent_for_five_seconds(phone)
     phone.live.fall_silent()
     rows = phone.tape.cut_all()

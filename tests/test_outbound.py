@@ -110,7 +110,7 @@ def test_a_reply_and_callbacks_that_come_at_once_leave_one_row():
         found.delete()
 
 
-def test_a_reference_that_somebody_made_up_is_none(client):
+def test_a_reference_that_somebody_made_up_is_refused(client):
     call = pending()
     form = {"CallSid": sid("CA"), "CallStatus": "initiated"}
     made_up = type("Made", (), {"sign": lambda self: CallRef(call.pk).sign()[:-2] + "xx"})()
@@ -205,7 +205,7 @@ def line(server, settings):
             if meanwhile:
                 meanwhile(call)
             until(lambda: reports, "the call to end")
-        # A database that is busy is written to behind the answer to a callback.
+        # A database that is busy is written to after the answer to a callback.
         return until(lambda: Call.objects.exclude(ended_at=None).first(), "the last callback to be stored"), reports[0]
 
     return place

@@ -30,12 +30,12 @@ def test_streams_of_different_lines_lie_over_each_other():
     assert end(placed) == 64000
 
 
-def test_a_stream_that_replaces_another_begins_behind_it():
+def test_a_stream_that_replaces_another_begins_after_it():
     placed = place([spell(1, 0, 24000), spell(2, 2, 8, line="start:a"), spell(3, 2.5, 8)])
     assert [stream.start for stream in placed] == [0, 16000, 24000]
 
 
-def test_all_connect_streams_are_one_line_and_each_name_behind_start_is_another():
+def test_all_connect_streams_are_one_line_and_each_name_of_a_start_is_another():
     assert line("a", bidirectional=True) == line("b", bidirectional=True)
     assert len({line("a", bidirectional=True), line("a", bidirectional=False), line("b", bidirectional=False)}) == 3
 

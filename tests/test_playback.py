@@ -25,7 +25,7 @@ def test_audio_starts_when_it_is_sent_and_is_heard_in_real_time(playback):
     assert books(playback) == (160, 160, 0, 0)
 
 
-def test_audio_sent_ahead_lies_behind_what_is_playing(playback):
+def test_audio_sent_ahead_follows_what_is_playing(playback):
     playback.play(1000, b"a" * 160)
     playback.play(1001, b"b" * 160)
     assert playback.end == 1320
@@ -38,7 +38,7 @@ def test_what_is_in_the_buffer_is_pending(playback):
     assert books(playback) == (320, 100, 0, 220)
 
 
-def test_audio_within_60_ms_of_the_last_lies_directly_behind_it(playback):
+def test_audio_within_60_ms_of_the_last_follows_it_directly(playback):
     playback.play(0, b"a" * 160)
     playback.play(160 + ADJACENT, b"b" * 160)
     assert playback.advance(2000) == [(0, b"a" * 160 + b"b" * 160)]
@@ -132,7 +132,7 @@ def test_an_early_mark_says_that_all_before_it_was_heard(playback):
     assert playback.advance(810) == [(800, b"b" * 10)]
 
 
-def test_audio_after_an_early_mark_lies_behind_what_was_heard(playback):
+def test_audio_after_an_early_mark_follows_what_was_heard(playback):
     playback.play(0, b"a" * 800)
     playback.mark(0, "m")
     playback.returned(600, "m")
@@ -148,7 +148,7 @@ def test_a_clear_after_an_early_mark_loses_nothing_that_was_heard(playback):
     assert playback.clear(600) == ([(0, b"a" * 800)], 0)
 
 
-def test_audio_after_an_early_mark_and_a_clear_lies_behind_what_was_heard(playback):
+def test_audio_after_an_early_mark_and_a_clear_follows_what_was_heard(playback):
     playback.play(0, b"a" * 800)
     playback.mark(0, "m")
     playback.play(0, b"b" * 800)
@@ -262,7 +262,7 @@ def test_clear_twice_clears_once(playback):
 
 
 def stalled(playback: Playback, late: int) -> None:
-    """Two seconds of `a`, a mark that comes back that much too late, and a second of `b` behind it."""
+    """Two seconds of `a`, a mark that comes back that much too late, and a second of `b` after it."""
     playback.play(0, b"a" * 16000)
     playback.mark(0, "m")
     playback.play(0, b"b" * 8000)
@@ -274,7 +274,7 @@ def test_a_mark_that_is_300_ms_late_moves_nothing(playback):
     assert playback.advance(99_000) == [(0, b"a" * 16000), (16000, b"b" * 8000)]
 
 
-def test_a_mark_that_is_later_moves_what_lies_behind_it(playback):
+def test_a_mark_that_is_later_moves_what_comes_after_it(playback):
     stalled(playback, STALL + 1)
     assert playback.end == 24000 + STALL + 1
     assert playback.advance(99_000) == [(0, b"a" * 16000), (16000 + STALL + 1, b"b" * 8000)]
@@ -289,7 +289,7 @@ def test_what_was_heard_already_is_not_moved(playback):
     assert playback.advance(99_000) == [(14_000, b"b" * 6000)]
 
 
-def test_a_late_mark_with_nothing_behind_it_moves_nothing(playback):
+def test_a_late_mark_with_nothing_after_it_moves_nothing(playback):
     playback.play(0, b"a" * 800)
     playback.mark(0, "m")
     playback.returned(9000, "m")
@@ -298,7 +298,7 @@ def test_a_late_mark_with_nothing_behind_it_moves_nothing(playback):
     assert playback.advance(9999) == [(0, b"a" * 800), (9000, b"b" * 160)]
 
 
-def test_audio_sent_after_a_stall_lies_behind_what_was_moved(playback):
+def test_audio_sent_after_a_stall_follows_what_was_moved(playback):
     stalled(playback, 4000)
     playback.play(20_000, b"c" * 160)
     assert playback.advance(99_000)[-1] == (20_000, b"b" * 8000 + b"c" * 160)

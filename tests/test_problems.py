@@ -67,7 +67,7 @@ def test_what_was_tried_five_times_is_said_once():
 
 
 @pytest.mark.parametrize("code", ["31921", "31903"])
-def test_how_we_end_a_stream_ourselves_is_no_problem(code):
+def test_how_we_end_a_stream_ourselves_is_not_a_problem(code):
     stream = make_stream(end_reason="handler", ended_at=START, length=8000)
     make_event(stream.call, kind="stream-error", data={"StreamError": code, "StreamSid": stream.sid})
     assert words(stream.call) == []
@@ -101,7 +101,7 @@ def test_a_caller_who_is_sent_to_a_dial_instead_heard_no_apology(settings):
     assert "FAILED_HANDLER_TWIML" in sentences(stream.call)[0]
 
 
-def test_two_streams_at_once_are_no_reconnection():
+def test_two_streams_at_once_are_not_a_reconnection():
     stream = make_stream(length=8000, ended_at=START)
     make_stream(stream.call, bidirectional=False, name="monitor", length=8000, ended_at=START)
     assert words(stream.call) == []

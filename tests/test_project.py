@@ -36,7 +36,7 @@ def names_in_settings() -> set[str]:
     """Of the calls `env.str("NAME", …)` and `read(env.str, "NAME", …)`."""
     calls = [node for node in ast.walk(ast.parse((ROOT / "config" / "settings.py").read_text())) if is_read(node)]
     constants = [[argument.value for argument in call.args if isinstance(argument, ast.Constant)] for call in calls]
-    # What comes behind the name is its default.
+    # What follows the name is its default.
     return {values[0] for values in constants if values and re.fullmatch(r"[A-Z_]{4,}", str(values[0]))}
 
 

@@ -295,7 +295,7 @@ def test_the_clock_is_monotone_and_never_ahead_of_the_wall(started, steps):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(STALL + 1, 40_000))
-def test_one_stall_delays_everything_behind_it_by_its_length(frames, late):
+def test_one_stall_delays_everything_after_it_by_its_length(frames, late):
     playback, ends, end = Playback(), [], 0
     for index, count in enumerate(frames):
         playback.play(0, bytes([index]) * 160 * count)

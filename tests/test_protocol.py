@@ -196,12 +196,12 @@ def kind_of(text: str | bytes) -> str:
         '{"event":"start","start":{"callSid":"x","customParameters":{"a":NaN}}}',
     ],
 )
-def test_what_is_no_json_is_refused(text):
+def test_what_is_not_json_is_refused(text):
     assert kind_of(text) == "json"
 
 
 @pytest.mark.parametrize("text", ["[1]", '"x"', "null", "1", "true", "{}", '{"event":null}', '{"event":5}'])
-def test_json_that_is_no_message_has_the_wrong_shape(text):
+def test_json_that_is_not_a_message_has_the_wrong_shape(text):
     assert kind_of(text) == "shape"
 
 
@@ -257,12 +257,12 @@ def test_every_key_of_a_telephone_is_taken(digit):
     assert decode(DTMF.replace('"5"', f'"{digit}"')).dtmf.digit == digit
 
 
-def test_a_lone_surrogate_is_no_json_escaped_or_not():
+def test_a_lone_surrogate_is_not_json_escaped_or_not():
     assert kind_of(MARK.replace("greeting-3", "\\ud800")) == "json"
     assert kind_of(MARK.replace("greeting-3", "\ud800")) == "json"
 
 
-def test_bytes_that_are_not_utf_8_are_no_json():
+def test_bytes_that_are_not_utf_8_are_not_json():
     assert kind_of(b'{"event":"mark","mark":{"name":"\xff\xfe"}}') == "json"
 
 
@@ -402,7 +402,7 @@ def test_stop_before_start_is_a_protocol_error():
     assert protocol.state is State.CONNECTING
 
 
-def test_a_second_connected_is_refused_before_start_and_behind_it():
+def test_a_second_connected_is_refused_before_and_after_start():
     protocol = StreamProtocol()
     protocol.receive(CONNECTED)
     assert refused(protocol, CONNECTED).reason == "a second connected"

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def old_call(days=100, **facts):
-    """A call that ended so many days ago, with 1600 bytes of audio."""
+    """A call that ended that many days ago, with 1600 bytes of audio."""
     end = timezone.now() - dt.timedelta(days=days)
     call = make_call(**{"created_at": end, "ended_at": end, "audio_samples": 1600, **facts})
     stream = make_stream(call, ended_at=end, length=1600)

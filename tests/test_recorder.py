@@ -143,7 +143,7 @@ def test_what_is_submitted_is_written_and_then_reported(recorder):
     assert recorder.queued_bytes == 0
 
 
-def test_an_empty_batch_is_reported_behind_the_ones_before_it(recorder):
+def test_an_empty_batch_is_reported_after_the_ones_before_it(recorder):
     seen = []
     recorder.submit([stream_row(), chunk()], lambda: seen.append("rows"))
     recorder.submit([], lambda: seen.append("nothing"))
@@ -370,7 +370,7 @@ def test_a_listener_that_fails_does_not_cost_the_rows_around_it(recorder):
     assert not QuarantinedRow.objects.exists()
 
 
-def test_a_refused_stream_is_reported_also_when_its_batch_is_split(recorder):
+def test_a_refused_stream_is_reported_even_when_its_batch_is_split(recorder):
     refused = []
     recorder.on_refused = refused.append
     Writer().write([stream_row(nonce="once")])
@@ -700,7 +700,7 @@ def test_a_database_that_is_only_slow_does_not_fill_the_memory(recorder, setting
     assert from_memory == []
 
 
-def test_a_spool_that_is_no_spool_is_set_aside(recorder, settings):
+def test_a_spool_that_is_not_one_is_set_aside(recorder, settings):
     settings.SPOOL_DIR.mkdir()
     name = f"{fingerprint(settings.DATABASES['default'])}-dead"
     (settings.SPOOL_DIR / f"{name}.spool").write_bytes(b"torn" * 1000)
@@ -744,7 +744,7 @@ def test_a_batch_of_a_spool_that_cannot_be_read_is_quarantined(recorder, setting
     assert bytes(QuarantinedRow.objects.get().data) == b"not msgpack"
 
 
-def test_a_call_is_noted_behind_an_absent_database(recorder, database):
+def test_a_call_is_noted_though_the_database_is_away(recorder, database):
     database.away()
     recorder.submit([CallRow("CA1", {"from_number": "+15550100001", "status": "ringing"})])
     recorder.step()
@@ -998,7 +998,7 @@ def long_ago():
 
 
 def beat(recorder, clock, seconds):
-    """Lets so many seconds pass, with a step in each."""
+    """Lets that many seconds pass, with a step in each."""
     for _ in range(seconds):
         clock.now += 1
         recorder.step()

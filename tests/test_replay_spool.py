@@ -115,7 +115,7 @@ def test_a_damaged_file_is_written_as_far_as_it_goes(folder):
     assert 10 < AudioChunk.objects.count() < 40
 
 
-def test_a_file_that_is_no_spool_is_refused(folder):
+def test_a_file_that_is_not_a_spool_is_refused(folder):
     for name in ("notes.txt", "notes.spool"):
         (folder / name).write_text("this is no spool" * 100)
     with pytest.raises(CommandError, match="cannot be opened"):

@@ -409,7 +409,7 @@ def test_a_reference_does_not_take_a_call_from_another_one():
     assert Call.objects.get().sid == call.sid
 
 
-def test_a_changed_reference_is_none():
+def test_a_changed_reference_is_refused():
     signed = CallRef(7, {"a": "b"}).sign()
     assert CallRef.read(signed) == CallRef(7, {"a": "b"})
     assert [CallRef.read(text) for text in ("", None, signed[:-1], f"x{signed}", "é", "x" * 9999)] == [None] * 6

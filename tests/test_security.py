@@ -170,7 +170,7 @@ def test_a_password_is_in_no_spelling():
     "url", ["https://h.example:port/v", "https://h.example:99999/v", "https://[/v", "https://\ud800/"]
 )
 @pytest.mark.parametrize("params", [{}, b"{}"])
-def test_a_url_that_is_none_is_not_signed_and_no_error(url, params):
+def test_a_malformed_url_is_not_signed_and_not_an_error(url, params):
     assert not is_signed(url, params, SHA1)
 
 
@@ -441,12 +441,12 @@ def test_what_we_signed_for_something_else_is_refused(value):
 
 
 @pytest.mark.parametrize("text", [None, 7, b"bytes", [], {"a": 1}, True])
-def test_a_token_that_is_no_text_is_refused(text):
+def test_a_token_that_is_not_text_is_refused(text):
     assert StreamToken.read(text) is None
 
 
 @pytest.mark.parametrize("text", ["", ":", "::", "a:b:c", "é:a:b", "a:b:\ud800", "\ud800", "x" * 401, "a:" * 200])
-def test_a_text_that_is_no_token_is_refused_and_no_error(text):
+def test_a_text_that_is_not_a_token_is_refused_without_an_error(text):
     assert StreamToken.read(text) is None
 
 
@@ -514,7 +514,7 @@ def test_a_reference_has_one_spelling():
     assert (CallRef.read(made), CallRef.read(spelled)) == (CallRef(7), None)
 
 
-def test_a_token_is_no_reference_and_a_reference_no_token():
+def test_a_token_is_not_a_reference_and_a_reference_is_not_a_token():
     assert CallRef.read(token().sign()) is None
     assert StreamToken.read(CallRef(7).sign()) is None
 
@@ -525,7 +525,7 @@ def test_a_reference_longer_than_a_url_should_be_is_refused():
 
 
 @pytest.mark.parametrize("text", [None, 7, b"x", "", ":", "a:b", "a:é", "a:\ud800"])
-def test_what_is_no_reference_is_refused_and_no_error(text):
+def test_what_is_not_a_reference_is_refused_without_an_error(text):
     assert CallRef.read(text) is None
 
 

@@ -1,4 +1,4 @@
-"""Twilio's SIDs, and what is none."""
+"""Twilio's SIDs, and what is not one."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_the_sid_of_a_call_is_ca_and_32_hexadecimal_digits(sid):
 
 
 @pytest.mark.parametrize("sid", ["", None, 7, ["CA"], CALL_SID[:-1], f"{CALL_SID}\n", STREAM_SID, f" {CALL_SID}"])
-def test_anything_else_is_no_sid_of_a_call(sid):
+def test_anything_else_is_not_the_sid_of_a_call(sid):
     assert not is_call_sid(sid)
 
 

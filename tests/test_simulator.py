@@ -594,7 +594,7 @@ async def test_without_a_duration_the_caller_hears_the_server_out():
     assert report.seconds > 0.8
 
 
-async def test_a_cut_connection_is_no_fault_of_the_server_and_is_taken_up_again():
+async def test_a_cut_connection_is_not_the_servers_fault_and_is_taken_up_again():
     server, report = await call(echo, {"stream_ended": [CONNECT]}, cut_after=0.04, audio=LOUD * 5)
     assert [stream.closed_code for stream in report.streams] == [1006, 1000]
     assert [form["StreamEvent"] for form in server.forms("/stream-status")][:2] == ["stream-started", "stream-error"]
@@ -755,7 +755,7 @@ async def test_a_redirected_webhook():
     assert (await failure(documents={"incoming": [answer]})).endswith("301: a redirected POST loses its body")
 
 
-async def test_an_answer_that_is_no_twiml():
+async def test_an_answer_that_is_not_twiml():
     answer = {"body": b"hello", "content_type": "text/plain"}
     assert await failure(documents={"incoming": [answer]}) == (
         "the webhook POST /incoming was answered with no TwiML: Content-Type is 'text/plain', not text/xml (12300)"
@@ -997,7 +997,7 @@ def test_a_report_is_saved_as_stereo_with_both_sides_as_long():
     assert len(wav) == 44 + 6 * 4
 
 
-def test_reports_of_two_streams_lie_one_behind_the_other():
+def test_reports_of_two_streams_lie_one_after_the_other():
     streams = [StreamReport(STREAM, ["inbound"], {}, sent=b"\x01" * 4, heard=[(2, b"\x02")]) for _ in range(2)]
     report = Report(CALL, streams)
     assert report.heard == [(2, b"\x02"), (6, b"\x02")]

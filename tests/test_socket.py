@@ -164,7 +164,7 @@ ILLEGAL = {
     "another track": lambda line: line.fill(MEDIA, track="sideways"),
     "our own track": lambda line: line.fill(MEDIA, track="outbound"),
     "a mark without a name": lambda line: f'{{"event":"mark","streamSid":"{line.stream_sid}","mark":{{}}}}',
-    "a key that is none": lambda line: line.fill(DTMF, digit="55"),
+    "a key that does not exist": lambda line: line.fill(DTMF, digit="55"),
     "a second start": lambda line: START % line.opening,
     "a second connected": lambda line: CONNECTED,
 }
@@ -212,7 +212,7 @@ async def test_audio_before_start_is_counted_and_not_recorded():
     assert await stored(said) == LOUD
 
 
-async def test_what_comes_behind_stop_is_counted_and_not_recorded():
+async def test_what_comes_after_stop_is_counted_and_not_recorded():
     async with Line("listens") as line:
         line.say(LOUD)
         line.stop()
@@ -383,7 +383,7 @@ class HangsUpUnderOurHands(Line):
         await super()._take(message)
 
 
-async def test_a_stop_that_is_read_behind_a_send_that_failed_is_how_the_stream_ended():
+async def test_a_stop_that_is_read_after_a_failed_send_is_how_the_stream_ended():
     async with HangsUpUnderOurHands("echo") as line:
         line.say(LOUD)
         await line.gone()

@@ -267,7 +267,7 @@ def test_however_frames_are_cut_the_application_gets_what_the_library_gives_it(p
 
 
 @EACH
-async def test_what_looks_like_a_frame_inside_another_one_is_none(protocol, theirs):
+async def test_what_looks_like_a_frame_inside_another_one_is_not_one(protocol, theirs):
     peer = await connected(protocol)
     outer = masked(unmasked(masked(LONG.encode())), first=0x82)
     assert await peer.hear(outer[:8], outer[8:]) == ([], [unmasked(masked(LONG.encode()))])

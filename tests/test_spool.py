@@ -192,7 +192,7 @@ def test_a_folder_that_is_not_there_has_no_leftovers(tmp_path):
     assert list(leftovers(tmp_path / "none", "db", MEGABYTE)) == []
 
 
-def test_a_file_that_is_no_spool_is_set_aside(path, caplog):
+def test_a_file_that_is_not_a_spool_is_set_aside(path, caplog):
     path.parent.mkdir()
     path.write_bytes(b"this is not SQLite at all" * 100)
     assert list(leftovers(path.parent, "db", MEGABYTE)) == []

@@ -163,7 +163,7 @@ def test_a_long_stream_starts_the_count_again(client, call):
 
 
 @pytest.mark.parametrize("resumed", ["", "-1", "x", "9" * 5000, "%C2%B2", "1%00"])
-def test_a_count_that_is_none_is_the_first(client, call, resumed):
+def test_a_count_that_is_not_a_number_is_the_first(client, call, resumed):
     broken_stream(call)
     assert verbs(ended(client, resumed=resumed)) in (["Connect"], ["Say", "Hangup"])
 

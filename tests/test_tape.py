@@ -283,7 +283,7 @@ def test_nothing_said_while_paused_is_in_any_row():
     assert not any(isinstance(row, ChunkRow) for row in end(t))
 
 
-def test_recording_goes_on_behind_a_pause():
+def test_recording_goes_on_after_a_pause():
     t = tape()
     t.pause()
     t.media("inbound", 0, A, 0)
@@ -318,7 +318,7 @@ def test_two_clears_at_one_place_add_up():
     assert gaps(t.cut(0), "outbound")[-1] == (800, 2000, "cleared")
 
 
-def test_our_silence_is_no_hole():
+def test_our_silence_is_not_a_hole():
     t = tape()
     t.media("inbound", 0, b"x" * 1600, 0)
     t.heard([(800, A, False)])

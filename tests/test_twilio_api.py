@@ -153,7 +153,7 @@ def test_numbers_are_found_by_parts_and_stars_and_cleared_by_an_empty_string(api
     assert (api.numbers[0].voice_url, api.numbers[0].status_callback) == ("", "https://example.org/over")
 
 
-def test_an_address_that_is_none_is_refused(client):
+def test_a_malformed_address_is_refused(client):
     number = client.incoming_phone_numbers.list()[0]
     assert refused(number.update, voice_url="voice.example.org") == (400, 21402)
 

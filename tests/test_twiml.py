@@ -62,7 +62,7 @@ def test_connect_names_no_track_since_twilio_refuses_all_but_one():
 
 
 @pytest.mark.parametrize("verb", [StreamNoun.connect, StreamNoun.start])
-def test_a_stream_is_added_behind_what_a_handler_has_written(verb):
+def test_a_stream_is_added_after_what_a_handler_has_written(verb):
     response = VoiceResponse()
     response.say("Hello")
     assert verb(noun(), response) is response
@@ -147,7 +147,7 @@ def test_a_call_does_not_live_on_without_a_stream_otherwise(verbs):
     assert not twiml.lives_on(f"<Response>{verbs}</Response>")
 
 
-def test_a_document_that_is_no_xml_is_looked_through_for_a_dial():
+def test_a_document_that_is_not_xml_is_searched_for_a_dial():
     assert twiml.lives_on("<Response><Dial>+1")
 
 

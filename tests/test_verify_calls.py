@@ -74,7 +74,7 @@ def test_a_gap_over_audio_is_a_problem():
     assert list(problems(stream)) == ["inbound: 80 samples at 80 are there twice"]
 
 
-def test_audio_behind_the_end_is_a_problem():
+def test_audio_after_the_end_is_a_problem():
     stream = ended(length=100)
     make_chunk(stream, b"x" * 160)
     assert list(problems(stream)) == ["inbound: it is 60 samples longer than the stream"]
@@ -127,7 +127,7 @@ def test_what_was_heard_while_paused_is_explained():
     assert list(problems(stream)) == []
 
 
-def test_our_side_may_neither_collide_nor_reach_behind_the_end():
+def test_our_side_may_neither_collide_nor_reach_past_the_end():
     stream = ended(length=160, heard=320)
     make_chunk(stream, b"x" * 160)
     make_chunk(stream, b"x" * 160, track="outbound")

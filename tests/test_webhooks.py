@@ -217,7 +217,7 @@ def test_a_parameter_that_nobody_has_heard_of_is_signed_and_kept(client):
 
 
 @pytest.mark.django_db
-def test_a_charset_behind_the_content_type_is_tolerated(client):
+def test_a_charset_after_the_content_type_is_tolerated(client):
     body = "CallSid=" + CALL
     response = client.post(
         "/incoming",

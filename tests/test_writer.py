@@ -242,7 +242,7 @@ def test_streams_that_run_at_once_do_not_make_the_call_longer(writer):
     assert Call.objects.get().audio_samples == 64000
 
 
-def test_streams_that_replace_each_other_lie_behind_each_other(writer):
+def test_streams_that_replace_each_other_follow_each_other(writer):
     writer.write([stream_row(), stream_row("MZ2", call_sid="CA1")])
     writer.write([ended(length=8000), ended(stream="MZ2", length=16000)])
     assert Call.objects.get().audio_samples == 24000

@@ -93,7 +93,7 @@ class Line:
         return await self.answer()
 
     async def _take(self, message: dict[str, Any]) -> None:
-        assert self.closed is None, f"sent behind the close: {message}"
+        assert self.closed is None, f"sent after the close: {message}"
         if self.is_stuck:
             await asyncio.Event().wait()
         if message["type"] == "websocket.close":
@@ -171,7 +171,7 @@ class Line:
         self.send(START % self.opening)
 
     def say(self, payload: bytes = b"\x20" * 160, *, track: str = "inbound", timestamp: int | None = None) -> None:
-        """Caller audio, directly behind what came before."""
+        """Caller audio, directly after what came before."""
         self.chunk += 1
         at = self.timestamp if timestamp is None else timestamp
         encoded = b64encode(payload).decode()

@@ -25,7 +25,7 @@ def lane(stream: Stream, track: str) -> bytes:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a recording lacks, in ms of the worst stream: holes inside it, and what was sent behind its end."""
+    """What a recording lacks, in ms of the worst stream: holes inside it, and what was sent after its end."""
 
     holes: int = 0
     tail: int = 0
@@ -47,7 +47,7 @@ def loss(reports: list[Report]) -> Loss:
 
 
 def _begin(stream: Stream) -> int:
-    """Where the caller's audio begins: behind a gap, if the first frame came late."""
+    """Where the caller's audio begins: after a gap, if the first frame came late."""
     return stream.chunks.filter(track="inbound").aggregate(start=Min("start"))["start"] or 0
 
 

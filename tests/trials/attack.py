@@ -49,7 +49,7 @@ STAFF = ("attacked", "a password that nobody guesses")
 TOKEN = "a" * 32
 
 
-# --- The attackers: each a coroutine that lasts so many seconds, in a process of its own ------------------------------
+# --- The attackers: each a coroutine that lasts that many seconds, in a process of its own ----------------------------
 
 
 class Attacker:
@@ -61,7 +61,7 @@ class Attacker:
         self.sent = 0
 
     async def at_a_rate(self, per_second: float, attack: Callable[[], Awaitable[str]]) -> None:
-        """Starts so many a second, however long each takes, and counts how they end."""
+        """Starts that many a second, however long each takes, and counts how they end."""
         tasks = []
         while time.monotonic() < self.until:
             tasks.append(asyncio.create_task(self._count(attack)))
@@ -71,7 +71,7 @@ class Attacker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def in_turn(self, connections: int, attack: Callable[[], Awaitable[str]], pause: float = 0.0) -> None:
-        """On so many connections at once, one after the other on each, with seconds between them."""
+        """On that many connections at once, one after the other on each, with seconds between them."""
 
         async def go_on() -> None:
             while time.monotonic() < self.until:

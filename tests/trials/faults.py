@@ -35,7 +35,7 @@ class Row:
     fault: str
     promise: str
     inside: int = 0  # ms that are missing inside a stream
-    behind: int = 0  # ms that were said behind the end of what is stored
+    behind: int = 0  # ms that were said after the end of what is stored
     late: int = 0  # ms that an echo was late
     silence: float = 0.0  # s between two streams of a call
     codes: set[int] = field(default_factory=set)
@@ -284,7 +284,7 @@ class Run:
                 others = Calls(around.server, self.streams, handler="echo", audio=SPEECH, hang_up_after=6.0)
                 one = Calls(around.server, handler=name, audio=SPEECH, hang_up_after=5.0, silence_timeout=0).result()
                 reports = others.result()
-                # A handler that hangs has 5 s more once its caller has hung up, and the server is killed behind this.
+                # A handler that hangs has 5 s more once its caller has hung up, and the server is killed after that.
                 until(lambda: not Stream.objects.live().exists(), "every stream to end")
                 row.check(around.server.process.poll() is None, "the server died")
             row.check("<Hangup" in one[0].twiml[-1] or name != "raises", "the failed call went on")
