@@ -32,8 +32,12 @@ run: $(INSTALLED) ## Serve on http://127.0.0.1:8000 and place a simulated call (
 	exec $(BIN)/python manage.py rundemo --port $(PORT)
 
 .PHONY: test
-test: $(INSTALLED) ## Run the tests on SQLite, and on PostgreSQL and Redis where these answer (ARGS="-k voicemail")
-	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test $(ARGS)
+test: $(INSTALLED) ## Run the tests that start no server and no browser, on SQLite (a minute; ARGS="-k voicemail")
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test quick $(ARGS)
+
+.PHONY: test-all
+test-all: $(INSTALLED) ## Run all tests, on PostgreSQL, Redis and Chromium too where these are there (12 minutes)
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test all $(ARGS)
 
 .PHONY: faults
 faults: $(INSTALLED) ## End and starve servers with 30 streams, again and again, and print what was lost (15 minutes)

@@ -17,13 +17,29 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:No directory at:UserWarning")
 
 
+# What a test asks for a database with. pytest-django refuses every query of one that asks for none, so that no test of
+# a database can be forgotten here.
+DATABASE = {"db", "transactional_db", "django_db_reset_sequences", "django_db_serialized_rollback"}
+
+
 def pytest_collection_modifyitems(config, items):
-    """Tests of what only PostgreSQL, SQLite or Redis does belong to the runs on it; elsewhere nothing is skipped."""
-    fits = {"postgres": connection.vendor == "postgresql", "sqlite": connection.vendor == "sqlite"}
-    fits["redis"] = bool(settings.REDIS_URL)
-    elsewhere = [item for item in items if not all(fits.get(mark.name, True) for mark in item.iter_markers())]
+    """Leaves the tests that belong on this database: on PostgreSQL those that use one at all, but for the browser's.
+
+    SQL, locks, JSON, text and connections differ there; what touches none of it has been tested on SQLite, and the pages
+    that a browser draws are the same. What only one of PostgreSQL, SQLite and Redis does is marked with its name.
+    """
+    elsewhere = [item for item in items if not belongs_here(item)]
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if item not in elsewhere]
+
+
+def belongs_here(item):
+    marks = {mark.name for mark in item.iter_markers()}
+    if connection.vendor == "sqlite":
+        return "postgres" not in marks and ("redis" not in marks or bool(settings.REDIS_URL))
+    if "sqlite" in marks or "browser" in marks or ("redis" in marks and not settings.REDIS_URL):
+        return False
+    return "postgres" in marks or "django_db" in marks or not DATABASE.isdisjoint(item.fixturenames)
 
 
 @pytest.fixture
