@@ -25,8 +25,8 @@ DATABASE = {"db", "transactional_db", "django_db_reset_sequences", "django_db_se
 def pytest_collection_modifyitems(config, items):
     """Leaves the tests that belong on this database: on PostgreSQL those that use one at all, but for the browser's.
 
-    SQL, locks, JSON, text and connections differ there; what touches none of it has been tested on SQLite, and the pages
-    that a browser draws are the same. What only one of PostgreSQL, SQLite and Redis does is marked with its name.
+    SQL, locks, JSON, text and connections differ there. What touches none of it is tested on SQLite and would do the
+    same again, as the pages would that a browser draws. What only PostgreSQL, SQLite or Redis does is marked so.
     """
     elsewhere = [item for item in items if not belongs_here(item)]
     config.hook.pytest_deselected(items=elsewhere)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from calls.media.placement import Placed, Spell, absences, end, line, place, samples
+from calls.media.placement import Placed, Spell, absences, end, line, place, samples, tiled
 
 
 BEGAN = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)
@@ -56,6 +56,14 @@ def test_the_time_after_the_last_stream_counts_if_it_is_known_when_it_ended():
 
 def test_the_time_without_a_stream_is_part_of_the_timeline():
     assert end(place([spell(1, 0, 8000, absent=16000)])) == 24000
+
+
+def test_of_a_stream_that_asked_for_nothing_the_callers_lane_is_kept_whole():
+    assert [tiled(tracks) for tracks in ([], ["outbound"], ["outbound", "inbound"])] == [
+        ["inbound"],
+        ["outbound"],
+        ["inbound", "outbound"],
+    ]
 
 
 def test_moments_before_the_first_stream_are_negative():

@@ -554,6 +554,13 @@ def test_refusals_are_counted_by_kind_and_only_the_first_is_worth_a_line(stream)
     assert stream.reject(ProtocolError("binary", "a binary frame"))
 
 
+@pytest.mark.parametrize("data", [b"\x00" * 7, b"", None])
+def test_a_binary_frame_is_refused_and_counted_whatever_is_in_it(stream, data):
+    with pytest.raises(ProtocolError, match=f"a binary frame of {len(data or b'')} bytes"):
+        stream.receive_binary(data)
+    assert stream.rejected == {"binary": 1}
+
+
 @pytest.mark.parametrize("text", ["", "junk", "[", "{}", "[" * 60_000, "x" * 70_000, b"\xff", MARK[:-3], STOP[1:]])
 def test_a_stream_goes_on_after_anything(stream, text):
     refused(stream, text)

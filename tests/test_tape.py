@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.media.audio import SAMPLE_RATE
+from calls.media.playback import PendingMark
 from calls.media.protocol import ProtocolError
-from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, StreamChange
+from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow, StreamChange
 from calls.media.tape import MAX_CHUNK, SETTLE, Tape
 
 
@@ -83,6 +84,26 @@ def test_a_frame_from_before_the_first_one_moves_the_beginning():
     t.media("inbound", 60, C, 320)
     assert chunks(t.cut(480)) == [(0, A), (160, B + C)]
     assert t.first_timestamp == 20
+
+
+def test_both_tracks_move_when_the_beginning_does():
+    t = two_tracks()
+    t.media("inbound", 40, B, 0)
+    t.media("outbound", 40, C, 0)
+    t.media("inbound", 20, A, 160)
+    rows = end(t)
+    assert chunks(rows) == [(0, A), (160, B)]
+    assert chunks(rows, "outbound") == [(160, C)]
+    assert gaps(rows, "outbound") == [(0, 160, "timestamp")]
+
+
+def test_a_track_that_was_not_asked_for_has_no_hole_before_it_when_the_beginning_moves():
+    t = tape("outbound", bidirectional=False)
+    t.media("inbound", 40, B, 0)
+    t.media("outbound", 20, A, 160)
+    rows = end(t)
+    assert chunks(rows) == [(160, B)]
+    assert gaps(rows) == []
 
 
 def test_frames_in_reverse_are_all_there():
@@ -335,6 +356,18 @@ def test_keys_are_counted_and_lie_on_the_streams_clock():
     t.key("4", 8000)
     t.key("2", 16000)
     assert t.cut(0) == [DtmfRow("MZ1", 0, "4", 1000), DtmfRow("MZ1", 1, "2", 2000)]
+
+
+def test_a_key_that_is_masked_is_another_row_of_the_same_key():
+    t = tape()
+    t.mask(t.key("4", 8000), "*")
+    assert t.cut(0) == [DtmfRow("MZ1", 0, "*", 1000)] * 2
+
+
+def test_a_mark_lies_where_it_was_sent():
+    t = tape()
+    t.mark(PendingMark(3, "greeting", 8000), NOW, "played", NOW)
+    assert t.cut(0) == [MarkRow("MZ1", 3, "greeting", NOW, 8000, "played", NOW)]
 
 
 def test_every_event_has_a_key_of_its_own():
