@@ -1,3 +1,4 @@
+# The production image: one server process a container, run by nobody special on a root that cannot be written.
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv

@@ -1,3 +1,5 @@
+"""Calls as one of Django's apps: its checks, its groups, and files that nobody else may read."""
+
 from contextlib import suppress
 from pathlib import Path
 from typing import Any

@@ -9,7 +9,7 @@ from django.db import connections
 
 from calls.accounts.problems import problems as named
 from calls.accounts.summary import summarise
-from calls.admin.timeline import entries
+from calls.admin.events import entries
 from calls.media.rows import CallRow
 from calls.models import Call, Gap, Stream
 from calls.recorder.writer import Writer

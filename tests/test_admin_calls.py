@@ -381,7 +381,7 @@ def test_peaks_need_the_permission_to_listen(client):
 
 
 def test_much_of_one_kind_is_cut_and_said(client, ops, monkeypatch):
-    monkeypatch.setattr("calls.admin.timeline.MOST", 3)
+    monkeypatch.setattr("calls.admin.events.MOST", 3)
     stream = make_stream(length=8000)
     for _ in range(5):
         make_mark(stream)
@@ -419,7 +419,7 @@ def test_very_many_losses_are_counted_and_only_the_first_are_shown(client, ops):
 
 
 def test_more_losses_than_are_read_are_said_to_be(client, ops, monkeypatch):
-    monkeypatch.setattr("calls.admin.timeline.MOST_GAPS", 40)
+    monkeypatch.setattr("calls.admin.events.MOST_GAPS", 40)
     assert "More happened" not in text(client.get(page(lossy(40))))
     assert "More happened" in text(client.get(page(lossy(41))))
 

@@ -16,7 +16,7 @@ from calls.recordings.timeline import Recording
 
 from . import numbers, wording
 from .cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
-from .timeline import entries
+from .events import entries
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Trials that take minutes, run by hand: what is lost by faults, what attackers do, what a fuzzer finds."""
