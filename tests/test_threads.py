@@ -13,6 +13,13 @@ from calls.process.lifespan import Lifespan
 from calls.process.threads import SharedThreads
 
 
+@pytest.fixture
+def rarely(monkeypatch):
+    """What a server's process looks at every few seconds, it would look at while the tests run that come after this."""
+    for every in ("calls.server.inquiry.EVERY", "calls.server.listening.EVERY"):
+        monkeypatch.setattr(every, 1e6)
+
+
 async def ten_requests(path):
     """The threads in which ten requests at once do their synchronous part, as Django's handler has it done."""
     used, together = set(), threading.Barrier(10)
@@ -28,11 +35,11 @@ async def ten_requests(path):
     return used
 
 
-async def test_ten_members_of_staff_share_two_threads():
+async def test_ten_members_of_staff_share_two_threads(rarely):
     assert len(await ten_requests("/admin/calls/call/")) == STAFF_THREADS == 2
 
 
-async def test_ten_webhooks_have_a_thread_each():
+async def test_ten_webhooks_have_a_thread_each(rarely):
     assert len(await ten_requests("/incoming")) == 10
 
 
