@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from calls.models import Call, Stream
 from calls.security import StreamToken
-from calls.server import listening
+from calls.server import conversation, listening
 from calls.server.listening import start_again
 from simulator import ApiError, PlacedCall, TwilioApi
 from tests.support.factories import make_live_call, make_stream
@@ -218,16 +218,25 @@ recorded = pytest.mark.django_db(transaction=True, databases=["default", "record
 
 
 @pytest.fixture
-def own(settings):
+def own(settings, process):
     settings.STREAM_HANDLERS = {"enough": "tests.test_listening.has_heard_enough"}
 
 
 @recorded
-async def test_a_handler_that_hangs_up_a_start_stream_has_twilio_stop_it(api, own):
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_a_handler_that_hangs_up_a_start_stream_has_twilio_stop_it(api, own, monkeypatch, is_closed):
+    """Twilio closes the socket behind its `stop`; if it does not, we do."""
     loop = asyncio.get_running_loop()
+    monkeypatch.setattr(conversation, "REST_PATIENCE", 6 if is_closed else 1)
     async with Line("enough", bidirectional=False) as line:
+
+        def stop():
+            line.stop()
+            if is_closed:
+                line.drop(1000)
+
         phone = known(api, line.call_sid)
-        phone.at_stop = lambda: loop.call_soon_threadsafe(line.stop)
+        phone.at_stop = lambda: loop.call_soon_threadsafe(stop)
         line.say(b"\x2a" * 160)
         await line.gone()
     stream = await stored(Stream.objects.get)

@@ -155,6 +155,7 @@ def states(client):
 
 
 def test_every_order_of_five_callbacks_leaves_the_same(client):
+    """120 orders of 5 requests: 5 s and more."""
     (state,) = states(client)
     assert "'completed', 49" in state
     assert "('stream-started', None)" in state
