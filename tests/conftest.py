@@ -7,6 +7,7 @@ from django.test import AsyncClient, Client
 
 from calls.recorder import recorder
 from calls.server.switchboard import switchboard
+from simulator import PhoneNumber, TwilioApi
 
 
 HTTPS = {"X-Forwarded-Proto": "https"}
@@ -51,6 +52,16 @@ def client():
 def async_client():
     # Its constructor takes header names as they come: `headers=` would make HTTP_X_FORWARDED_PROTO of this one.
     return AsyncClient(**HTTPS)
+
+
+@pytest.fixture
+def api(settings):
+    """Twilio's REST API: the account of the settings, which has one number."""
+    number, account = PhoneNumber("+14155550199"), settings.TWILIO_ACCOUNT_SID
+    with TwilioApi(account, settings.TWILIO_AUTH_TOKENS[0], [number]).running() as api:
+        settings.TWILIO_API_URL = api.url
+        settings.DEFAULT_FROM_NUMBER = number.phone_number
+        yield api
 
 
 @pytest.fixture

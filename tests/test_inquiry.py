@@ -11,23 +11,14 @@ from calls import rest
 from calls.models import Call
 from calls.server import inquiry
 from calls.server.inquiry import Inquiry
-from simulator import ApiError, PhoneNumber, TwilioApi
+from simulator import ApiError
 from tests.support.factories import make_event, make_live_call, make_stream
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
-TOKEN = "0123456789abcdef0123456789abcdef"
-OURS, THEIRS = "+14155550199", "+14155550100"
+THEIRS = "+14155550100"
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def api(settings):
-    with TwilioApi(ACCOUNT, TOKEN, [PhoneNumber(OURS)]).running() as api:
-        settings.TWILIO_API_URL = api.url
-        settings.DEFAULT_FROM_NUMBER = OURS
-        yield api
 
 
 def ago(minutes):

@@ -10,13 +10,12 @@ from calls.models import Call, Stream
 from calls.security import StreamToken
 from calls.server import conversation, listening
 from calls.server.listening import start_again
-from simulator import ApiError, PlacedCall, TwilioApi
+from simulator import ApiError, PlacedCall
 from tests.support.factories import make_live_call, make_stream
 from tests.support.line import Line, stored
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
-TOKEN = "0123456789abcdef0123456789abcdef"
 
 pytestmark = pytest.mark.django_db
 
@@ -43,13 +42,6 @@ class Phone:
         self.stopped.append(name)
         self.at_stop()
         return self.Opened
-
-
-@pytest.fixture
-def api(settings):
-    with TwilioApi(ACCOUNT, TOKEN).running() as api:
-        settings.TWILIO_API_URL = api.url
-        yield api
 
 
 def known(api, call_sid):

@@ -12,7 +12,7 @@ from calls import rest
 from calls.models import Call, CallEvent
 from calls.rest import OutcomeUnknown, RestError
 from calls.security import CallRef
-from simulator import ApiError, PhoneNumber, TwilioApi
+from simulator import ApiError
 from tests.support.factories import START, make_call, make_live_call, make_staff, sid
 
 
@@ -21,14 +21,6 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 OURS, THEIRS = "+14155550199", "+14155550100"
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def api(settings):
-    with TwilioApi(ACCOUNT, TOKEN, [PhoneNumber(OURS)]).running() as api:
-        settings.TWILIO_API_URL = api.url
-        settings.DEFAULT_FROM_NUMBER = OURS
-        yield api
 
 
 def form(api):
