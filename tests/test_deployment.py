@@ -281,6 +281,7 @@ def production(tmp_path: Path, database: str) -> Iterator[Production]:
 
 
 @pytest.mark.process
+@pytest.mark.clock
 @pytest.mark.postgres
 @pytest.mark.redis
 def test_a_rollout_loses_no_call_and_refuses_no_webhook(tmp_path, database):
@@ -417,6 +418,7 @@ def lanes(database: str, call_sid: str) -> dict[str, int]:
 
 
 @pytest.mark.process
+@pytest.mark.clock
 @pytest.mark.postgres
 @pytest.mark.redis
 def test_calls_over_tls_reach_the_workers_and_outlive_one_that_is_stopped(production, database):

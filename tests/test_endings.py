@@ -13,7 +13,7 @@ from tests.support.recorded import gaps, loss, stored_to_the_end, verify, worst_
 from tests.support.servers import Server, until
 
 
-pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]
 
 # uvicorn raises the signal again when it is done; 143 is what a shell calls that.
 SERVERS = pytest.mark.parametrize(("kind", "code"), [("daphne", 0), ("uvicorn", -signal.SIGTERM)])

@@ -20,7 +20,7 @@ from tests.support.servers import SPEECH, until
 from tests.support.surroundings import Surroundings
 
 
-pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]
 
 # What the echo may be late by: far more than it should be, far less than the fault lasts.
 UNNOTICED = 700

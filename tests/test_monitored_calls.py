@@ -11,7 +11,7 @@ from tests.support.recorded import loss, stored_to_the_end, verify
 from tests.support.servers import SPEECH, Server, free_port, until
 
 
-pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]
 
 TWO_PEOPLE = {"audio": SPEECH * 10, "callee_audio": SPEECH * 10, "silence_timeout": 0}
 
