@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.production import missing
 from tests.support.servers import BIN, COMMANDS, ROOT, Server, free_port, until
-from tests.test_deployment import missing
 
 
 pytestmark = pytest.mark.process

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import Any
 
 import psycopg
 import pytest
@@ -33,22 +33,14 @@ from tests.support.production import (
     compose,
     dockerfile,
     flag,
+    missing,
+    needs,
     new_database,
     proxy_environment,
     service,
 )
 from tests.support.servers import SPEECH, Server, free_port, until
-from tests.test_project import names_in_settings, pins, wait_for
-
-
-def missing(what: str) -> NoReturn:
-    """Skips the test; in CI nothing may be missing."""
-    pytest.fail(what) if os.environ.get("REQUIRE_SERVICES") == "1" else pytest.skip(what)
-
-
-def needs(program: str) -> None:
-    if not shutil.which(program, path=PATH):
-        missing(f"{program} is not installed")
+from tests.test_project import names_in_settings, pins
 
 
 def seconds(duration: str) -> int:
@@ -384,7 +376,7 @@ def test_no_log_has_what_stands_in_a_query(standing):
     assert standing.get("/admin/login/?q=%2B14155550177")[0] == 200
     assert say(standing, b"GET /incoming?ref=c3F1aXJyZWw HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == 403
     logs = "".join(path.read_text() for path in standing.folder.glob("*.log"))
-    wait_for(lambda: '"/admin/login/?"' in (standing.folder / "proxy.log").read_text(), seconds=5)
+    until(lambda: '"/admin/login/?"' in (standing.folder / "proxy.log").read_text(), "the request to be logged")
     assert "4155550177" not in logs
     assert "c3F1aXJyZWw" not in logs
 
@@ -404,7 +396,7 @@ def guess(production: Production, forwarded_for: str) -> int:
 @pytest.mark.redis
 def test_guesses_are_counted_by_the_address_that_the_proxy_sees_whichever_worker_is_asked(standing):
     health = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    wait_for(lambda: say(standing, health) == 200, seconds=20)
+    until(lambda: say(standing, health) == 200, "a worker to be in rotation")
     assert [guess(standing, f"203.0.113.{at}") for at in range(8)] == [200] * 5 + [429] * 3
 
 
@@ -433,7 +425,7 @@ def test_calls_over_tls_reach_the_workers_and_outlive_one_that_is_stopped(produc
     before = production.sockets()
     with ThreadPoolExecutor() as executor:
         running = executor.submit(production.call, "apology.wav")
-        wait_for(lambda: production.sockets() != before, seconds=20)
+        until(lambda: production.sockets() != before, "the call to reach a worker")
         stopped = production.web[production.sockets()[0] == before[0]]
         stopped.terminate()
         report = running.result()

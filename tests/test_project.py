@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 import tomllib
 from io import StringIO
 from pathlib import Path
@@ -26,6 +25,7 @@ from calls.management.commands import rundemo
 from calls.media import audio
 from scripts.dotenv import write_dotenv
 from tests.support.factories import make_call, make_stream
+from tests.support.servers import free_port, until
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -185,12 +185,6 @@ def test_links_and_signatures_follow_the_port_on_loopback_only(settings, monkeyp
     assert serving.environment(8001)["PUBLIC_URL"] == "http://localhost:8000"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.process
 def test_make_run_serves_a_call_that_can_be_listened_to_until_ctrl_c(tmp_path):
     port = free_port()
@@ -211,7 +205,7 @@ def test_make_run_serves_a_call_that_can_be_listened_to_until_ctrl_c(tmp_path):
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        wait_for(lambda: "Stop with:" in log.read_text() or demo.poll() is not None, seconds=60)
+        until(lambda: "Stop with:" in log.read_text() or demo.poll() is not None, "the call to be placed", 60)
         address = re.search(rf"http://127\.0\.0\.1:{port}/admin/calls/call/\d+/change/", log.read_text())
         assert address, log.read_text()
         # As a terminal does: to the whole group.
@@ -249,7 +243,7 @@ class Demo:
         subprocess.run(command, cwd=self.project, env=self.environment, check=True, capture_output=True)
 
     def says(self, text: str, times: int = 1) -> None:
-        wait_for(lambda: self.log.read_text().count(text) >= times or self.process.poll() is not None, seconds=60)
+        until(lambda: self.log.read_text().count(text) >= times or self.process.poll() is not None, text, 60)
         assert self.log.read_text().count(text) == times, self.log.read_text()
 
     def stop(self) -> int:
@@ -300,11 +294,3 @@ def test_a_call_that_a_dead_server_had_holds_up_no_restart(monkeypatch):
     looks = iter([None])
     monkeypatch.setattr(rundemo, "time", SimpleNamespace(sleep=lambda seconds: next(looks)))
     assert rundemo.Command(stdout=StringIO()).watch({}, None)
-
-
-def wait_for(condition, seconds):
-    for _ in range(seconds * 10):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s")

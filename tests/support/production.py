@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -18,11 +19,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from urllib.parse import urlencode
 from uuid import uuid4
 
 import psycopg
+import pytest
 import redis
 import yaml
 from psycopg import sql
@@ -61,6 +63,16 @@ def compose() -> dict[str, Any]:
 
 def service(name: str) -> dict[str, Any]:
     return compose()["services"][name]
+
+
+def missing(what: str) -> NoReturn:
+    """Skips the test; in CI nothing may be missing."""
+    pytest.fail(what) if os.environ.get("REQUIRE_SERVICES") == "1" else pytest.skip(what)
+
+
+def needs(program: str) -> None:
+    if not shutil.which(program, path=PATH):
+        missing(f"{program} is not installed")
 
 
 @contextmanager
