@@ -18,7 +18,7 @@ from tests.support.callers import Calls, place
 from tests.support.child import HANDLERS
 from tests.support.recorded import lane, stored_to_the_end, verify
 from tests.support.servers import SPEECH, Server, until
-from tests.test_sockets import masked
+from tests.test_short_way import masked
 
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]

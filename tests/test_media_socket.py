@@ -50,7 +50,7 @@ async def talks_on(stream):
 
 @pytest.fixture(autouse=True)
 def handlers(settings):
-    settings.STREAM_HANDLERS = {name: f"tests.test_socket.{name}" for name in ("listens", "leaves", "talks_on")}
+    settings.STREAM_HANDLERS = {name: f"tests.test_media_socket.{name}" for name in ("listens", "leaves", "talks_on")}
 
 
 def the_stream():
