@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from calls.sockets.daphne import MediaProtocol
 from calls.sockets.frames import EXTENSION, frame_size, framed, text_in
+from calls.sockets.media_protocol import MediaProtocol
 from calls.sockets.uvicorn import MediaWebSocket
 
 

@@ -1,39 +1,41 @@
-"""For daphne, which has no option for it: `install()` puts our protocol in the place of its own.
+"""For daphne, which has no option for it: `install()` puts our protocol in the place of its own, if it can."""
 
-Autobahn below it makes an object for every mask and coloured strings for log lines that nobody reads.
-"""
+import logging
+import sys
 
-import time
-from typing import Any
-
-from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
-
-from calls.sockets.frames import frame_size, framed, text_in
+from calls.sockets.contract import Internal, missing, warn
 
 
-class MediaProtocol(WebSocketProtocol):
-    """daphne's protocol over Autobahn, which gets what is not short."""
+# With Autobahn's classes below it.
+PROTOCOL = "daphne.ws_protocol:WebSocketProtocol"
+# All that media_protocol.py uses.
+INTERNALS = (
+    Internal("daphne.ws_protocol:WebSocketFactory", "protocol"),
+    Internal(PROTOCOL, "dataReceived", takes=("data",)),
+    Internal(PROTOCOL, "serverSend", takes=("content", "binary")),
+    Internal(PROTOCOL, "STATE_OPEN"),
+    Internal(PROTOCOL, "muted"),
+    Internal(PROTOCOL, "data", set_by="_connectionMade"),
+    Internal(PROTOCOL, "send_queue", set_by="_connectionMade"),
+    Internal(PROTOCOL, "state", set_by="_connectionMade"),
+    Internal(PROTOCOL, "last_ping", set_by="onConnect"),
+    Internal(PROTOCOL, "application_queue", set_by="applicationCreateWorked"),
+    Internal(PROTOCOL, "current_frame", set_by="succeedHandshake"),
+    Internal(PROTOCOL, "inside_message", set_by="succeedHandshake"),
+    Internal("twisted.internet.protocol:BaseProtocol", "transport"),
+    Internal("websockets.frames", "apply_mask"),
+)
 
-    def dataReceived(self, data: bytes) -> None:
-        at = 0
-        # `data`, `current_frame` and `inside_message` say that Autobahn is in the middle of something.
-        if self.state == self.STATE_OPEN and not (self.data or self.current_frame or self.inside_message or self.muted):
-            while (size := frame_size(data, at)) and (text := text_in(data[at : at + size])) is not None:
-                # As onMessage does: a stream that talks is not pinged.
-                self.last_ping = time.time()
-                self.application_queue.put_nowait({"type": "websocket.receive", "text": text})
-                at += size
-        if at < len(data):
-            super().dataReceived(data[at:])
-
-    def serverSend(self, content: str | bytes, binary: bool = False) -> None:
-        frame = framed(content) if isinstance(content, str) and self.state == self.STATE_OPEN else None
-        if frame is None or self.send_queue:
-            super().serverSend(content, binary)  # type: ignore[no-untyped-call]
-        else:
-            transport: Any = self.transport
-            transport.write(frame)
+logger = logging.getLogger(__name__)
 
 
 def install() -> None:
-    WebSocketFactory.protocol = MediaProtocol
+    if not (lost := missing(INTERNALS)):
+        from daphne.ws_protocol import WebSocketFactory
+
+        from calls.sockets.media_protocol import MediaProtocol
+
+        WebSocketFactory.protocol = MediaProtocol
+    # Whoever serves with uvicorn need not know.
+    elif "uvicorn" not in sys.modules:
+        warn(logger, "daphne", lost, "a frame takes half as much again of a core")

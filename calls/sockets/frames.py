@@ -1,9 +1,13 @@
 """The frames of RFC 6455 that take the short way: final texts with their length in two bytes. No server, no asyncio."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C, where that is built
+
+# In C, where that is built. Where websockets has it no more, neither server takes the short way.
+with suppress(ImportError):
+    from websockets.frames import apply_mask  # type: ignore[attr-defined]
 
 
 # In scope["extensions"]: a ShortWay.
