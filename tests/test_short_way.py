@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
@@ -250,6 +250,7 @@ EACH = pytest.mark.parametrize(("protocol", "theirs"), PAIRS, ids=["uvicorn", "d
 
 
 @EACH
+@settings(deadline=None)
 @given(frames=FRAMES, ending=st.sampled_from(ENDINGS), seed=st.integers(0, 2**32))
 def test_however_frames_are_cut_the_application_gets_what_the_library_gives_it(protocol, theirs, frames, ending, seed):
     chance = random.Random(seed)
