@@ -19,16 +19,19 @@ ANSWER = tone(440, 600)
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.fixture
-def project(tmp_path):
-    """A folder with the examples' modules, as a reader would type them."""
-    (tmp_path / "readme").mkdir()
-    for name, block in {"pizza": PIZZA, **examples()}.items():
-        (tmp_path / "readme" / f"{name}.py").write_text(block)
-    return tmp_path
+@pytest.fixture(scope="module")
+def server(django_db_setup, tmp_path_factory, speech):
+    """With the examples' modules in a folder, as a reader would type them."""
+    project, modules = tmp_path_factory.mktemp("project"), {"pizza": PIZZA, **examples()}
+    (project / "readme").mkdir()
+    for name, block in modules.items():
+        (project / "readme" / f"{name}.py").write_text(block)
+    handlers = ",".join(f"{name}=readme.{name}.{name}" for name in ("pizza", "assistant", "announced"))
+    with Server("uvicorn", project, PYTHONPATH=str(project), STREAM_HANDLERS=handlers, SPEECH_URL=speech) as server:
+        yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def speech():
     """A speech service: answers for 30 s after a second of audio, is interrupted half a second later, says goodbye."""
 
@@ -54,23 +57,21 @@ def test_the_first_example_is_there_to_start_from():
     assert OTHERS == []
 
 
-def answered(project, handler, audio=SPEECH, speech="", **facts):
-    """One call to one of the examples, under uvicorn."""
-    environment = {"STREAM_HANDLERS": f"{handler}=readme.{handler}.{handler}", "SPEECH_URL": speech}
-    with Server("uvicorn", project, PYTHONPATH=str(project), **environment) as server:
-        (report,) = place(server, handler=handler, audio=audio, **facts)
-        assert server.errors == []
+def answered(server, handler, audio=SPEECH, **facts):
+    """One call to one of the examples."""
+    (report,) = place(server, handler=handler, audio=audio, **facts)
+    assert server.errors == []
     return report
 
 
-def test_the_first_example_takes_an_order_by_key(project):
-    report = answered(project, "pizza", audio=b"\xff" * 8000, dtmf=((0.5, "1"),))
+def test_the_first_example_takes_an_order_by_key(server):
+    report = answered(server, "pizza", audio=b"\xff" * 8000, dtmf=((0.5, "1"),))
     assert report.streams[0].closed_code == 1000
     assert Call.objects.get().handler == "pizza"
 
 
-def test_the_assistant_is_interrupted_and_says_goodbye(project, speech):
-    report = answered(project, "assistant", speech=speech)
+def test_the_assistant_is_interrupted_and_says_goodbye(server):
+    report = answered(server, "assistant")
     assert report.clears == 1
     # Half a second of the long answer, and the short one; not the 10 s that lay ahead.
     assert len(report.heard_audio) < 5 * 8000
@@ -79,12 +80,12 @@ def test_the_assistant_is_interrupted_and_says_goodbye(project, speech):
     assert not CallEvent.objects.filter(kind="handler-failed").exists()
 
 
-def test_the_assistant_takes_a_hang_up_for_what_it_is(project, speech):
-    answered(project, "assistant", speech=speech, audio=SPEECH[:8800], hang_up_after=1.1)
+def test_the_assistant_takes_a_hang_up_for_what_it_is(server):
+    answered(server, "assistant", audio=SPEECH[:8800], hang_up_after=1.1)
     assert not CallEvent.objects.filter(kind="handler-failed").exists()
 
 
-def test_the_announcement_is_said_before_the_stream(project):
-    report = answered(project, "announced", audio=b"\xff" * 4000, hang_up_after=0.5)
+def test_the_announcement_is_said_before_the_stream(server):
+    report = answered(server, "announced", audio=b"\xff" * 4000, hang_up_after=0.5)
     assert report.ok
     assert "<Say>This call is recorded.</Say><Connect" in report.twiml[0]
