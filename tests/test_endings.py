@@ -1,4 +1,7 @@
-"""How a server process ends: by a signal, by a second one, and by kill -9. What had arrived is in the recording."""
+"""How a server process ends: by a signal, by a second one, and by kill -9. What had arrived is in the recording.
+
+A test ends its own servers, and has calls talk for a second before and after: with the drains, 3 to 9 s.
+"""
 
 import contextlib
 import signal

@@ -1,6 +1,7 @@
 """What goes wrong around a call, one fault a test: the caller notices nothing, and the recording says all there is.
 
-`make faults` runs the heavy ones with 30 streams.
+`make faults` runs the heavy ones with 30 streams. Above 5 s are those that wait for what takes so long in production
+too: a writer that tries again, a handler's 5 s to end, a loop that is given up, a disk that calls in real time fill.
 """
 
 import re

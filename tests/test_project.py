@@ -1,4 +1,7 @@
-"""The project as a newcomer and a packager find it: settings that are explained, pins, sounds, `make run`."""
+"""The project as a newcomer and a packager find it: settings that are explained, pins, sounds, `make run`.
+
+The tests of `make run` place its call, or start it anew several times: 10 s and more.
+"""
 
 import ast
 import os
