@@ -101,6 +101,7 @@ def test_postgresql_needs_an_address(tmp_path):
 
 
 @pytest.mark.process
+@pytest.mark.sqlite  # the benchmark's own database
 @pytest.mark.django_db
 def test_calls_are_echoed_recorded_and_counted(tmp_path):
     lab = Lab(tmp_path, "", (0, 0), 1.0, 1, print)
@@ -113,6 +114,7 @@ def test_calls_are_echoed_recorded_and_counted(tmp_path):
 
 
 @pytest.mark.process
+@pytest.mark.sqlite  # the benchmark's own database
 @pytest.mark.django_db
 def test_bytes_that_are_not_recorded_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmark.ramp.WRITE_SECONDS", 0)

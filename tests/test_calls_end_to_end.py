@@ -21,7 +21,7 @@ from tests.support.servers import SPEECH, Server, until
 from tests.test_short_way import masked
 
 
-pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]
 
 MEDIA = (
     '{{"event":"media","sequenceNumber":"{}","media":{{"track":"inbound","chunk":"{}","timestamp":"{}",'
