@@ -346,6 +346,7 @@ def test_a_silent_twilio_is_named_on_the_page(client, ops, api, monkeypatch):
 @pytest.mark.process
 @pytest.mark.django_db(transaction=True)
 def test_a_silent_twilio_holds_up_nobody_elses_pages(client, ops, tmp_path):
+    """Takes as long as we wait for Twilio, 5 s at a time."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Server("uvicorn", tmp_path, TWILIO_API_URL=url) as server, ThreadPoolExecutor(8) as pool:

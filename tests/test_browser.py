@@ -879,6 +879,7 @@ def everywhere():
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_is_accessible(visit, twilio, scheme):
+    """axe-core looks at each page in two widths, which takes it half a second and more: 15 s."""
     page = visit("/admin/", make_staff(is_superuser=True), scheme=scheme)
     found = []
     for path in [*everywhere(), "/admin/logout/", "/admin/login/"]:

@@ -1,4 +1,7 @@
-"""Calls over real HTTP and real WebSockets, to daphne and to uvicorn, and what is recorded of them."""
+"""Calls over real HTTP and real WebSockets, to daphne and to uvicorn, and what is recorded of them.
+
+Callers talk in real time, for 6 s where nothing of a recording may be lost.
+"""
 
 import asyncio
 import base64
