@@ -1,21 +1,11 @@
-"""Health, answered before any redirect, host check, session or database; and what browsers may do in the admin."""
+"""What browsers may do in the admin: every page of it says so."""
 
-import logging
-from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
-
-from asgiref.sync import iscoroutinefunction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
 
-from calls.addresses import ADMIN, HEALTH, READINESS
-from calls.recorder import recorder
-from calls.server.switchboard import switchboard
+from calls.addresses import ADMIN
 
-
-logger = logging.getLogger(__name__)
 
 # Callers choose their names and parameters: even if one of them found a way around the escaping, nothing would run.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -31,81 +21,6 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-
-
-def health(request: HttpRequest) -> HttpResponse | None:
-    """/healthz: the process is alive. /healthz/ready: it takes new calls, even while the database is away.
-
-    Why not, and how many calls there are, is no business of strangers.
-    """
-    if request.path == f"/{HEALTH}":
-        return HttpResponse("ok\n", content_type="text/plain")
-    if request.path == f"/{READINESS}":
-        return readiness.answer(in_detail=_is_near(request))
-    return None
-
-
-def _is_near(request: HttpRequest) -> bool:
-    """Whether a health check or ops of the same network ask us directly: a proxy says for whom it asks."""
-    try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:
-        return False
-    return address.is_private and not any(name in request.headers for name in ("X-Forwarded-For", "Forwarded"))
-
-
-class Readiness:
-    """Whether this process takes new calls. It is asked every second, and the log hears of it when it changes."""
-
-    def __init__(self) -> None:
-        self._logged: list[str] = []
-
-    def answer(self, *, in_detail: bool) -> HttpResponse:
-        reasons = [reason for reason, holds in _reasons().items() if holds]
-        self._log(reasons)
-        said: dict[str, object] = {"ready": not reasons}
-        if in_detail:
-            said |= {"reasons": reasons, "streams": len(switchboard.live)}
-        response = JsonResponse(said, status=503 if reasons else 200)
-        # Django would log each of them as an error.
-        response._has_been_logged = True  # type: ignore[attr-defined]
-        return response
-
-    def _log(self, reasons: list[str]) -> None:
-        if reasons != self._logged:
-            self._logged = reasons
-            if reasons:
-                logger.warning("not_ready: %s; new calls go elsewhere", ", ".join(reasons))
-            else:
-                logger.warning("ready again")
-
-
-readiness = Readiness()
-
-
-def _reasons() -> dict[str, bool]:
-    return {
-        "draining": switchboard.leaving or switchboard.draining,
-        "full": switchboard.is_full,
-        "storage full": recorder.has_no_room,
-    }
-
-
-@sync_and_async_middleware
-def health_middleware(
-    get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]],
-) -> Callable[[HttpRequest], object]:
-    if iscoroutinefunction(get_response):
-
-        async def answer_async(request: HttpRequest) -> HttpResponseBase:
-            return health(request) or await get_response(request)
-
-        return answer_async
-
-    def answer(request: HttpRequest) -> object:
-        return health(request) or get_response(request)
-
-    return answer
 
 
 class AdminPolicyMiddleware(MiddlewareMixin):

@@ -7,14 +7,14 @@ import pytest
 from django.apps import apps
 from django.db import connections
 
-from calls.accounts.problems import problems as named
-from calls.accounts.summary import summarise
 from calls.admin.events import entries
 from calls.media.rows import CallRow
 from calls.models import Call, Gap, Stream
 from calls.recorder.writer import Writer
-from calls.recordings.timeline import Recording
+from calls.recordings.rendering import Recording
 from calls.recordings.verification import problems
+from calls.summaries.problems import problems as named
+from calls.summaries.summary import summarise
 from tests.support.batches import START, chunk, ended, event, stream_row
 from tests.support.factories import make_call, make_chunk, make_stream
 

@@ -7,9 +7,9 @@ from html import escape, unescape
 import pytest
 from django.urls import reverse
 
-from calls.accounts.problems import problems
 from calls.admin.cells import precise
 from calls.models import Call, Tag
+from calls.summaries.problems import problems
 from tests.support.factories import (
     make_call,
     make_chunk,

@@ -7,7 +7,7 @@ from django.urls import reverse
 from calls.admin.ranges import Unsatisfiable, byte_range
 from calls.media import audio
 from calls.models import Call, RecordingAccess
-from calls.recordings.timeline import Recording
+from calls.recordings.rendering import Recording
 from tests.support.factories import make_call, make_chunk, make_live_call, make_recording, make_staff, make_stream
 
 

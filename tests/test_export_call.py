@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from calls.models import RecordingAccess, Tag
-from calls.recordings.timeline import Recording
+from calls.recordings.rendering import Recording
 from tests.support.factories import (
     make_call,
     make_chunk,

@@ -17,7 +17,7 @@ from django.utils import timezone
 from calls.access import logins
 from calls.access.logins import COOKIE, IMPATIENT, Guess, Rate, network, remember_browser
 from calls.models import LoginLimit
-from calls.process.lanes import MOST_LOGIN, MOST_LOGINS_OF_ONE, MOST_STAFF_OF_ONE, Lanes
+from calls.process.pools import MOST_LOGIN, MOST_LOGINS_OF_ONE, MOST_STAFF_OF_ONE, Pools
 from tests.conftest import HTTPS
 from tests.support.factories import make_staff
 from tests.support.servers import Server
@@ -264,8 +264,8 @@ async def statuses(requests):
         if "status" in message:
             sent.append(message["status"])
 
-    lanes = Lanes(application)
-    tasks = [asyncio.create_task(lanes(scope, receive, send)) for scope, receive in requests]
+    pools = Pools(application)
+    tasks = [asyncio.create_task(pools(scope, receive, send)) for scope, receive in requests]
     for _ in range(20):
         await asyncio.sleep(0)
     all_there.set()

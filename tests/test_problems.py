@@ -4,9 +4,9 @@ import datetime as dt
 
 import pytest
 
-from calls.accounts.problems import STREAM_ERRORS, problems, stream_error_code
-from calls.accounts.summary import summarise
 from calls.models import Call
+from calls.summaries.problems import STREAM_ERRORS, problems, stream_error_code
+from calls.summaries.summary import summarise
 from tests.support.factories import START, make_call, make_event, make_staff, make_stream
 from tests.support.webhooks import CALL, COMPLETED, INCOMING, STARTED, post
 

@@ -1171,7 +1171,7 @@ def test_a_stream_that_begins_and_ends_leaves_nothing_behind(recorder):
         recorder.submit([stream_row(f"MZ{number}", owner=recorder.owner)])
         recorder.submit([ended(stream=f"MZ{number}")])
     recorder.submit([stream_row("MZ4", owner=recorder.owner), ended(stream="MZ4")])
-    assert recorder._housekeeping.live == set()
+    assert recorder._housekeeping._running == set()
 
 
 def test_a_spool_that_comes_after_the_orphan_was_closed_fills_its_gap(recorder, recorders, clock, database, settings):

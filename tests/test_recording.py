@@ -4,7 +4,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from calls.media import audio
-from calls.recordings.timeline import PIECE, Recording
+from calls.recordings.rendering import PIECE, Recording
 from tests.support.factories import make_call, make_chunk, make_gap, make_live_call, make_stream
 
 

@@ -217,7 +217,7 @@ def test_a_torn_file_gives_what_is_whole_and_then_an_error(path):
     spool, taken = Spool(path, MEGABYTE), []
     with pytest.raises(SpoolDamaged):
         batches(spool, taken)
-    spool.set_aside()
+    spool.rename_damaged()
     assert taken == whole[: len(taken)]
     assert len(taken) > 10
     assert [file.name for file in path.parent.iterdir()] == ["db-1.damaged"]

@@ -7,8 +7,8 @@ import threading
 import pytest
 from django.db import connection, transaction
 
-from calls.accounts.summary import note_call
 from calls.models import Call, CallEvent, Erasure
+from calls.summaries.summary import note_call
 from tests.support.factories import make_call, make_stream, sid
 from tests.support.webhooks import CALL, COMPLETED, INCOMING, STARTED, STREAM, get, post
 

@@ -8,8 +8,8 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.urls import resolve
 
 from calls.admin.base import waits_for_twilio
-from calls.process.lanes import STAFF_THREADS
 from calls.process.lifespan import Lifespan
+from calls.process.pools import STAFF_THREADS
 from calls.process.threads import SharedThreads
 
 

@@ -7,11 +7,11 @@ from django.db import IntegrityError, connections
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calls.accounts.summary import summarise
 from calls.media.placement import tiled
 from calls.media.rows import CallRow, DtmfRow, StreamChange, decode, encode
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream
 from calls.recorder.writer import Writer
+from calls.summaries.summary import summarise
 from tests.support.batches import START, chunk, ended, event, gap, mark, stream_row
 from tests.support.factories import make_call, make_chunk, make_event, make_gap, make_live_call, make_stream
 

@@ -1,8 +1,8 @@
 """The admin: what ops staff browse, hear and annotate."""
 
-from .audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
-from .calls import CallAdmin
-from .stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
+from calls.admin.audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
+from calls.admin.calls import CallAdmin
+from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
 __all__ = [

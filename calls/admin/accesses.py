@@ -9,11 +9,10 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
+from calls.admin.base import staff
 from calls.media import audio
 from calls.models import Call, RecordingAccess
-from calls.recordings.timeline import Wav
-
-from .base import staff
+from calls.recordings.rendering import Wav
 
 
 # A player asks for a recording in many ranges, pauses, and seeks back: all of that within this time is one listen.

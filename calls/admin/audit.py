@@ -7,11 +7,10 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from calls.admin.base import FactsAdmin, ModelAdmin
+from calls.admin.cells import heard, moment, time_tag
+from calls.admin.lists import is_whole_sid
 from calls.models import Erasure, QuarantinedRow, RecordingAccess, Tag
-
-from .base import FactsAdmin, ModelAdmin
-from .cells import heard, moment, time_tag
-from .lists import is_whole_sid
 
 
 @admin.register(RecordingAccess)

@@ -11,9 +11,8 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 
+from calls.admin.paging import Pages
 from calls.models import Call
-
-from .paging import Pages
 
 
 ModelT = TypeVar("ModelT", bound=Model)

@@ -8,15 +8,14 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from calls.accounts.problems import KINDS
 from calls.addresses import LIVE_CALL
+from calls.admin import numbers, wording
+from calls.admin.cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
+from calls.admin.events import entries
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
-from calls.recordings.timeline import Recording
-
-from . import numbers, wording
-from .cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
-from .events import entries
+from calls.recordings.rendering import Recording
+from calls.summaries.problems import KINDS
 
 
 @dataclass(frozen=True)

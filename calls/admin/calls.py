@@ -21,23 +21,22 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 
-from calls.accounts.problems import Problem
+from calls.admin import call_page, cells, wording
+from calls.admin.accesses import note_access, played_response, record_access
+from calls.admin.base import FactsAdmin, staff
+from calls.admin.erasing import Erasing
+from calls.admin.exports import chosen, csv_response, zip_response
+from calls.admin.filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
+from calls.admin.lists import CallPages, Search
+from calls.admin.neighbours import Filtered, Neighbours
+from calls.admin.notes import Notes
+from calls.admin.numbers import may_see, shown
+from calls.admin.outbound import Outbound
+from calls.admin.pointing import Pointing
+from calls.admin.ranges import peaks_response, recording_response
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
-
-from . import call_page, cells, wording
-from .accesses import note_access, played_response, record_access
-from .base import FactsAdmin, staff
-from .erasing import Erasing
-from .exports import chosen, csv_response, zip_response
-from .filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
-from .lists import CallPages, Search
-from .neighbours import Filtered, Neighbours
-from .notes import Notes
-from .numbers import may_see, shown
-from .outbound import Outbound
-from .pointing import Pointing
-from .ranges import peaks_response, recording_response
+from calls.summaries.problems import Problem
 
 
 class TagForm(ActionForm):

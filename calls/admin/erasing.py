@@ -12,11 +12,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods
 
+from calls.admin import numbers, wording
+from calls.admin.base import CallMixin, keep_filters, own_page, staff
 from calls.models import Call
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
-
-from . import numbers, wording
-from .base import CallMixin, keep_filters, own_page, staff
 
 
 # As many as a page of the list holds.

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from calls.accounts.problems import of_whom
+from calls.admin import numbers, wording
+from calls.admin.cells import clock, moment, precise
 from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
 from calls.models import Call, CallEvent, Dtmf, Gap, Mark
-from calls.recordings.timeline import Recording
-
-from . import numbers, wording
-from .cells import clock, moment, precise
+from calls.recordings.rendering import Recording
+from calls.summaries.problems import of_whom
 
 
 # A page shows this many of each kind: a call that has more is one for a machine to look at.

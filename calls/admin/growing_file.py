@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 
 from calls.media import audio
 from calls.models import Call
-from calls.recordings.timeline import Recording, Wav, in_steps
+from calls.recordings.rendering import Recording, Wav, in_steps
 from calls.server.switchboard import switchboard
 
 

@@ -10,13 +10,12 @@ from django.db.models import Prefetch, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Upper
 from django.http import HttpRequest
 
-from calls.accounts.problems import KINDS, STREAM_FIELDS
+from calls.admin.base import CallMixin
+from calls.admin.numbers import mask_all, may_see
+from calls.admin.paging import Pages
 from calls.media.sids import is_sid
 from calls.models import Call, CallEvent, Stream, Tag
-
-from .base import CallMixin
-from .numbers import mask_all, may_see
-from .paging import Pages
+from calls.summaries.problems import KINDS, STREAM_FIELDS
 
 
 # Words are looked for until this many calls are found that hold them, newest first: "order" may be in every one.

@@ -11,13 +11,12 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
+from calls.admin import cells
+from calls.admin.base import CallMixin, keep_filters
+from calls.admin.lists import CallPages
+from calls.admin.numbers import is_nobodys, may_see
+from calls.admin.outbound import may_place
 from calls.models import Call
-
-from . import cells
-from .base import CallMixin, keep_filters
-from .lists import CallPages
-from .numbers import is_nobodys, may_see
-from .outbound import may_place
 
 
 # Django keeps the list's query under this name in the links to its rows.

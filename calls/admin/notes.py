@@ -6,9 +6,8 @@ from django import forms
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 
+from calls.admin.base import CallMixin
 from calls.models import Call
-
-from .base import CallMixin
 
 
 if TYPE_CHECKING:

@@ -23,10 +23,9 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods
 
 from calls import handlers, rest
+from calls.admin import numbers, wording
+from calls.admin.base import CallMixin, asks_twilio, keep_filters, own_page, staff
 from calls.models import Call, CallEvent
-
-from . import numbers, wording
-from .base import CallMixin, asks_twilio, keep_filters, own_page, staff
 
 
 PERMISSION = "calls.place_call"

@@ -10,11 +10,10 @@ from django.db.models.functions import TruncHour
 from django.urls import reverse
 from django.utils.formats import date_format
 
+from calls.admin.cells import clock
+from calls.admin.filters import midnight
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
-
-from .cells import clock
-from .filters import midnight
 
 
 WEEK = 7

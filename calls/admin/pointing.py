@@ -18,10 +18,9 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods, require_safe
 
 from calls import handlers, rest
+from calls.admin.base import CallMixin, asks_twilio, own_page, staff
+from calls.admin.cells import time_tag
 from calls.models import Call
-
-from .base import CallMixin, asks_twilio, own_page, staff
-from .cells import time_tag
 
 
 PLACE, POINT = "calls.place_call", "calls.point_numbers"

@@ -8,12 +8,11 @@ from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
+from calls.admin import growing_file, numbers, wording
+from calls.admin.accesses import note_access, on_record
 from calls.media import audio
 from calls.models import Call, RecordingAccess
-from calls.recordings.timeline import Channel, Recording, Wav, in_steps
-
-from . import growing_file, numbers, wording
-from .accesses import note_access, on_record
+from calls.recordings.rendering import Channel, Recording, Wav, in_steps
 
 
 MOST_PEAKS = 15 * 60 * audio.SAMPLE_RATE

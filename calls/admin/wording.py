@@ -5,11 +5,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from calls.accounts.problems import of_whom
+from calls.admin import numbers
 from calls.models import Call, CallEvent, Mark
 from calls.server.marks import OWN_MARK
-
-from . import numbers
+from calls.summaries.problems import of_whom
 
 
 _EVENTS = {

@@ -2,17 +2,17 @@
 every field that Twilio may not send has a default. `calls` may import all of the others, and none of them imports it.
 """
 
-from .accesses import RecordingAccess
-from .audio import AudioChunk, Gap, Track
-from .calls import Call
-from .dtmf import Dtmf
-from .erasures import Erased, Erasure
-from .events import CallEvent
-from .logins import LoginLimit
-from .marks import Mark
-from .quarantine import QuarantinedRow
-from .streams import Stream
-from .tags import Tag
+from calls.models.accesses import RecordingAccess
+from calls.models.audio import AudioChunk, Gap, Track
+from calls.models.calls import Call
+from calls.models.dtmf import Dtmf
+from calls.models.erasures import Erased, Erasure
+from calls.models.events import CallEvent
+from calls.models.logins import LoginLimit
+from calls.models.marks import Mark
+from calls.models.quarantine import QuarantinedRow
+from calls.models.streams import Stream
+from calls.models.tags import Tag
 
 
 __all__ = [

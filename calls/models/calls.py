@@ -9,12 +9,11 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from calls.media.storable import storable, storable_json
+from calls.models.erasures import Erased, Erasure
+from calls.models.events import CallEvent
+from calls.models.streams import Stream
+from calls.models.tags import Tag
 from calls.security import SIMULATED
-
-from .erasures import Erased, Erasure
-from .events import CallEvent
-from .streams import Stream
-from .tags import Tag
 
 
 # Twilio ends every call by then (https://www.twilio.com/docs/voice/api/call-resource, TimeLimit).

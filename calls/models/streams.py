@@ -10,9 +10,13 @@ from django.utils import timezone
 from calls.media import placement
 from calls.media.audio import FRAME_SAMPLES
 from calls.media.placement import Spell
+from calls.models.audio import AudioChunk, Gap
 from calls.twiml import START_SUFFIX
 
-from .audio import AudioChunk, Gap
+
+# How often in a row a broken stream is replaced, and below how many seconds a stream counts as broken at once.
+RECONNECTS = 5
+SHORT_STREAM = 10
 
 
 class StreamQuerySet(models.QuerySet["Stream"]):
@@ -126,10 +130,16 @@ class Stream(models.Model):
         """What placing it on the call's timeline takes; `ends` are those of its lanes, which may be past its length."""
         return Spell(self.pk, self.line, self.started_at, max([self.length, *ends]), self.absent)
 
+    @property
+    def broke_at_once(self) -> bool:
+        """Whether it has lived too short for anybody to have talked; one that runs counts until now."""
+        lived = (self.ended_at or timezone.now()) - self.started_at
+        return lived.total_seconds() < SHORT_STREAM
+
     def close_orphan(self, lost: int) -> None:
         """Ends a stream whose process is gone: what it had not written, at most `lost` samples, is a gap.
 
-        What the call adds up to is not renewed, here and in `explain_crash`: that is for `calls.accounts` to do.
+        What the call adds up to is not renewed, here and in `explain_crash`: that is for `calls.summaries` to do.
         """
         self.ended_at = timezone.now()
         self.end_reason = self.EndReason.INTERRUPTED

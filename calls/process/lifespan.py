@@ -25,7 +25,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from calls.process import logs, oversights
-from calls.process.lanes import Lanes
+from calls.process.pools import Pools
 from calls.process.watchdog import HOPELESS, Watchdog
 from calls.recorder import recorder
 from calls.server.hints import hints
@@ -72,7 +72,7 @@ class Lifespan:
     def __init__(self, application: Application) -> None:
         self.application = application
         self._drain: Drain | None = None
-        self._lanes = Lanes(application)
+        self._pools = Pools(application)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if self._drain is None:
@@ -87,7 +87,7 @@ class Lifespan:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._drain.answer(self._lanes, scope, receive, send)
+            await self._drain.answer(self._pools, scope, receive, send)
         else:
             await self.application(scope, receive, send)
 

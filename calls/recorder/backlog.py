@@ -54,10 +54,10 @@ class Backlog:
         else:
             self.has_no_room = False
 
-    def drain(self) -> Iterator[bytes]:
+    def replay(self) -> Iterator[bytes]:
         """The spool's batches, oldest first: each leaves it when the next one is asked for."""
         if self._spool is not None:
-            yield from drain(self._spool)
+            yield from replay(self._spool)
             self._spool = None
 
     def keep_last(self, rows: Sequence[AnyRow]) -> bool:
@@ -138,7 +138,7 @@ class Backlog:
             self.dropped_bytes = 0
 
 
-def drain(spool: Spool) -> Iterator[bytes]:
+def replay(spool: Spool) -> Iterator[bytes]:
     """A spool's batches, oldest first: each leaves the file when the next one is asked for, which is closed at the end.
 
     What can be read no further is set aside under another name.
@@ -150,7 +150,7 @@ def drain(spool: Spool) -> Iterator[bytes]:
             spool.remove(key, len(batch))
     except SpoolDamaged as error:
         logger.error("spool_unreadable %s; the rest is set aside as .damaged", error)
-        spool.set_aside()
+        spool.rename_damaged()
         return
     spool.close()
     if total:

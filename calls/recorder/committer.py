@@ -1,4 +1,4 @@
-"""Commits rows in one transaction. Of those that the database refuses, each one alone is kept aside in quarantine."""
+"""Commits rows in one transaction. Of those that the database refuses, each one alone is kept in quarantine."""
 
 import logging
 
@@ -64,7 +64,7 @@ class Committer:
         """Keeps a refused row with its reason; where audio was, a gap says so."""
         kind = type(row).__name__
         logger.error("row_quarantined kind=%s reason=%s", kind, ascii(str(error)[:200]))
-        _keep_aside(kind, encode([row]), error)
+        _keep_in_quarantine(kind, encode([row]), error)
         if isinstance(row, ChunkRow) and row.payload:
             self.write([GapRow(row.stream, row.track, row.start, len(row.payload), "rejected")])
 
@@ -75,11 +75,11 @@ def unpack(batch: bytes) -> list[AnyRow]:
         return decode(batch)
     except ValueError as error:
         logger.error("batch_quarantined reason=%s", ascii(str(error)[:200]))
-        _keep_aside("batch", batch, error)
+        _keep_in_quarantine("batch", batch, error)
         return []
 
 
-def _keep_aside(kind: str, data: bytes, error: Exception) -> None:
+def _keep_in_quarantine(kind: str, data: bytes, error: Exception) -> None:
     """Once, even if the rows around it are written again."""
     reason = storable(error, 1000)
     kept = QuarantinedRow.objects.using(DATABASE)

@@ -17,15 +17,15 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from calls.accounts.summary import summarise
 from calls.media.rows import AnyRow, ChunkRow, GapRow, StreamChange, StreamRow
 from calls.models import Call, CallEvent, Erasure, Stream
-from calls.recorder.backlog import drain
+from calls.recorder.backlog import replay
 from calls.recorder.committer import Committer, unpack
 from calls.recorder.errors import is_locked
 from calls.recorder.patience import Patience
 from calls.recorder.spool import Spool, fingerprint, foreign, leftovers
 from calls.recorder.writer import DATABASE
+from calls.summaries.summary import summarise
 
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Housekeeping:
         self._patience = patience
         self._clock = clock
         #: The SIDs of this process's streams that run, as their rows say.
-        self.live: set[str] = set()
+        self._running: set[str] = set()
         self._lock = threading.Lock()
         self._next_beat = 0.0
         self._next_turn = 0.0
@@ -67,14 +67,14 @@ class Housekeeping:
         with self._lock:
             for row in rows:
                 if isinstance(row, StreamRow) and row.owner == self._owner:
-                    self.live.add(row.sid)
+                    self._running.add(row.sid)
                 elif isinstance(row, StreamChange) and "ended_at" in row.fields:
-                    self.live.discard(row.stream)
+                    self._running.discard(row.stream)
 
     def forget(self, sid: str) -> None:
         """A stream that was refused is none of ours, and need not say that it has ended."""
         with self._lock:
-            self.live.discard(sid)
+            self._running.discard(sid)
 
     def note_outage(self) -> None:
         """After one every lease is old: the others get the time to renew theirs before they are taken for dead."""
@@ -89,7 +89,7 @@ class Housekeeping:
         if self.seconds_to_beat > 0:
             return
         with self._lock:
-            live = [*self.live]
+            live = [*self._running]
         streams = Stream.objects.using(DATABASE).filter(lease_owner=self._owner)
         with transaction.atomic(using=DATABASE):
             _unlocked(streams.live()).update(lease_at=Now())
@@ -156,7 +156,7 @@ def take_over(spool: Spool, patience: Patience) -> Iterator[None]:
     """
     committer, streams = Committer(patience), set()
     try:
-        for batch in drain(spool):
+        for batch in replay(spool):
             rows = unpack(batch)
             committer.write(rows)
             streams |= {row.stream for row in rows if isinstance(row, ChunkRow | GapRow)}

@@ -3,10 +3,10 @@
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
-from calls.accounts.summary import note_call, summarise
 from calls.media.rows import StreamRow
 from calls.media.storable import storable, storable_json
 from calls.models import Call, Erasure, Stream
+from calls.summaries.summary import note_call, summarise
 
 
 class StreamKeys:

@@ -168,7 +168,7 @@ class Recorder:
         finally:
             self._report_refused()
         while self.backlog.is_spooled or self._batches:
-            for packed in self.backlog.drain():
+            for packed in self.backlog.replay():
                 self._make_room()
                 self._renew_leases()
                 self._write(unpack(packed))

@@ -210,11 +210,11 @@ class Spool:
             _delete(self.path)
         os.close(self._lock)
 
-    def set_aside(self) -> None:
+    def rename_damaged(self) -> None:
         """Lets go of a file that cannot be read any further, under a name that nobody replays."""
         self._db.close()
         self._release()
-        _set_aside(self.path)
+        _rename_damaged(self.path)
         os.close(self._lock)
 
 
@@ -228,7 +228,7 @@ def _delete(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _set_aside(path: Path) -> None:
+def _rename_damaged(path: Path) -> None:
     for file in _files(path):
         with suppress(OSError):
             file.rename(file.with_name(file.name.replace(".spool", ".damaged")))
@@ -302,6 +302,6 @@ def leftovers(folder: Path, database: str, max_bytes: int, told: set[Path] | Non
             continue
         except SpoolDamaged as error:
             logger.error("spool_unreadable %s; set aside as .damaged", error)
-            _set_aside(path)
+            _rename_damaged(path)
             continue
         yield spool

@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, connections, transaction
 
-from calls.accounts.problems import of_event
-from calls.accounts.summary import note_call, summarise
 from calls.media.audio import peaks
 from calls.media.rows import (
     MASKED,
@@ -26,6 +24,8 @@ from calls.media.rows import (
 from calls.media.storable import storable, storable_json
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erased, Gap, Mark, Stream
 from calls.recorder.keys import StreamKeys
+from calls.summaries.problems import of_event
+from calls.summaries.summary import note_call, summarise
 
 
 DATABASE = "recorder"

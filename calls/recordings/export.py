@@ -10,7 +10,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model
 
 from calls.models import AudioChunk, Call, Stream
-from calls.recordings.timeline import Recording
+from calls.recordings.rendering import Recording
 
 
 def wav(call: Call) -> Iterator[bytes]:

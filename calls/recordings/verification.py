@@ -7,10 +7,10 @@ from heapq import merge
 from django.db.models import F
 from django.db.models.functions import Length
 
-from calls.accounts import absence
 from calls.media.audio import FRAME_SAMPLES
 from calls.media.placement import tiled
 from calls.models import Stream, Track
+from calls.summaries import absence
 
 
 Span = tuple[int, int]

@@ -4,11 +4,11 @@ Everything goes through the twilio library's own client (https://www.twilio.com/
 at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestError with a sentence for the user.
 """
 
-from .calls import end_call, look_up, place_call, say_goodbye, transfer
-from .client import has_credentials
-from .errors import UNKNOWN, OutcomeUnknown, RestError
-from .numbers import Change, Number, configure_number, numbers
-from .streams import start_stream, stop_stream
+from calls.rest.calls import end_call, look_up, place_call, say_goodbye, transfer
+from calls.rest.client import has_credentials
+from calls.rest.errors import UNKNOWN, OutcomeUnknown, RestError
+from calls.rest.numbers import Change, Number, configure_number, numbers
+from calls.rest.streams import start_stream, stop_stream
 
 
 __all__ = [

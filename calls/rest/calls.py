@@ -14,13 +14,21 @@ from django.utils import timezone
 
 from calls import addresses
 from calls import twiml as documents
-from calls.accounts.summary import summarise
 from calls.media.storable import storable, storable_json
 from calls.models import Call, CallEvent
+from calls.rest.client import address, check_settings, twilio
+from calls.rest.errors import (
+    ADVICE,
+    NOT_IN_PROGRESS,
+    TWIML_MAX_LENGTH,
+    UNKNOWN,
+    OutcomeUnknown,
+    RestError,
+    host,
+    reason,
+)
 from calls.security import REF_MAX_LENGTH, CallRef
-
-from .client import address, check_settings, twilio
-from .errors import ADVICE, NOT_IN_PROGRESS, TWIML_MAX_LENGTH, UNKNOWN, OutcomeUnknown, RestError, host, reason
+from calls.summaries.summary import summarise
 
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,7 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from calls import addresses
-
-from .errors import OutcomeUnknown, RestError, disconnected, explained, host, of_a_question
+from calls.rest.errors import OutcomeUnknown, RestError, disconnected, explained, host, of_a_question
 
 
 logger = logging.getLogger(__name__)

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from calls import addresses
-
-from .client import address, asked, twilio
-from .errors import RestError
+from calls.rest.client import address, asked, twilio
+from calls.rest.errors import RestError
 
 
 @dataclass(frozen=True)

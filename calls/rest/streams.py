@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from calls import addresses
 from calls.models import Call
-
-from .client import address, twilio
+from calls.rest.client import address, twilio
 
 
 logger = logging.getLogger(__name__)

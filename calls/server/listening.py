@@ -25,6 +25,7 @@ from django.utils import timezone
 from calls import rest
 from calls.addresses import is_loopback
 from calls.models import Call, CallEvent, Stream
+from calls.models.streams import RECONNECTS, SHORT_STREAM
 from calls.recorder import recorder
 from calls.security import StreamToken
 
@@ -36,9 +37,6 @@ EVERY = 3.0
 # How often a stream that was lost is asked for, and how many seconds apart.
 ATTEMPTS = 5
 APART = 10
-# How many streams in a row may break within this many seconds before it is given up.
-RECONNECTS = 5
-SHORT_STREAM = 10
 # Streams that were lost longer ago belong to calls that somebody has given up.
 RECENT = dt.timedelta(hours=1)
 # Requests to Twilio at once.
@@ -153,7 +151,7 @@ def _claim(stream: Stream) -> CallEvent | None:
 def _broken_in_a_row(stream: Stream) -> int:
     count = 0
     for one in stream.call.streams.filter(name=stream.name, bidirectional=False).order_by("-started_at", "-pk"):
-        if one.ended_at and (one.ended_at - one.started_at).total_seconds() >= SHORT_STREAM:
+        if one.ended_at and not one.broke_at_once:
             break
         count += 1
     return count

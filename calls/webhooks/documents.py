@@ -5,9 +5,8 @@ import logging
 from calls import handlers, twiml
 from calls.security import StreamToken
 from calls.server.switchboard import switchboard
-
-from .answers import Answer
-from .request import Webhook
+from calls.webhooks.answers import Answer
+from calls.webhooks.request import Webhook
 
 
 logger = logging.getLogger(__name__)

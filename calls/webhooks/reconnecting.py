@@ -3,21 +3,16 @@
 import logging
 
 from django.conf import settings
-from django.utils import timezone
 
 from calls import twiml
 from calls.models import Call, Stream
-
-from .answers import Answer
-from .documents import connect
-from .request import Webhook
+from calls.models.streams import RECONNECTS
+from calls.webhooks.answers import Answer
+from calls.webhooks.documents import connect
+from calls.webhooks.request import Webhook
 
 
 logger = logging.getLogger(__name__)
-
-# How often in a row a broken stream is connected again, and below how many seconds a stream counts as broken at once.
-RECONNECTS = 5
-SHORT_STREAM = 10
 
 
 def how_to_go_on(webhook: Webhook, how: str | None, name: str, resumed: int, broken: int) -> Answer:
@@ -47,8 +42,7 @@ def last_streams(call_sid: str, attempts: int) -> tuple[str | None, Call, int]:
         failed = stream.handler_failed and stream.end_reason not in ("handler", "stop", "disconnect")
         if at == 0 and (failed or stream.handler_finished_at):
             return ("failed" if failed else "finished"), call, 0
-        lived = ((stream.ended_at or timezone.now()) - stream.started_at).total_seconds()
-        if lived >= SHORT_STREAM:
+        if not stream.broke_at_once:
             break
         broken += 1
     return None, call, broken

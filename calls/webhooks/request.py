@@ -13,8 +13,7 @@ from django.utils import timezone
 from calls.media.rows import CallRow
 from calls.models import Call
 from calls.security import SIMULATED, CallRef, is_simulators
-
-from .answers import without_ref
+from calls.webhooks.answers import without_ref
 
 
 # What a handler is told as <Parameter>s, being too long for its token, and how much of it: 500 characters are allowed.

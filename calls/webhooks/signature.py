@@ -13,8 +13,7 @@ from django.views.decorators.http import require_http_methods
 
 from calls.media.sids import is_call_sid
 from calls.security import could_be_signed, is_signed_webhook
-
-from .request import Webhook
+from calls.webhooks.request import Webhook
 
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"

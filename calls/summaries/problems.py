@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 from django.conf import settings
 
-from calls.accounts.absence import is_worth_a_warning
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, CallEvent, Stream
+from calls.summaries.absence import is_worth_a_warning
 
 
 # The events that tell of one.

@@ -41,7 +41,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Lanes:
+class Pools:
     """Around Django: the threads of one process, and which of them a request is answered in."""
 
     def __init__(self, application: Application) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 from django.db.models import Case, Exists, OuterRef, When
 
-from calls.accounts import absence
-from calls.accounts.problems import KINDS, problems
 from calls.media import placement
 from calls.models import Call, CallEvent, Erasure, Gap
+from calls.summaries import absence
+from calls.summaries.problems import KINDS, problems
 
 
 def note_call(sid: str, facts: dict[str, Any], *, using: str, at: dt.datetime | None = None) -> Call:
