@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.media.audio import SAMPLE_RATE
+from calls.media.lane import MAX_CHUNK
 from calls.media.playback import PendingMark
 from calls.media.protocol import ProtocolError
 from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow, StreamChange
-from calls.media.tape import MAX_CHUNK, SETTLE, Tape
+from calls.media.tape import SETTLE, Tape
 
 
 NOW = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)

@@ -19,8 +19,8 @@ from django.db import connection
 from django.db.models import F, OuterRef, QuerySet, Subquery
 
 from calls.media import audio, placement
+from calls.media.lane import MAX_CHUNK
 from calls.media.placement import Placed
-from calls.media.tape import MAX_CHUNK
 from calls.models import AudioChunk, Call, Gap, Track
 
 
