@@ -74,7 +74,7 @@ class MediaStream:
         return self._inbox.all()
 
     def media(self) -> AsyncIterator[Media]:
-        """The caller's audio alone; keys and marks are passed over."""
+        """The caller's audio alone. Keys and marks that come meanwhile are thrown away, whoever else waits for them."""
         return self._inbox.media()
 
     def skip(self) -> None:

@@ -82,7 +82,7 @@ class Inbox:
             self._readers -= 1
 
     async def media(self) -> AsyncIterator[Media]:
-        """The caller's audio alone; the rest is passed over."""
+        """The caller's audio alone; the rest is thrown away, whoever else waits for it."""
         # Not `async for event in self.all()`: one generator less to wake for every frame.
         self._readers += 1
         events, lifetime = self._events, self._lifetime
@@ -124,7 +124,7 @@ class Inbox:
                 waiter.set_result(None)
 
     async def _wait(self) -> None:
-        """Until something happens. A handler may wait in several tasks: for audio in one, for keys in another."""
+        """Until something happens. Several tasks may wait at once: what comes is whose that looks first."""
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
         await waiter

@@ -78,7 +78,7 @@ class LiveStream:
         self.barge_in = BargeIn(self.tape)
         self.marks = Marks(protocol, self.hearing.playback, self.tape, self.inbox)
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
-        #: When the line was heard to be dead; the handler may have hung up before.
+        #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
         #: Whether it was the handler that ended it.
         self.hung_up = False
