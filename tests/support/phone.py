@@ -53,7 +53,9 @@ class Phone:
 
     def _send(self, template, **values):
         self.number += 1
+        rejected = self.protocol.frames_rejected
         self.live.receive(template % {"number": self.number, "stream": STREAM, **values})
+        assert self.protocol.frames_rejected == rejected, "the stream has refused it"
 
     def say(self, audio=QUIET, *, times=1, track="inbound"):
         for _ in range(times):
