@@ -8,6 +8,7 @@ from django.test import AsyncClient, Client
 from calls.recorder import recorder
 from calls.server.switchboard import switchboard
 from simulator import PhoneNumber, TwilioApi
+from tests.support.factories import make_staff
 
 
 HTTPS = {"X-Forwarded-Proto": "https"}
@@ -46,6 +47,14 @@ def belongs_here(item):
 @pytest.fixture
 def client():
     return Client(headers=HTTPS)
+
+
+@pytest.fixture
+def listener(client):
+    """Staff who may listen to recordings, logged in."""
+    user = make_staff("view_call", "listen_call")
+    client.force_login(user)
+    return user
 
 
 @pytest.fixture

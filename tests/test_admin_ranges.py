@@ -2,27 +2,23 @@
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.urls import reverse
 
 from calls.admin.ranges import Unsatisfiable, byte_range
 from calls.media import audio
 from calls.models import Call, RecordingAccess
 from calls.recordings.rendering import Recording
-from tests.support.factories import make_call, make_chunk, make_live_call, make_recording, make_staff, make_stream
+from tests.support.factories import (
+    make_call,
+    make_chunk,
+    make_live_call,
+    make_recording,
+    make_staff,
+    make_stream,
+    recording_url,
+)
 
 
 pytestmark = pytest.mark.django_db
-
-
-def url(call, query=""):
-    return reverse("admin:calls_call_recording", args=[call.pk]) + query
-
-
-@pytest.fixture
-def listener(client):
-    user = make_staff("view_call", "listen_call")
-    client.force_login(user)
-    return user
 
 
 @pytest.fixture
@@ -59,7 +55,7 @@ def test_a_range_beyond_the_end_cannot_be_satisfied(header):
 
 
 def test_the_whole_recording_is_a_stereo_wav(client, listener, call):
-    response = client.get(url(call))
+    response = client.get(recording_url(call))
     body = response.getvalue()
     assert (response.status_code, response["Content-Type"]) == (200, "audio/wav")
     assert response["Content-Length"] == str(len(body)) == str(44 + 8000 * 4)
@@ -68,36 +64,36 @@ def test_the_whole_recording_is_a_stereo_wav(client, listener, call):
 
 
 def test_a_range_is_answered_with_206_and_its_bytes(client, listener, call):
-    whole = client.get(url(call)).getvalue()
-    response = client.get(url(call), headers={"Range": "bytes=1000-1999"})
+    whole = client.get(recording_url(call)).getvalue()
+    response = client.get(recording_url(call), headers={"Range": "bytes=1000-1999"})
     assert response.status_code == 206
     assert response["Content-Range"] == "bytes 1000-1999/32044"
     assert response.getvalue() == whole[1000:2000]
 
 
 def test_a_range_beyond_the_end_is_answered_with_416(client, listener, call):
-    response = client.get(url(call), headers={"Range": "bytes=32044-"})
+    response = client.get(recording_url(call), headers={"Range": "bytes=32044-"})
     assert (response.status_code, response["Content-Range"]) == (416, "bytes */32044")
     assert not RecordingAccess.objects.exists()
 
 
 def test_head_has_the_length_and_no_body_and_is_not_a_listen(client, listener, call):
-    response = client.head(url(call))
+    response = client.head(recording_url(call))
     assert (response["Content-Length"], response["Accept-Ranges"], response.content) == ("32044", "bytes", b"")
     assert not RecordingAccess.objects.exists()
 
 
 def test_if_range_with_another_version_gets_the_whole(client, listener, call):
-    etag = client.head(url(call))["ETag"]
+    etag = client.head(recording_url(call))["ETag"]
     headers = {"Range": "bytes=0-9", "If-Range": etag}
-    assert client.get(url(call), headers=headers).status_code == 206
-    assert client.get(url(call), headers={**headers, "If-Range": '"other"'}).status_code == 200
+    assert client.get(recording_url(call), headers=headers).status_code == 206
+    assert client.get(recording_url(call), headers={**headers, "If-Range": '"other"'}).status_code == 200
 
 
 def test_a_running_calls_recording_has_no_version(client, listener):
     stream = make_stream(make_live_call(), length=8)
     make_chunk(stream, b"abcdefgh")
-    response = client.get(url(stream.call), headers={"Range": "bytes=0-9", "If-Range": '"any"'})
+    response = client.get(recording_url(stream.call), headers={"Range": "bytes=0-9", "If-Range": '"any"'})
     assert response.status_code == 200
     assert "ETag" not in response
 
@@ -105,25 +101,25 @@ def test_a_running_calls_recording_has_no_version(client, listener):
 def test_a_running_call_can_be_asked_for_as_long_as_it_was(client, listener):
     stream = make_stream(make_live_call(), length=8)
     make_chunk(stream, b"abcdefgh")
-    assert client.get(url(stream.call, "?until=5&encoding=mulaw")).getvalue()[44::2] == b"abcde"
+    assert client.get(recording_url(stream.call, "?until=5&encoding=mulaw")).getvalue()[44::2] == b"abcde"
 
 
 @pytest.mark.parametrize("until", ["", "-1", "x", "٣"])
 def test_nonsense_for_until_is_the_whole(client, listener, call, until):
-    assert client.get(url(call, f"?until={until}"))["Content-Length"] == "32044"
+    assert client.get(recording_url(call, f"?until={until}"))["Content-Length"] == "32044"
 
 
 def test_one_lane_as_mulaw_is_what_was_stored(client, listener, call):
-    body = client.get(url(call, "?channel=inbound&encoding=mulaw")).getvalue()
+    body = client.get(recording_url(call, "?channel=inbound&encoding=mulaw")).getvalue()
     assert body == audio.wav_header(8000, 1, "mulaw") + audio.tone(440, 250) * 4
 
 
 def test_a_call_without_audio_is_an_empty_wav(client, listener):
-    assert client.get(url(make_call())).getvalue() == audio.wav_header(0, 2)
+    assert client.get(recording_url(make_call())).getvalue() == audio.wav_header(0, 2)
 
 
 def test_nothing_of_a_recording_is_kept_by_browsers_or_proxies(client, listener, call):
-    response = client.get(url(call))
+    response = client.get(recording_url(call))
     assert response["Cache-Control"] == "no-store, private"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in response["Content-Security-Policy"]
@@ -134,7 +130,7 @@ def test_an_unknown_call_is_not_found(client, listener):
 
 
 def test_a_recording_cannot_be_posted_to(client, listener, call):
-    assert client.post(url(call)).status_code == 405
+    assert client.post(recording_url(call)).status_code == 405
 
 
 @pytest.mark.parametrize(("may_see", "ending"), [(["see_numbers"], "-14155550123"), ([], "")])
@@ -142,22 +138,22 @@ def test_a_download_is_named_by_when_it_was_and_the_number_for_those_who_may_see
     client.force_login(make_staff("download_call", *may_see))
     Call.objects.filter(pk=call.pk).update(from_number="+14155550123")
     named = f'attachment; filename="call-{call.pk}-2026-03-14-150926{ending}.wav"'
-    assert client.get(url(call, "?download=1"))["Content-Disposition"] == named
+    assert client.get(recording_url(call, "?download=1"))["Content-Disposition"] == named
 
 
 def test_a_range_costs_a_fixed_number_of_queries(client, listener, call, django_assert_num_queries):
-    client.get(url(call))
+    client.get(recording_url(call))
     # Session, user, two of permissions, the call, its streams, "listened recently?", the chunks, and what is sent
     # of them: a row, locked in a transaction, and changed.
     with django_assert_num_queries(12):
-        client.get(url(call), headers={"Range": "bytes=0-999"}).getvalue()
+        client.get(recording_url(call), headers={"Range": "bytes=0-999"}).getvalue()
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_under_asgi_the_body_comes_in_pieces(async_client):
     user, call = await sync_to_async(_long_recording)()
     await async_client.aforce_login(user)
-    response = await async_client.get(url(call))
+    response = await async_client.get(recording_url(call))
     sizes = [len(piece) async for piece in response.streaming_content]
     assert response.is_async
     assert sizes == [32768, 262144, 25132]
@@ -168,4 +164,4 @@ def _long_recording():
 
 
 def test_the_length_on_the_page_is_the_files(client, listener, call):
-    assert Recording.of(call).wav().size == int(client.head(url(call))["Content-Length"])
+    assert Recording.of(call).wav().size == int(client.head(recording_url(call))["Content-Length"])

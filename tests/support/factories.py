@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
+from django.urls import reverse
 
 from calls.media import audio
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream
@@ -112,3 +113,8 @@ def make_staff(*permissions: str, **facts: Any) -> User:
     assert len(found) == len(permissions), f"unknown among {permissions}"
     user.user_permissions.set(found)
     return user
+
+
+def recording_url(call: Call, query: str = "") -> str:
+    """Where the admin sends a call's recording."""
+    return reverse("admin:calls_call_recording", args=[call.pk]) + query
