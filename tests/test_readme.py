@@ -20,12 +20,18 @@ pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture(scope="module")
-def server(django_db_setup, tmp_path_factory, speech):
-    """With the examples' modules in a folder, as a reader would type them."""
-    project, modules = tmp_path_factory.mktemp("project"), {"pizza": PIZZA, **examples()}
-    (project / "readme").mkdir()
-    for name, block in modules.items():
-        (project / "readme" / f"{name}.py").write_text(block)
+def project(tmp_path_factory):
+    """A folder with the examples' modules, as a reader would type them."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "readme").mkdir()
+    for name, block in {"pizza": PIZZA, **examples()}.items():
+        (folder / "readme" / f"{name}.py").write_text(block)
+    return folder
+
+
+@pytest.fixture
+def server(project, speech):
+    """One for each test: what is emptied between two tests would be missing to a server that lives on."""
     handlers = ",".join(f"{name}=readme.{name}.{name}" for name in ("pizza", "assistant", "announced"))
     with Server("uvicorn", project, PYTHONPATH=str(project), STREAM_HANDLERS=handlers, SPEECH_URL=speech) as server:
         yield server
@@ -60,7 +66,7 @@ def test_the_first_example_is_there_to_start_from():
 def answered(server, handler, audio=SPEECH, **facts):
     """One call to one of the examples."""
     (report,) = place(server, handler=handler, audio=audio, **facts)
-    assert server.errors == []
+    assert server.errors == [], server.log
     return report
 
 
