@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -64,26 +64,16 @@ class Inbox:
         self._events.clear()
         self._media_queued = 0
 
-    async def all(self) -> AsyncIterator[Event]:
+    def all(self) -> AsyncIterator[Event]:
         """Everything, until the stream is over. An event is given out once, even if several tasks iterate."""
-        self._readers += 1
-        events, lifetime = self._events, self._lifetime
-        try:
-            while True:
-                while events:
-                    event = events.popleft()
-                    if type(event) is Media:
-                        self._media_queued -= 1
-                    yield event
-                if lifetime.is_over:
-                    return
-                await self._wait()
-        finally:
-            self._readers -= 1
+        return self._give()
 
-    async def media(self) -> AsyncIterator[Media]:
+    def media(self) -> AsyncIterator[Media]:
         """The caller's audio alone; the rest is thrown away, whoever else waits for it."""
-        # Not `async for event in self.all()`: one generator less to wake for every frame.
+        return cast(AsyncIterator[Media], self._give(only_media=True))
+
+    async def _give(self, *, only_media: bool = False) -> AsyncIterator[Event]:
+        # One for both, and neither around the other: one generator less to wake for every frame.
         self._readers += 1
         events, lifetime = self._events, self._lifetime
         try:
@@ -92,7 +82,9 @@ class Inbox:
                     event = events.popleft()
                     if type(event) is Media:
                         self._media_queued -= 1
-                        yield event
+                    elif only_media:
+                        continue
+                    yield event
                 if lifetime.is_over:
                     return
                 await self._wait()
