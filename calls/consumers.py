@@ -20,7 +20,7 @@ from calls.models import Call
 from calls.security import StreamToken, is_signed_handshake
 from calls.server.conversation import Conversation
 from calls.server.hints import group
-from calls.server.live_stream import LiveStream
+from calls.server.live_stream import LiveStream, log_rejected
 from calls.server.socket import Receive, Send, Socket
 from calls.server.switchboard import switchboard
 from calls.sockets.frames import EXTENSION
@@ -120,8 +120,7 @@ async def _start(socket: Socket, protocol: StreamProtocol) -> Start | None:
         try:
             message = protocol.receive_binary(frame.get("bytes")) if text is None else protocol.receive(text)
         except ProtocolError as error:
-            if protocol.rejected[error.kind] == 1:
-                logger.warning("frame_rejected %s on a socket before start: %s", error, error.excerpt)
+            log_rejected(protocol, error)
             continue
         if isinstance(message, StartMessage):
             return message.start

@@ -106,7 +106,7 @@ class LiveStream:
             else:
                 self._receive_other(message)
         except ProtocolError as error:
-            self._log_rejected(error)
+            log_rejected(self.protocol, error)
 
     def _receive_media(self, media: Media) -> None:
         at = time.monotonic()
@@ -159,12 +159,7 @@ class LiveStream:
         try:
             self.protocol.receive_binary(data)
         except ProtocolError as error:
-            self._log_rejected(error)
-
-    def _log_rejected(self, error: ProtocolError) -> None:
-        """One line for the first of each kind; the rest is counted."""
-        if self.protocol.rejected[error.kind] == 1:
-            logger.warning("frame_rejected %s on %s: %s", error, self.sid, error.excerpt)
+            log_rejected(self.protocol, error)
 
     # --- what is recorded ---------------------------------------------------------------------------------------------
 
@@ -282,3 +277,10 @@ class LiveStream:
 
 #: The stream whose handler runs, also in the tasks that it starts.
 handled: ContextVar[LiveStream | None] = ContextVar("handled", default=None)
+
+
+def log_rejected(protocol: StreamProtocol, error: ProtocolError) -> None:
+    """One line for the first of each kind on a stream; the rest is counted."""
+    if protocol.rejected[error.kind] == 1:
+        where = protocol.stream_sid or "a socket before start"
+        logger.warning("frame_rejected %s on %s: %s", error, where, error.excerpt)
