@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
 from calls.media.hearing import Hearing
-from calls.media.protocol import State, StreamProtocol
+from calls.media.protocol import StreamProtocol
 from calls.media.script import Cue, Script
 from calls.server.inbox import Outcome
 from calls.server.lifetime import Lifetime
@@ -87,7 +87,7 @@ class Outgoing:
 
     def check_open(self) -> None:
         """StreamEnded if the stream is over."""
-        if self._lifetime.is_over or self._protocol.state is not State.STREAMING:
+        if self._lifetime.is_over:
             raise StreamEnded(f"{self._protocol.stream_sid} is over")
 
     # --- what handlers ask for ----------------------------------------------------------------------------------------
