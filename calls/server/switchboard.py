@@ -45,6 +45,7 @@ class Switchboard:
         #: How the last conversations ended, by CallSid, so that /stream-ended need not ask the database.
         self.finished: OrderedDict[str, str] = OrderedDict()
         self._pulse: asyncio.Task[None] | None = None
+        recorder.on_refused = self._refuse
 
     @property
     def is_full(self) -> bool:
@@ -56,7 +57,6 @@ class Switchboard:
         # How a stream before this one ended says nothing of how this one will; one that listens beside it neither.
         if live.bidirectional:
             self.finished.pop(live.call_sid, None)
-        recorder.on_refused = self._refuse
         if self._pulse is None or self._pulse.done():
             self._pulse = asyncio.create_task(self._beat())
 
