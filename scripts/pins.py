@@ -1,7 +1,7 @@
 """Writes requirements.txt and requirements-dev.txt: what pip chooses today for the ranges in pyproject.toml.
 
 Plain `name==version` lines. requirements.txt is what runs in production; requirements-dev.txt adds what development
-needs on top. Nothing is installed: pip only says what it would install.
+needs on top, and every extra. Nothing is installed: pip only says what it would install.
 """
 
 import json
@@ -30,10 +30,12 @@ def lines(pins: dict[str, str]) -> str:
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime = resolve(project["project"]["dependencies"])
+    extras = [requirement for extra in project["project"]["optional-dependencies"].values() for requirement in extra]
     # Production's versions are fixed: development may only add to them.
     fixed = [f"{name}=={version}" for name, version in runtime.items()]
     # As written, extras too: a pin without its extra would lose what the extra brings.
-    everything = resolve([*project["project"]["dependencies"], *fixed, *project["dependency-groups"]["dev"]])
+    development = project["dependency-groups"]["dev"]
+    everything = resolve([*project["project"]["dependencies"], *fixed, *extras, *development])
     added = {name: version for name, version in everything.items() if name not in runtime}
     (ROOT / "requirements.txt").write_text(HEADER + lines(runtime))
     (ROOT / "requirements-dev.txt").write_text(HEADER + "-r requirements.txt\n" + lines(added))
