@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from calls.media.audio import mulaw_to_pcm16
 from calls.media.formats import RATES, from_mulaw, load, to_mulaw
+from tests.support.servers import Server
 
 
 EVERY_BYTE = bytes(range(256))
@@ -75,6 +77,12 @@ def test_what_a_telephone_speaks_needs_no_library():
     )
 
 
-def test_a_process_loads_what_converts_before_calls_come():
+def test_it_is_loaded_on_demand():
     load()
     assert is_loaded("formats.load()")
+
+
+@pytest.mark.process
+def test_a_server_has_loaded_it_before_calls_come(tmp_path, django_db_setup):
+    with Server("uvicorn", tmp_path) as server:
+        assert "soxr" in Path(f"/proc/{server.process.pid}/maps").read_text()
