@@ -6,7 +6,8 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 from collections.abc import AsyncIterator
 from pathlib import PurePath
 
-from calls.media.audio import FRAME_SAMPLES, Examiner
+from calls.media.audio import FRAME_SAMPLES
+from calls.media.examiner import Examiner
 from calls.media.protocol import Dtmf as Dtmf
 from calls.media.protocol import Media as Media
 from calls.server.inbox import Event as Event

@@ -265,7 +265,7 @@ async def test_what_is_not_audio_is_refused_with_what_to_do(phone, what, why, wa
 async def test_a_file_or_pcm16_is_refused_rather_than_played_as_noise(phone, wait):
     with pytest.raises(ValueError, match="read_wav"):
         await phone.stream.play((FOLDER / "greeting.wav").read_bytes(), wait=wait)
-    with pytest.raises(ValueError, match="pcm16_to_mulaw"):
+    with pytest.raises(ValueError, match="16-bit PCM"):
         await phone.stream.play(mulaw_to_pcm16(TONE), wait=wait)
     assert phone.sent == []
 
