@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from calls.media.audio import FRAME_SAMPLES
 from calls.media.examiner import Examiner
+from calls.media.formats import Encoding
 from calls.media.protocol import Dtmf as Dtmf
 from calls.media.protocol import Media as Media
 from calls.server.inbox import Event as Event
@@ -74,9 +75,13 @@ class MediaStream:
         """
         return self._inbox.all()
 
-    def media(self) -> AsyncIterator[Media]:
-        """The caller's audio alone. Keys and marks that come meanwhile are thrown away, whoever else waits for them."""
-        return self._inbox.media()
+    def media(self, *, encoding: Encoding = "mulaw", rate: int = 8000) -> AsyncIterator[Media]:
+        """The caller's audio alone. Keys and marks that come meanwhile are thrown away, whoever else waits for them.
+
+        `encoding`: "mulaw" or "pcm16" (little-endian); `rate`: 8000, 16000, 24000 or 48000 samples a second; ValueError
+        for another one. Another rate comes 30 ms later; `timestamp` is that of the payload, in ms, all the same.
+        """
+        return self._inbox.media(encoding, rate)
 
     def skip(self) -> None:
         """Passes over what has arrived so far: audio, keys and marks."""

@@ -546,6 +546,20 @@ async def test_one_task_may_take_keys_while_another_takes_audio(phone):
 # --- iteration --------------------------------------------------------------------------------------------------------
 
 
+async def test_audio_comes_in_the_format_that_was_asked_for(phone):
+    phone.say(LOUD, times=10)
+    phone.hang_up()
+    heard = [media async for media in phone.stream.media(encoding="pcm16", rate=16000)]
+    assert sum(len(media.payload) for media in heard) == 10 * 640
+
+
+async def test_audio_in_no_format_of_ours_is_refused_where_it_is_asked_for(phone):
+    with pytest.raises(ValueError, match="not 44100"):
+        phone.stream.media(encoding="pcm16", rate=44100)
+    with pytest.raises(ValueError, match="not 'opus'"):
+        phone.stream.media(encoding="opus")
+
+
 async def test_events_come_in_the_order_of_their_arrival(phone):
     await phone.stream.mark("m")
     phone.say(LOUD)
@@ -831,3 +845,11 @@ async def test_a_start_stream_hears_both_people(listener):
     listener.say(QUIET, track="outbound")
     listener.hang_up()
     assert [event.track async for event in listener.stream.media()] == ["inbound", "outbound"]
+
+
+async def test_both_people_come_in_the_format_that_was_asked_for(listener):
+    listener.say(LOUD)
+    listener.say(QUIET, track="outbound")
+    listener.hang_up()
+    heard = [media async for media in listener.stream.media(encoding="pcm16", rate=24000)]
+    assert [(media.track, len(media.payload)) for media in heard] == [("inbound", 960), ("outbound", 960)]
