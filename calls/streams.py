@@ -4,10 +4,9 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 """
 
 from collections.abc import AsyncIterator
-from pathlib import PurePath
+from typing import Literal, overload
 
-from calls.media.audio import FRAME_SAMPLES
-from calls.media.examiner import Examiner
+from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
 from calls.media.formats import Encoding
 from calls.media.protocol import Dtmf as Dtmf
 from calls.media.protocol import Media as Media
@@ -16,6 +15,9 @@ from calls.server.inbox import Mark as Mark
 from calls.server.inbox import Outcome as Outcome
 from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded as StreamEnded
+from calls.server.playing import Played as Played
+from calls.server.playing import Playing as Playing
+from calls.server.sources import Bytes, Source
 
 
 class MediaStream:
@@ -41,7 +43,6 @@ class MediaStream:
         self._lifetime = live.lifetime
         self._inbox = live.inbox
         self._outgoing = live.outgoing
-        self._examiner = Examiner()
 
     def __repr__(self) -> str:
         return f"<MediaStream {self.stream_sid} of {self.call_sid}>"
@@ -109,52 +110,90 @@ class MediaStream:
 
     # --- what the caller hears ----------------------------------------------------------------------------------------
 
-    async def play(self, audio: bytes, *, barge_in: bool = False, wait: bool = True) -> Outcome:
-        """Plays raw µ-law, 8000 bytes a second, and returns once the caller has heard it, or "cleared" if it was cut.
+    @overload
+    async def play(
+        self,
+        audio: Bytes | Source,
+        *,
+        encoding: Encoding = ...,
+        rate: int = ...,
+        barge_in: bool = ...,
+        wait: Literal[True] = ...,
+    ) -> Played: ...
+    @overload
+    async def play(
+        self,
+        audio: Bytes | Source,
+        *,
+        encoding: Encoding = ...,
+        rate: int = ...,
+        barge_in: bool = ...,
+        wait: Literal[False],
+    ) -> Playing: ...
+    async def play(
+        self,
+        audio: Bytes | Source,
+        *,
+        encoding: Encoding = "mulaw",
+        rate: int = SAMPLE_RATE,
+        barge_in: bool = False,
+        wait: bool = True,
+    ) -> Played | Playing:
+        """Plays bytes, or what an iterator or async iterator of bytes gives, and returns once the caller has heard it.
 
-        ValueError for what is not µ-law: a WAV file (`calls.media.audio.read_wav` reads it) or PCM16
-        (`pcm16_to_mulaw`).
+        `encoding` is "mulaw" or "pcm16" (16 bits, little-endian), `rate` 8000, 16000, 24000 or 48000; mono. ValueError
+        for what is not that, a sound file for example (`calls.media.audio.read_wav` reads a WAV file).
 
-        `barge_in`: a key or 100 ms of speech clears it. It needs a play that waits.
+        `barge_in`: a key or 100 ms of speech clears it.
 
-        `wait=False` returns at once: it is played after what was given before. What is not heard within 10 s waits
-        here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for room. Chunks of any size
-        make one speech without seams, as long as each comes at least 0.1 s before the one before it has been heard;
-        whatever comes between (a mark, `clear`, `hang_up`, a pause) ends the speech, and pads it to whole frames of 160
-        bytes.
+        `wait=False` returns a `Playing` at once: it is played after what was given before, as by `say`. What is not
+        heard within 10 s waits here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for
+        room. Chunks of bytes of any size make one speech without seams, as long as each comes at least 0.1 s before the
+        one before it has been heard; whatever comes between (a mark, `say`, `clear`, `hang_up`, a pause) ends the
+        speech, and pads it to whole frames of 160 bytes.
         """
         outgoing = self._outgoing
         # A frame that nothing waits before, 50 times a second for every call, goes straight to the socket.
-        if not wait and not barge_in and type(audio) is bytes and len(audio) == FRAME_SAMPLES and outgoing.takes_frames:
+        if (
+            not (wait or barge_in)
+            and (type(audio) is bytes and len(audio) == FRAME_SAMPLES)
+            and (rate == SAMPLE_RATE and encoding == "mulaw")
+            and outgoing.takes_frames
+        ):
             if text := outgoing.send_now(audio):
                 await outgoing.send(text)
-            return "cleared" if self._lifetime.is_over else "played"
-        if barge_in and not wait:
-            raise ValueError("barge_in needs a play that waits: with wait=False nobody would clear it")
-        outgoing.check_open()
-        self._live.protocol.check_sending("media")
-        audio = self._examined(audio)
-        if not wait:
-            return await outgoing.say(audio)
-        if not barge_in:
-            return await outgoing.say_and_wait(audio)
-        interrupted = self._live.barge_in.watch()
-        try:
-            return await outgoing.say_and_wait(audio, interrupted)
-        finally:
-            self._live.barge_in.stop(interrupted)
+            return self._live.voice.chunks
+        if not wait and isinstance(audio, Bytes) and not barge_in:
+            return await self._live.voice.add(audio, (encoding, rate))
+        playing = self._live.voice.say(audio, (encoding, rate), barge_in=barge_in)
+        if wait:
+            return await playing.see_through()
+        playing.go_on()
+        return playing
+
+    def say(
+        self, audio: Bytes | Source, *, encoding: Encoding = "mulaw", rate: int = SAMPLE_RATE, barge_in: bool = False
+    ) -> Playing:
+        """Begins to play and returns at once, without `await`: a `Playing`, to be awaited, cleared, paused or asked.
+
+        It begins with the first chunk that a source gives, behind what was said before; a source that stalls keeps its
+        place. One that is cleared is closed. A plain iterator is asked in a thread, since it may wait for a network.
+        """
+        playing = self._live.voice.say(audio, (encoding, rate), barge_in=barge_in)
+        playing.go_on()
+        return playing
 
     async def clear(self) -> None:
         """What was not heard yet never will be: it leaves Twilio's buffer, and what still waited here is forgotten.
 
         Waiting plays return "cleared", and marks come back as that.
         """
-        await self._outgoing.clear()
+        await self._live.speaking.clear()
 
     async def mark(self, name: str) -> None:
         """Asks for a Mark event once everything given to play so far has been heard. Names may repeat."""
         self._outgoing.check_open()
-        await self._outgoing.mark(name)
+        await self._live.speaking.mark(name)
 
     async def hang_up(self) -> None:
         """Lets the caller hear what was given to play, then ends the stream; the call is hung up at once.
@@ -172,15 +211,3 @@ class MediaStream:
     def resume_recording(self) -> None:
         """Both lanes are recorded again."""
         self._live.resume_recording()
-
-    def _examined(self, audio: object) -> bytes:
-        if not isinstance(audio, bytes | bytearray | memoryview):
-            is_name = isinstance(audio, str | PurePath)
-            what = f"the name of a file ({str(audio)[:80]!r})" if is_name else type(audio).__name__
-            raise TypeError(
-                f"play takes raw µ-law bytes, not {what}; calls.media.audio.read_wav(data) returns those of a WAV file"
-            )
-        audio = bytes(audio)
-        if objection := self._examiner.objection(audio):
-            raise ValueError(objection)
-        return audio

@@ -11,7 +11,7 @@ from calls.media import hearing
 from calls.media.audio import mulaw_to_pcm16, tone
 from calls.media.protocol import StateError
 from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow
-from calls.server import barge_in, outgoing
+from calls.server import barge_in, outgoing, speaking, voice
 from calls.sounds import FOLDER
 from calls.streams import Media, StreamEnded
 from tests.support.line import payload
@@ -90,7 +90,7 @@ async def test_only_the_last_piece_is_padded_with_silence(phone, size):
 
 
 async def test_play_without_waiting_sends_no_mark(phone):
-    assert await phone.stream.play(SECOND, wait=False) == "played"
+    await phone.stream.play(SECOND, wait=False)
     assert [message["event"] for message in phone.sent] == ["media"]
 
 
@@ -102,7 +102,7 @@ async def test_nothing_to_play_is_heard_at_once(phone):
 
 
 async def test_what_is_not_waited_for_is_taken_at_once_and_no_more_than_ten_seconds_of_it_are_sent_ahead(phone):
-    assert await phone.stream.play(SECOND * 30, wait=False) == "played"
+    await phone.stream.play(SECOND * 30, wait=False)
     assert len(audio(phone)) == 10
 
 
@@ -175,13 +175,13 @@ async def test_what_was_never_sent_when_the_caller_hangs_up_is_told_and_is_not_a
 
 
 async def test_ten_minutes_may_wait_and_then_a_play_waits_for_room(phone, monkeypatch):
-    monkeypatch.setattr(outgoing, "MOST_WAITING", 8000)
+    monkeypatch.setattr(voice, "MOST_WAITING", 8000)
     await phone.stream.play(SECOND * 12, wait=False)
     playing = begin(phone.stream.play(SECOND, wait=False))
     await asyncio.sleep(0)
     assert not playing.done()
     await phone.stream.clear()
-    assert await done(playing) == "cleared"
+    assert await (await done(playing)) == "cleared"
 
 
 # --- chunks of any size -----------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ async def test_clear_ends_a_speech_without_its_last_samples(phone):
 
 
 async def test_a_mark_that_never_comes_back_does_not_hold_a_handler_for_ever(phone, monkeypatch, caplog):
-    monkeypatch.setattr(outgoing, "MARK_PATIENCE", 0.01)
+    monkeypatch.setattr(speaking, "MARK_PATIENCE", 0.01)
     assert await done(begin(phone.stream.play(b"\x20" * 160))) == "played"
     assert any(message.startswith("mark_lost") for message in caplog.messages)
     assert phone.return_mark("callstream:0")
@@ -248,7 +248,7 @@ async def test_two_plays_one_after_the_other_each_have_a_mark_of_their_own(phone
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        ("greeting.wav", "the name of a file \\('greeting.wav'\\)"),
+        ("greeting.wav", "the name of a file \\('greeting.wav'\\).*read_wav"),
         ("g" * 160, "the name of a file"),
         (Path("greeting.wav"), "the name of a file"),
         (None, "NoneType"),
@@ -256,7 +256,7 @@ async def test_two_plays_one_after_the_other_each_have_a_mark_of_their_own(phone
     ],
 )
 async def test_what_is_not_audio_is_refused_with_what_to_do(phone, what, why, wait):
-    with pytest.raises(TypeError, match=f"raw µ-law bytes, not {why}.*read_wav"):
+    with pytest.raises(TypeError, match=f"bytes.*, not {why}"):
         await phone.stream.play(what, wait=wait)
     assert phone.sent == []
 
@@ -445,12 +445,6 @@ async def test_a_play_that_was_given_up_is_not_interrupted_later(phone):
             await phone.stream.play(SECOND, barge_in=True)
     phone.press("5")
     assert [row.kind for row in phone.rows(EventRow)] == []
-
-
-async def test_only_a_play_that_waits_can_be_interrupted(phone):
-    with pytest.raises(ValueError, match="barge_in"):
-        await phone.stream.play(SECOND, barge_in=True, wait=False)
-    assert phone.sent == []
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
@@ -711,10 +705,9 @@ async def test_a_play_that_fills_the_buffer_ends_with_the_stream(phone):
     assert len(audio(phone)) == 10
 
 
-@pytest.mark.parametrize("wait", [True, False])
-async def test_a_play_that_the_caller_hangs_up_on_is_cleared(phone, wait):
+async def test_a_play_that_the_caller_hangs_up_on_is_cleared(phone):
     phone.is_impatient = True
-    assert await done(begin(phone.stream.play(SECOND * 3, wait=wait))) == "cleared"
+    assert await done(begin(phone.stream.play(SECOND * 3))) == "cleared"
     assert len(phone.sent) == 1
 
 
@@ -808,7 +801,7 @@ async def test_once_the_caller_is_lost_a_sign_that_was_on_its_way_adds_nothing(p
 
 async def test_a_mark_that_a_dead_socket_owes_us_is_not_played_though_it_is_we_who_hang_up(phone, monkeypatch):
     monkeypatch.setattr(hearing, "SIGN_OF_LIFE", -1)
-    monkeypatch.setattr(outgoing, "MARK_PATIENCE", 0.01)
+    monkeypatch.setattr(speaking, "MARK_PATIENCE", 0.01)
     assert await done(begin(phone.stream.play(LOUD))) == "cleared"
     await done(begin(phone.stream.hang_up()))
     rows = phone.tape.cut_all()

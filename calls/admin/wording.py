@@ -32,6 +32,9 @@ _EVENTS = {
     # What happened on a stream.
     "barge-in": "The caller interrupted us",
     "cleared": "We stopped talking",
+    "playback-paused": "We paused",
+    "playback-resumed": "We went on from there",
+    "source-failed": "What we were saying broke off",
     "unsent": "The caller left before all was said",
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
@@ -76,8 +79,10 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
     match event.kind:
         case "loop-blocked":
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
-        case "handler-failed":
+        case "handler-failed" | "source-failed":
             return str(data.get("error", ""))
+        case "playback-paused" | "playback-resumed":
+            return f"after {data.get('heard_ms', 0) / 1000:.1f} s of it"
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")

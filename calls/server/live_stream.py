@@ -39,7 +39,9 @@ from calls.server.lifetime import Lifetime
 from calls.server.marks import Marks
 from calls.server.outgoing import Outgoing
 from calls.server.socket import Socket
+from calls.server.speaking import Speaking
 from calls.server.stalls import Stall
+from calls.server.voice import Voice
 from calls.twiml import START_SUFFIX
 
 
@@ -78,6 +80,8 @@ class LiveStream:
         self.barge_in = BargeIn(self.tape)
         self.marks = Marks(protocol, self.hearing.playback, self.tape, self.inbox)
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
+        self.speaking = Speaking(self.outgoing, protocol, self.hearing, self.marks)
+        self.voice = Voice(self.speaking, self.barge_in, self.tape)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
         #: Whether it was the handler that ended it.
@@ -250,9 +254,8 @@ class LiveStream:
         """Lets the caller hear what was given to play, then ends the stream."""
         self.hearing.advance(time.monotonic())
         # What was heard if the other side still lives waits too: its mark tells.
-        is_heard = self.outgoing.is_idle and self.hearing.is_complete
-        if not self.lifetime.is_over and self.bidirectional and not is_heard:
-            await self.outgoing.say_and_wait(b"")
+        if not self.lifetime.is_over and self.bidirectional and not self.speaking.is_done:
+            await self.speaking.until_heard()
         if not self.lifetime.is_over:
             self.hung_up = True
             self.fall_silent()
@@ -271,7 +274,7 @@ class LiveStream:
         """
         at = time.monotonic()
         if self.lifetime.fall_silent():
-            self.outgoing.end(at, is_stopped=self.protocol.state is State.STOPPED)
+            self.speaking.end(at, is_stopped=self.protocol.state is State.STOPPED)
             self.inbox.wake()
 
 

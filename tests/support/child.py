@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
+from django.utils import timezone
 
 from calls.handlers import echo
 from calls.media.audio import tone
@@ -97,6 +98,33 @@ async def talks_on(stream):
     await asyncio.sleep(3)
 
 
+async def converses(stream):
+    """Says four things as a speech service gives them, each of which may be interrupted, and notes what was heard."""
+    for value in b"\x31\x32\x33\x34":
+        played = await stream.play(_service(value), barge_in=True)
+        facts = {"value": value, "outcome": played.outcome, "heard_ms": played.heard_ms}
+        stream._live.tape.event("said", timezone.now(), **facts)
+
+
+async def _service(value):
+    """2.5 s of speech, faster than it is spoken, in chunks of odd sizes."""
+    for size in [777] * 25 + [575]:
+        await asyncio.sleep(0.01)
+        yield bytes([value]) * size
+
+
+async def takes_back(stream):
+    """Is interrupted by each key, and goes on half a second later from where the caller had come to."""
+    speech = tone(440, 3000)
+    playing = stream.say(speech)
+    for _ in range(2):
+        await stream.digits(1)
+        await playing.pause()
+        await asyncio.sleep(0.5)
+        await playing.resume()
+    await playing
+
+
 async def forgets(stream):
     """Means to play and to mark, and does neither."""
     for _ in range(2):
@@ -106,4 +134,5 @@ async def forgets(stream):
 
 
 NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on", "forgets")
+NAMES += ("converses", "takes_back")
 HANDLERS = ",".join(f"{name}=tests.support.child.{name}" for name in NAMES)
