@@ -40,6 +40,8 @@ _EVENTS = {
     "sent-after-hang-up": "The handler went on playing after it had hung up",
     "await-forgotten": "An await is missing in the handler",
     "loop-blocked": "All audio stood still",
+    "words-missing": "Some of what was said is not written down",
+    "words-found": "What was not written down at first was, later",
     # What was asked of Twilio.
     "place": "The call was asked for",
     "hang-up": "A hang-up was asked for",
@@ -78,6 +80,9 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
         case "handler-failed":
             return str(data.get("error", ""))
+        case "words-missing":
+            side = "the caller" if data.get("lane") == "inbound" else "us"
+            return f"{data.get('length', '?')} s of {side}, from {data.get('start', '?')} s on: {data.get('why', '')}"
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")
