@@ -1,7 +1,7 @@
 """pocketsphinx: transcribes without a network, in processes of their own, since it never lets go of the interpreter.
 
-Half a second of decoding held the event loop's thread for 107 ms. A process takes 0.3 s to start, 130 MB, and a seventh
-of a core while somebody speaks.
+In a thread, its decoding held all other threads for up to 107 ms at a time. A process takes 0.5 s to start, 130 MB, and
+a seventh of a core while somebody speaks.
 """
 
 import asyncio

@@ -1,66 +1,66 @@
 """The process behind calls/speech/sphinx.py: PCM16 of 16 kHz in, a line of JSON for each utterance out.
 
 It is run as a file, and knows nothing of ours: what it needs is pocketsphinx alone, with the model in its package.
+Each utterance is decoded when it is over, as a whole: piece by piece, with the loudness of a telephone still to be
+learnt, it understood "whew" for "hello nobody can take your call right now".
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterator
 
 from pocketsphinx import Decoder, Endpointer  # type: ignore[import-untyped]
 
 
-RATE = 16000
+RATE, WIDTH = 16000, 2
 # Seconds of silence after which it says that there was nothing.
 SILENCE = 1.0
+# Seconds after which an utterance is over whatever is said.
+LONGEST = 20
 # Frames of the decoder a second.
 FRAMES = 100
 
 
 def main() -> None:
-    os.nice(10)
-    decoder, endpointer = Decoder(samprate=RATE, loglevel="FATAL"), Endpointer(sample_rate=RATE)
-    at, told, speaks = 0.0, 0.0, False
-    source = sys.stdin.buffer
-    while frame := source.read(endpointer.frame_bytes):
-        is_last = len(frame) < endpointer.frame_bytes
-        speech = endpointer.end_stream(frame) if is_last else endpointer.process(frame)
-        at += len(frame) / 2 / RATE
+    os.nice(5)
+    decoder = Decoder(samprate=RATE, loglevel="FATAL", cmn="batch")
+    for start, sound in utterances():
+        decoder.start_utt()
+        decoder.process_raw(sound, full_utt=True)
+        decoder.end_utt()
+        words = [
+            (each.word.partition("(")[0], start + each.start_frame / FRAMES, start + (each.end_frame + 1) / FRAMES)
+            for each in decoder.seg() or []
+            if each.word[0] not in "<["
+        ]
+        end = start + len(sound) / WIDTH / RATE
+        first, last = (words[0][1], words[-1][2]) if words else (start, end)
+        say(" ".join(word for word, _, _ in words), first, last, words)
+
+
+def utterances() -> Iterator[tuple[float, bytes]]:
+    """What somebody said between two silences, and when in seconds."""
+    endpointer = Endpointer(sample_rate=RATE)
+    size = endpointer.frame_bytes
+    read = told = 0
+    start, sound = 0.0, bytearray()
+    while frame := sys.stdin.buffer.read(size):
+        speech = endpointer.process(frame) if len(frame) == size else endpointer.end_stream(frame)
+        at = read / WIDTH / RATE
+        read += len(frame)
         if speech is not None:
-            if not speaks:
-                decoder.start_utt()
-            decoder.process_raw(speech)
-            speaks = endpointer.in_speech
-            if not speaks:
-                tell(decoder, endpointer)
-        elif at > told + SILENCE:
+            start = start if sound else endpointer.speech_start
+            sound += speech
+            if not endpointer.in_speech or len(sound) > LONGEST * WIDTH * RATE:
+                yield start, bytes(sound)
+                sound.clear()
+        elif at - told > SILENCE:
             # The endpointer takes back some of what it has passed over when somebody begins to speak.
             told = at
-            say("", max(0.0, at - SILENCE), max(0.0, at - SILENCE), [])
-        if is_last:
-            return
-    if speaks or endpointer.in_speech:
-        finish(decoder, endpointer)
-
-
-def finish(decoder: Decoder, endpointer: Endpointer) -> None:
-    """The sound ended with a whole frame, and somebody was speaking."""
-    speech = endpointer.end_stream(bytes(2))
-    if speech:
-        decoder.process_raw(speech)
-    tell(decoder, endpointer)
-
-
-def tell(decoder: Decoder, endpointer: Endpointer) -> None:
-    decoder.end_utt()
-    begin = endpointer.speech_start
-    words = [
-        (segment.word.partition("(")[0], begin + segment.start_frame / FRAMES, begin + (segment.end_frame + 1) / FRAMES)
-        for segment in decoder.seg() or []
-        if segment.word[0] not in "<["
-    ]
-    if words:
-        say(" ".join(word for word, _, _ in words), words[0][1], words[-1][2], words)
+            say("", at - SILENCE, at - SILENCE, [])
+    if sound:
+        yield start, bytes(sound)
 
 
 def say(text: str, start: float, end: float, words: list[tuple[str, float, float]]) -> None:
