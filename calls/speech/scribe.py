@@ -40,6 +40,8 @@ class Scribe:
         self._task: asyncio.Task[None] | None = None
         #: How often in a row it failed, and why it did last.
         self._failed, self._why = 0, ""
+        #: Why it was never any use to try.
+        self.refusal = ""
 
     def put(self, start: int, audio: bytes) -> None:
         self.feed.put(start, audio)
@@ -102,7 +104,8 @@ class Scribe:
                 return
             except Refused as error:
                 logger.error("transcriber_refused stream=%s lane=%s: %s", self.stream, self.track, _reason(error))
-                self.feed.abandon(f"the transcriber refused: {_reason(error)}")
+                self.refusal = f"the transcriber refused: {_reason(error)}"
+                self.feed.abandon(self.refusal)
                 return
             except Exception as error:  # whatever a transcriber of somebody else's raises
                 self._note_failure(error)

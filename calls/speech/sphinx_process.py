@@ -7,6 +7,7 @@ learnt, it understood "whew" for "hello nobody can take your call right now".
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -24,6 +25,8 @@ FRAMES = 100
 
 def main() -> None:
     os.nice(5)
+    # Ctrl-C reaches it too; who started it ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     decoder = Decoder(samprate=RATE, loglevel="FATAL", cmn="batch")
     for start, sound in utterances():
         decoder.start_utt()
@@ -43,7 +46,7 @@ def utterances() -> Iterator[tuple[float, bytes]]:
     """What somebody said between two silences, and when in seconds."""
     endpointer = Endpointer(sample_rate=RATE)
     size = endpointer.frame_bytes
-    read = told = 0
+    read, told = 0, 0.0
     start, sound = 0.0, bytearray()
     while frame := sys.stdin.buffer.read(size):
         speech = endpointer.process(frame) if len(frame) == size else endpointer.end_stream(frame)
