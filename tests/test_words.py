@@ -1,7 +1,10 @@
 """A stream's words: from both lanes to a transcriber while the call runs, and back as rows, at the right places."""
 
+import asyncio
+
 import pytest
 
+from calls.handlers import handler
 from calls.media.transcript import Heard
 from calls.models import AudioChunk, Call, CallEvent, Stream, Utterance
 from calls.server.words import TranscriptsError
@@ -55,9 +58,21 @@ async def secret(stream):
         refused.append(str(error))
 
 
+@handler(records=False)
+async def unrecorded(stream):
+    await secret(stream)
+    await listens(stream)
+
+
+@handler(transcribes=False)
+async def private(stream):
+    await secret(stream)
+    await listens(stream)
+
+
 @pytest.fixture(autouse=True)
 def handlers(settings):
-    names = ("listens", "answers", "pauses", "takes_notes", "secret")
+    names = ("listens", "answers", "pauses", "takes_notes", "secret", "unrecorded", "private")
     settings.STREAM_HANDLERS = {name: f"tests.test_words.{name}" for name in names}
     heard.clear()
     refused.clear()
@@ -299,3 +314,35 @@ async def test_without_a_transcriber_a_handler_that_asks_for_words_is_told():
     async with Line("secret"):
         pass
     assert refused == ["transcripts() has nothing to give: TRANSCRIBER is not set, so nothing is transcribed"]
+
+
+@pytest.mark.parametrize(("name", "option"), [("unrecorded", "records"), ("private", "transcribes")])
+async def test_what_a_handler_keeps_to_itself_is_not_sent_and_it_is_told_so(service, name, option):
+    async with Line(name) as line:
+        speak(line, (REFUND, 20), (QUIET, 20))
+    assert refused == [
+        f"transcripts() has nothing to give: this handler is declared with {option}=False, so nothing of it is "
+        "transcribed"
+    ]
+    assert service.requests == []
+
+
+# --- a worker that is told to stop ------------------------------------------------------------------------------------
+
+
+async def test_a_drain_waits_for_the_last_words_but_not_for_ever(service):
+    service.stalls = True
+    async with Line("listens") as line:
+        speak(line, (REFUND, 20))
+    [late] = transcription.lingering
+    await transcription.drain(0.01)
+    await asyncio.wait({late}, timeout=1)
+    assert late.cancelled()
+
+
+async def test_a_drain_has_nothing_to_wait_for_where_all_is_written_down(service):
+    async with Line("listens") as line:
+        speak(line, (REFUND, 20))
+    await transcription.drain(10)
+    assert transcription.lingering == set()
+    assert await until(texts) == ["refund"]

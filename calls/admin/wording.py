@@ -81,7 +81,7 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
         case "handler-failed":
             return str(data.get("error", ""))
         case "words-missing":
-            side = "the caller" if data.get("lane") == "inbound" else "us"
+            side = "theirs" if data.get("lane") == "inbound" else "ours"
             return f"{data.get('length', '?')} s of {side}, from {data.get('start', '?')} s on: {data.get('why', '')}"
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"

@@ -52,6 +52,11 @@ async def sending(coroutine: Coroutine[Any, Any, None], abort: Callable[[], obje
     task.add_done_callback(lambda task: abort() if not task.cancelled() and task.exception() else None)
     try:
         yield
+    except Exception as error:
+        if task.done() and not task.cancelled() and (cause := task.exception()):
+            # That it was aborted says less than why.
+            raise cause from error
+        raise
     finally:
         task.cancel()
         await asyncio.wait({task})
