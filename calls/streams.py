@@ -5,6 +5,7 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 
 from collections.abc import AsyncIterator
 from pathlib import PurePath
+from typing import Any
 
 from calls.media.audio import FRAME_SAMPLES, Examiner
 from calls.media.protocol import Dtmf as Dtmf
@@ -166,6 +167,21 @@ class MediaStream:
     def resume_recording(self) -> None:
         """Both lanes are recorded again."""
         self._live.resume_recording()
+
+    # --- the call's data ----------------------------------------------------------------------------------------------
+
+    def set(self, **data: Any) -> None:
+        """Business data on the call, by name: `set(order="A-17", amount=12)`. A value replaces the one before it.
+
+        It is in `Call.data` within a second: on the call's page, in the list's search and in exports. Values are JSON,
+        and all that a stream sets has at most 16 KB of it. ValueError or TypeError for anything else. Nothing is
+        masked: what is secret does not belong here.
+        """
+        self._live.notebook.set(data)
+
+    def note(self, text: str) -> None:
+        """A line in the call's timeline, at this moment: `note("asked for a refund")`. Cut at 4000 characters."""
+        self._live.notebook.note(text)
 
     def _examined(self, audio: object) -> bytes:
         if not isinstance(audio, bytes | bytearray | memoryview):

@@ -47,6 +47,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "status": status_tag(call, problems),
         "began": time_tag(call.created_at),
         "facts": facts(call, whole),
+        "data": data(call, whole),
         "parameters": call.parameters if whole else numbers.mask_all(call.parameters, call),
         "streams": [health(stream, call, whole) for stream in streams],
         "timeline": timeline,
@@ -78,6 +79,12 @@ def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
         "version": version,
         "html": {} if same else html,
     }
+
+
+def data(call: Call, whole: bool) -> list[tuple[str, str]]:
+    """What the handler has set, in the order in which it did, as text."""
+    known = call.data_in_order if whole else numbers.mask_all(call.data_in_order, call)
+    return [(name, wording.of_value(value)) for name, value in known.items()]
 
 
 def facts(call: Call, whole: bool) -> list[tuple[str, Any]]:

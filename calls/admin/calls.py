@@ -230,7 +230,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
 
 def _call(pk: int) -> Call:
-    return get_object_or_404(Call.objects.defer("parameters"), pk=pk)
+    return get_object_or_404(Call.objects.defer("parameters", "data", "data_at"), pk=pk)
 
 
 def _named(word: str, call: Call) -> SafeString:

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import io
+import json
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ BATCH = 1000
 COLUMNS = [
     "CallSid", "from", "to", "direction", "status", "handler", "caller name", "began (UTC)", "answered (UTC)",
     "ended (UTC)", "duration (s)", "recorded (s)", "warnings", "caller interrupted", "reviewed", "tags", "notes",
-    "file in a ZIP",
+    "data", "file in a ZIP",
 ]  # fmt: skip
 # A cell that begins like this is a formula to a spreadsheet, even after blanks, which it strips.
 _FORMULA = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r＝＋－＠]")
@@ -128,7 +129,10 @@ def _row(call: Call, whole: bool) -> list[Any]:
     flags = [_yes(call.has_warning), _yes(call.was_interrupted), _yes(call.reviewed)]
     tags = ", ".join(tag.name for tag in call.tags.all())
     notes = call.notes if whole else mask_all(call.notes, call)
-    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes, f"{file_name(call, whole)}.wav"]
+    known = call.data_in_order if whole else mask_all(call.data_in_order, call)
+    data = json.dumps(known, ensure_ascii=False) if known else ""
+    file = f"{file_name(call, whole)}.wav"
+    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes, data, file]
 
 
 def _utc(at: dt.datetime | None) -> str:

@@ -1,5 +1,6 @@
 """What a person would say: of events, of marks, of a call as a whole, and in the name of its file."""
 
+import json
 import re
 from typing import Any
 
@@ -40,6 +41,7 @@ _EVENTS = {
     "sent-after-hang-up": "The handler went on playing after it had hung up",
     "await-forgotten": "An await is missing in the handler",
     "loop-blocked": "All audio stood still",
+    "note": "The handler noted",
     # What was asked of Twilio.
     "place": "The call was asked for",
     "hang-up": "A hang-up was asked for",
@@ -78,10 +80,17 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
         case "handler-failed":
             return str(data.get("error", ""))
+        case "note":
+            return str(data.get("text", ""))
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")
     return str(said) or str(CallEvent.Source(event.source).label)
+
+
+def of_value(value: Any) -> str:
+    """A value of JSON: text as it is, anything else as JSON has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def of_mark(mark: Mark) -> tuple[str, str]:

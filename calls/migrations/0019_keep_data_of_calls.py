@@ -1,0 +1,57 @@
+"""What handlers set and note of their calls, found by any part of it on PostgreSQL. SQLite reads the rows.
+
+The columns have a default of the database's own: while this version is rolled out, the one before still writes calls.
+"""
+
+from django.db import migrations, models
+
+
+INDEXES = [
+    ("call_search_data", "calls_call USING gin (UPPER(data::text) gin_trgm_ops) WHERE NOT data = '{}'"),
+    ("event_search_notes", "calls_callevent USING gin (UPPER(data ->> 'text') gin_trgm_ops) WHERE kind = 'note'"),
+]
+
+
+def create(apps, schema_editor):
+    if schema_editor.connection.vendor == "postgresql":
+        for name, definition in INDEXES:
+            schema_editor.execute(f"CREATE INDEX {name} ON {definition}")
+
+
+def drop(apps, schema_editor):
+    if schema_editor.connection.vendor == "postgresql":
+        for name, _ in INDEXES:
+            schema_editor.execute(f"DROP INDEX IF EXISTS {name}")
+
+
+class Migration(migrations.Migration):
+    dependencies = [("calls", "0017_word_the_help_texts")]
+
+    operations = [
+        migrations.AddField(
+            model_name="call",
+            name="data",
+            field=models.JSONField(
+                blank=True,
+                db_default={},
+                default=dict,
+                help_text="What the handler has set (`stream.set`), by name.",
+            ),
+        ),
+        migrations.AddField(
+            model_name="call",
+            name="data_at",
+            field=models.JSONField(
+                blank=True,
+                db_default={},
+                default=dict,
+                editable=False,
+                help_text="When each was set, in µs since 1970.",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="callevent",
+            index=models.Index(condition=models.Q(("kind", "note")), fields=["call"], name="event_notes"),
+        ),
+        migrations.RunPython(create, drop),
+    ]
