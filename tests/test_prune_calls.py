@@ -14,8 +14,8 @@ from django.db import connection
 from django.utils import timezone
 
 from calls.management.commands import prune_calls
-from calls.media.rows import encode
-from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow, RecordingAccess
+from calls.media.rows import UtteranceRow, encode
+from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow, RecordingAccess, Utterance
 from calls.recordings import retention
 from calls.recordings.retention import erase
 from tests.support.batches import chunk
@@ -28,6 +28,7 @@ from tests.support.factories import (
     make_mark,
     make_staff,
     make_stream,
+    make_utterance,
 )
 from tests.support.servers import ROOT, database_url, until
 
@@ -134,6 +135,16 @@ def test_only_the_audio_goes_if_that_is_wanted():
     assert call.audio_samples == 0
     assert (AudioChunk.objects.count(), Dtmf.objects.count()) == (0, 1)
     assert Erasure.objects.get().audio_only
+
+
+def test_with_the_audio_goes_what_was_said():
+    utterance = make_utterance(old_call().streams.get())
+    QuarantinedRow.objects.create(
+        kind="UtteranceRow", data=encode([UtteranceRow(utterance.stream.sid, "inbound", 0, 1, "a")])
+    )
+    prune("--older-than", "90d", "--audio-only")
+    assert not Utterance.objects.exists()
+    assert not QuarantinedRow.objects.exists()
 
 
 def test_audio_that_is_gone_is_not_erased_again():

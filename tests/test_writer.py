@@ -8,13 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.media.placement import tiled
-from calls.media.rows import CallRow, DataRow, DtmfRow, StreamChange, decode, encode
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream
+from calls.media.rows import CallRow, DataRow, DtmfRow, StreamChange, UtteranceRow, decode, encode
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Utterance
 from calls.recorder.writer import Writer
 from calls.recordings.retention import erase
 from calls.summaries.summary import summarise
 from tests.support.batches import START, chunk, ended, event, gap, mark, stream_row
-from tests.support.factories import make_call, make_chunk, make_event, make_gap, make_live_call, make_stream
+from tests.support.factories import (
+    make_call,
+    make_chunk,
+    make_event,
+    make_gap,
+    make_live_call,
+    make_stream,
+    make_utterance,
+)
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
@@ -38,6 +46,7 @@ def stored():
             (Gap, ("stream__sid", "track", "start", "length", "reason")),
             (Mark, ("stream__sid", "index", "name", "outcome")),
             (Dtmf, ("stream__sid", "index", "digit")),
+            (Utterance, ("stream__sid", "track", "start", "length", "text", "words")),
             (CallEvent, ("call__sid", "key", "kind")),
         )
     ]
@@ -51,6 +60,7 @@ BATCH = [
     gap(320, 160),
     mark(0, "played", returned_at=START),
     DtmfRow("MZ1", 0, "5", 1000),
+    UtteranceRow("MZ1", "inbound", 80, 320, "well then", [("well", 80, 160), ("then", 250, 150)]),
     event(),
     DataRow("MZ1", {"order": "A-17", "rows": [{"n": 1}]}, START),
     ended(length=480),
@@ -131,6 +141,34 @@ def test_a_mark_that_came_back_is_one_row_with_its_new_place(writer):
     assert Mark.objects.values_list("position", "outcome", "returned_at").get() == (400, "played", START)
 
 
+def test_what_is_understood_better_later_replaces_what_was_written(writer):
+    writer.write([stream_row(), UtteranceRow("MZ1", "inbound", 80, 320, "a fund", [("a", 80, 160)])])
+    writer.write([UtteranceRow("MZ1", "inbound", 80, 400, "refund")])
+    assert Utterance.objects.values_list("length", "text", "words").get() == (400, "refund", [])
+
+
+def test_erased_audio_gets_no_words_later(writer):
+    writer.write(BATCH[:3])
+    erase(Call.objects.get(), "asked for", audio_only=True)
+    writer.forget()
+    writer.write([UtteranceRow("MZ1", "inbound", 80, 400, "refund")])
+    assert not Utterance.objects.exists()
+
+
+@pytest.mark.parametrize("wrong", [{"track": "both"}, {"length": 0}, {"text": ""}])
+def test_no_utterance_is_without_a_side_a_length_and_words(wrong):
+    with pytest.raises(IntegrityError):
+        make_utterance(make_stream(), **wrong)
+
+
+def test_one_lane_says_one_thing_at_a_time():
+    stream = make_stream()
+    make_utterance(stream)
+    make_utterance(stream, track="outbound")
+    with pytest.raises(IntegrityError):
+        make_utterance(stream, "something else")
+
+
 def test_a_masked_key_replaces_the_open_one_and_is_never_replaced_by_it(writer):
     known, masked = DtmfRow("MZ1", 0, "5", 1000), DtmfRow("MZ1", 0, "•", 1000)
     writer.write([stream_row(), known])
@@ -169,11 +207,12 @@ def test_a_bad_text_is_made_storable_wherever_it_comes(writer, bad):
             stream_row(name=bad, custom_parameters={bad: {bad: bad}}, tracks=["inbound", bad], media_format={bad: bad}),
             mark(name=bad),
             DtmfRow("MZ1", 0, bad, 0),
+            UtteranceRow("MZ1", "inbound", 0, 160, bad, [(bad, 0, 160)]),
             event(kind=bad, key=bad, data={bad: bad}),
         ]
     )
     assert Mark.objects.get().name == bad.replace(NUL, "\ufffd").replace(LONE, "\ufffd")[:255]
-    assert Stream.objects.count() == Dtmf.objects.count() == CallEvent.objects.count() == 1
+    assert Stream.objects.count() == Dtmf.objects.count() == CallEvent.objects.count() == Utterance.objects.count() == 1
 
 
 @pytest.mark.parametrize("bad", [{"name": LONE}, {"custom_parameters": {LONE: LONE}}, {"media_format": {"n": 2**70}}])

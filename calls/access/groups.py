@@ -21,7 +21,7 @@ GROUPS = {
         "point_numbers",
         "change_tag",
         "delete_tag",
-        *("view_stream", "view_mark", "view_dtmf", "view_gap", "view_audiochunk"),
+        *("view_stream", "view_mark", "view_dtmf", "view_utterance", "view_gap", "view_audiochunk"),
         "view_recordingaccess",
         "view_quarantinedrow",
         "view_erasure",

@@ -41,15 +41,15 @@ def _encode(sample: int) -> int:
     return ~(sign | segment << 4 | magnitude >> segment + 1 & 0x0F) & 0xFF
 
 
-_LINEAR = [_decode(byte) for byte in range(256)]
-_LOW = bytes(sample & 0xFF for sample in _LINEAR)
-_HIGH = bytes(sample >> 8 & 0xFF for sample in _LINEAR)
+LINEAR = [_decode(byte) for byte in range(256)]
+_LOW = bytes(sample & 0xFF for sample in LINEAR)
+_HIGH = bytes(sample >> 8 & 0xFF for sample in LINEAR)
 # Loudness as 7 bits: what a waveform needs, monotonic in the sample's magnitude.
-_LOUDNESS = bytes(min(abs(sample) >> 8, 127) for sample in _LINEAR)
+_LOUDNESS = bytes(min(abs(sample) >> 8, 127) for sample in LINEAR)
 
 
 @cache
-def _encode_table() -> bytes:
+def encode_table() -> bytes:
     """µ-law of every 16-bit sample, by its unsigned value: 64 KiB, made on first use."""
     return bytes(_encode(value - 0x10000 if value & 0x8000 else value) for value in range(0x10000))
 
@@ -66,7 +66,7 @@ def pcm16_to_mulaw(pcm: bytes) -> bytes:
     """µ-law of little-endian PCM16, half as long. ValueError if a sample is cut in two."""
     if len(pcm) % 2:
         raise ValueError(f"PCM16 has two bytes a sample; {len(pcm)} bytes are not a whole number of samples")
-    table = _encode_table()
+    table = encode_table()
     return bytes([table[sample] for (sample,) in struct.iter_unpack("<H", pcm)])
 
 
@@ -211,7 +211,7 @@ def _nibbles(window: bytes) -> tuple[bytes, bytes]:
 def _is_smooth(window: bytes) -> bool:
     """Whether it runs smoothly as PCM16 and not as µ-law."""
     pcm16 = struct.unpack(f"<{len(window) // 2}h", window)
-    return _roughness(pcm16) < 0.3 and 0.6 < _roughness([_LINEAR[byte] for byte in window]) < 1.4
+    return _roughness(pcm16) < 0.3 and 0.6 < _roughness([LINEAR[byte] for byte in window]) < 1.4
 
 
 def _roughness(samples: Sequence[int]) -> float:

@@ -82,6 +82,17 @@ class DtmfRow(Row):
     timestamp_ms: int
 
 
+class UtteranceRow(Row):
+    """What was said in one lane. Positions and lengths in samples; `words` as (word, start, length), if known."""
+
+    stream: str
+    track: str
+    start: int
+    length: int
+    text: str
+    words: list[tuple[str, int, int]] = []
+
+
 class EventRow(Row):
     call: str
     stream: str | None
@@ -112,7 +123,7 @@ class StreamChange(Row):
         return all(isinstance(value, int | float | None) for value in self.fields.values())
 
 
-AnyRow = CallRow | StreamRow | ChunkRow | GapRow | MarkRow | DtmfRow | EventRow | DataRow | StreamChange
+AnyRow = CallRow | StreamRow | ChunkRow | GapRow | MarkRow | DtmfRow | UtteranceRow | EventRow | DataRow | StreamChange
 
 _pack = msgspec.msgpack.Encoder().encode
 decode: Callable[[bytes], list[AnyRow]] = msgspec.msgpack.Decoder(list[AnyRow]).decode

@@ -25,7 +25,7 @@ def drop(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("calls", "0017_word_the_help_texts")]
+    dependencies = [("calls", "0018_keep_what_was_said")]
 
     operations = [
         migrations.AddField(

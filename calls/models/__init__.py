@@ -13,6 +13,7 @@ from calls.models.marks import Mark
 from calls.models.quarantine import QuarantinedRow
 from calls.models.streams import Stream
 from calls.models.tags import Tag
+from calls.models.utterances import Utterance
 
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "Stream",
     "Tag",
     "Track",
+    "Utterance",
 ]

@@ -13,6 +13,7 @@ from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
 from calls.models.streams import Stream
 from calls.models.tags import Tag
+from calls.models.utterances import Utterance
 from calls.security import SIMULATED
 
 
@@ -65,6 +66,10 @@ class CallQuerySet(models.QuerySet["Call"]):
         It says nothing of one that is canceled in its queue, and keeps none there for more than a day.
         """
         return self.live().filter(direction="outbound-api", answered_at=None, created_at__lt=now - after)
+
+    def said(self, words: str) -> "CallQuerySet":
+        """Calls in which somebody said that, as far as their words are known (`UtteranceQuerySet.saying`)."""
+        return self.filter(pk__in=Utterance.objects.using(self.db).saying(words).values("stream__call"))
 
     def note(self, sid: str, *, at: dt.datetime | None = None, **facts: Any) -> "Call":
         """The one call with this SID, created by whichever signed request comes first.

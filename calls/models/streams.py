@@ -74,6 +74,9 @@ class Stream(models.Model):
     close_code = models.PositiveIntegerField(null=True, blank=True)
     lease_owner = models.CharField(max_length=64, blank=True)
     lease_at = models.DateTimeField(default=timezone.now)
+    transcribed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the words of all that is recorded were known, of both lanes."
+    )
     length = models.PositiveBigIntegerField(default=0, help_text="Samples on the stream's own clock.")
     absent = models.PositiveBigIntegerField(
         default=0, help_text="Samples after its end during which the call had no stream."

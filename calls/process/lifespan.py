@@ -24,6 +24,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from calls.media import formats
 from calls.process import logs, oversights
 from calls.process.pools import Pools
 from calls.process.watchdog import HOPELESS, Watchdog
@@ -57,6 +58,8 @@ def prepare() -> None:
         raise ImproperlyConfigured("\n".join(str(error) for error in errors))
     daphne.install()
     logs.install()
+    # Or the first call to play another format than µ-law would wait for numpy, and all calls with it.
+    formats.load()
     recorder.start()
     # The last resort, whatever ends the process in an orderly way.
     atexit.register(recorder.close)

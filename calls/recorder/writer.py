@@ -21,9 +21,10 @@ from calls.media.rows import (
     MarkRow,
     StreamChange,
     StreamRow,
+    UtteranceRow,
 )
 from calls.media.storable import storable, storable_json
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erased, Gap, Mark, Stream
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erased, Gap, Mark, Stream, Utterance
 from calls.recorder.keys import StreamKeys
 from calls.summaries.problems import of_event
 from calls.summaries.summary import note_call, summarise
@@ -32,10 +33,12 @@ from calls.summaries.summary import note_call, summarise
 DATABASE = "recorder"
 # For a picture every third sample will do; looking at all of them was the writer's largest cost.
 PEAK_STEP = 3
+# Characters of an utterance that are kept; a minute of speech has a thousand.
+MOST_TEXT = 10_000
 CHUNKS = f'{AudioChunk._meta.db_table} (stream_id, track, "index", start, length, payload, peaks)'
-_MOMENTS = ("handler_finished_at", "ended_at", "lease_at")
+_MOMENTS = ("handler_finished_at", "ended_at", "lease_at", "transcribed_at")
 
-R = TypeVar("R", ChunkRow, GapRow, MarkRow, DtmfRow, StreamChange)
+R = TypeVar("R", ChunkRow, GapRow, MarkRow, DtmfRow, UtteranceRow, StreamChange)
 
 
 class Writer:
@@ -92,6 +95,7 @@ class Writer:
         self._write_gaps(kinds[GapRow])
         self._write_marks(kinds[MarkRow])
         self._write_dtmf(kinds[DtmfRow])
+        self._write_utterances(kinds[UtteranceRow])
         self._write_events(kinds[EventRow])
         self._write_data(kinds[DataRow])
         counters = [change for change in kinds[StreamChange] if change.is_of_counters]
@@ -188,6 +192,29 @@ class Writer:
             Dtmf(stream_id=key, index=row.index, digit=storable(row.digit, 8), timestamp_ms=row.timestamp_ms)
             for row, key in self._with_keys(rows)
         ]
+
+    def _write_utterances(self, rows: list[UtteranceRow]) -> None:
+        """What is written again is known better. Erased audio takes its words along."""
+        last = {(row.stream, row.track, row.start): row for row in rows}
+        utterances = [
+            Utterance(
+                stream_id=key,
+                track=row.track,
+                start=row.start,
+                length=row.length,
+                text=storable(row.text, MOST_TEXT),
+                words=[(storable(word, 200), start, length) for word, start, length in row.words],
+            )
+            for row, key in self._with_keys(list(last.values()))
+            if not self._keys.is_silent(row.stream)
+        ]
+        if utterances:
+            Utterance.objects.using(self._using).bulk_create(
+                utterances,
+                update_conflicts=True,
+                unique_fields=["stream", "track", "start"],
+                update_fields=["length", "text", "words"],
+            )
 
     def _write_events(self, rows: list[EventRow]) -> None:
         events = []

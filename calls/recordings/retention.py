@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from calls.media.audio import SAMPLE_RATE
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erasure, QuarantinedRow, Stream
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erasure, QuarantinedRow, Stream, Utterance
 from calls.recorder.spool import erase_damaged
 
 
@@ -41,6 +41,7 @@ class Content:
     calls: int
     samples: int
     bytes: int
+    utterances: int
     keys: int
     events: int
     notes: int
@@ -53,6 +54,7 @@ class Content:
             samples=sum(call.audio_samples for call in calls),
             # Call by call: of fifty long ones at once the database would be stopped by its statement_timeout.
             bytes=sum(map(audio_bytes, calls)),
+            utterances=Utterance.objects.filter(stream__call__in=calls).count(),
             keys=Dtmf.objects.filter(stream__call__in=calls).count(),
             events=CallEvent.objects.filter(call__in=calls).count(),
             notes=sum(bool(call.notes) for call in calls),
@@ -62,16 +64,21 @@ class Content:
     def lines(self, *, audio_only: bool = False) -> list[str]:
         """What goes, to be read before it is confirmed."""
         sound = f"{self.samples // SAMPLE_RATE} s of recordings ({_size(self.bytes)} stored)"
+        said = [_counted(self.utterances, "line") + " of what was said"] if self.utterances else []
         if audio_only:
-            return [sound]
+            return [sound, *said]
         rest = [(self.keys, "pressed key"), (self.events, "event"), (self.notes, "note"), (self.tags, "tag")]
-        counted = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in rest if count]
+        counted = [_counted(count, word) for count, word in rest if count]
         whose = "the call" if self.calls == 1 else f"{self.calls} calls"
-        return [sound, *counted, f"the numbers, the name, the data and the parameters of {whose}"]
+        return [sound, *said, *counted, f"the numbers, the name, the data and the parameters of {whose}"]
 
 
 #: What is left of an erased call.
 STAYS = "a line that says what was erased, when, by whom and why; and who had listened to it."
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _size(count: int) -> str:
@@ -80,6 +87,8 @@ def _size(count: int) -> str:
 
 def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool = False) -> int:
     """Erases a call, or only its audio, and returns how many bytes of audio that were.
+
+    With the audio goes what was said in it.
 
     The audit row comes first. If this is interrupted, doing it again goes on where it stopped.
     """
@@ -92,6 +101,7 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
         AudioChunk.objects.filter(pk__in=some).delete()
     erase_damaged(settings.SPOOL_DIR, _names(call))
     with transaction.atomic():
+        Utterance.objects.filter(stream__call=call).delete()
         _erase_quarantined(call, audio_only=audio_only)
         call.accesses.filter(call_sid="").update(call_sid=call.sid or "")
         if audio_only:
@@ -118,7 +128,11 @@ def _names(call: Call) -> list[str]:
 def _erase_quarantined(call: Call, *, audio_only: bool) -> None:
     """Refused rows name their stream or call only within, in plain bytes."""
     names = [name.encode() for name in _names(call)]
-    rows = QuarantinedRow.objects.filter(kind__in=["ChunkRow", "batch"]) if audio_only else QuarantinedRow.objects.all()
+    rows = (
+        QuarantinedRow.objects.filter(kind__in=["ChunkRow", "UtteranceRow", "batch"])
+        if audio_only
+        else QuarantinedRow.objects.all()
+    )
     found = [row.pk for row in rows.iterator(chunk_size=100) if any(name in bytes(row.data) for name in names)]
     QuarantinedRow.objects.filter(pk__in=found).delete()
 

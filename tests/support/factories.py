@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
 from calls.media import audio
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Utterance
 
 
 START = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)
@@ -86,6 +86,23 @@ def make_mark(stream: Stream, **facts: Any) -> Mark:
 def make_digit(stream: Stream, digit: str = "1", timestamp_ms: int = 0) -> Dtmf:
     index = Dtmf.objects.filter(stream=stream).count()
     return Dtmf.objects.create(stream=stream, index=index, digit=digit, timestamp_ms=timestamp_ms)
+
+
+def make_utterance(stream: Stream, text: str = "I want a refund", **facts: Any) -> Utterance:
+    """A word takes half a second, with a tenth of silence after it."""
+    start = facts.pop("start", 0)
+    words = [[word, start + number * 4000, 3200] for number, word in enumerate(text.split())]
+    return Utterance.objects.create(
+        **{
+            "stream": stream,
+            "track": "inbound",
+            "start": start,
+            "length": max(1, len(words) * 4000 - 800),
+            "text": text,
+            "words": words,
+            **facts,
+        }
+    )
 
 
 def make_event(call: Call, **facts: Any) -> CallEvent:
