@@ -12,10 +12,10 @@ from types import ModuleType
 import pytest
 
 from calls import handlers
-from calls.media.rows import DtmfRow, GapRow
-from calls.models import Stream
+from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
+from calls.models import Call, Stream, Tag
 from tests.support.line import PATIENCE
-from tests.support.phone import LOUD, Phone, begin, done
+from tests.support.phone import CALL, LOUD, Phone, begin, done
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +76,7 @@ def example(name: str) -> handlers.Handler:
 
 
 def test_every_example_is_tried_here_or_on_a_server():
-    assert set(examples()) == {"menu", "dictation", "payment", "supervised", "assistant", "announced"}
+    assert set(examples()) == {"menu", "dictation", "payment", "supervised", "assistant", "announced", "desk"}
 
 
 @pytest.mark.parametrize(("resumed", "plays"), [(0, 2), (1, 1)])
@@ -115,6 +115,23 @@ async def test_the_payment_keeps_the_card_out_of_recording_and_rows():
     rows = phone.tape.cut_all()
     assert {row.digit for row in rows if isinstance(row, DtmfRow)} == {"•"}
     assert any(isinstance(row, GapRow) and row.reason == "paused" for row in rows)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("resumed", "visits"), [(0, 2), (1, 7)])
+async def test_the_desk_asks_the_database_and_leaves_a_row_for_later(resumed, visits):
+    known = {"from_number": "+14155550100", "data": {"visits": 7}}
+    call, _ = await Call.objects.acreate(sid=CALL, **known), await Call.objects.acreate(**known)
+    phone = Phone(resumed=resumed)
+    talk = begin(example("desk")(phone.stream))
+    phone.press("1")
+    await phone.heard("media")
+    await phone.play_out()
+    await phone.play_out()
+    await done(talk)
+    written = [row.values if isinstance(row, DataRow) else row.data["text"] for row in phone.rows(DataRow | EventRow)]
+    assert written == [{"visits": visits}, "asked for a refund"]
+    assert await call.tags.aget() == await Tag.objects.aget(name="refund")
 
 
 async def test_the_supervisor_listens_to_the_end():
