@@ -60,6 +60,8 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "subtitle": None,
         "recording_url": reverse("admin:calls_call_recording", args=[call.pk]),
         "peaks_url": reverse("admin:calls_call_peaks", args=[call.pk]),
+        "words_url": reverse("admin:calls_call_words", args=[call.pk]),
+        "words_text_url": reverse("admin:calls_call_words_text", args=[call.pk]),
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
         # The page polls where it cannot be reached.
         "live_socket": f"/{LIVE_CALL}{call.pk}" if call.sid and not call.ended_at else "",

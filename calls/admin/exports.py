@@ -20,6 +20,7 @@ from calls.admin.wording import file_name
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.recordings.rendering import Recording, in_steps
+from calls.recordings.words import text
 
 
 BATCH = 1000
@@ -75,12 +76,15 @@ def harmless(cell: Any) -> str:
 
 
 def zip_pieces(calls: list[Call], *, whole: bool) -> Iterator[bytes]:
-    """A ZIP with a WAV per call and one table; uncompressed, since speech does not get smaller."""
+    """A ZIP with a WAV per call, its words if they are known, and one table; uncompressed, since speech stays large."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w") as archive:
         archive.writestr("calls.csv", b"".join(csv_lines([calls], whole=whole)))
         for call in calls:
-            wav = Recording.of(call).wav()
+            recording = Recording.of(call)
+            if said := "".join(text(call, recording)):
+                archive.writestr(f"{file_name(call, whole)}.txt", said)
+            wav = recording.wav()
             with archive.open(f"{file_name(call, whole)}.wav", "w", force_zip64=True) as file:
                 for piece in wav.pieces(0, wav.size - 1):
                     file.write(piece)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import connection
-from django.db.models import Prefetch, Q, QuerySet, TextField
+from django.db.models import Model, Prefetch, Q, QuerySet, TextField
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Upper
 from django.http import HttpRequest
 
+from calls.admin import spoken
 from calls.admin.base import CallMixin
 from calls.admin.numbers import mask_all, may_see
 from calls.admin.paging import Pages
@@ -36,7 +37,7 @@ _NUMBER = re.compile(r"[+\d\s()./-]+")
 class CallPages(Pages):
     """With each call's tags and what went wrong with it, in three queries for the whole page."""
 
-    search_placeholder = "Number, name, CallSid, notes, data…"
+    search_placeholder = "Number, name, SID, notes, tags, data, said:refund…"
 
     def rows(self) -> QuerySet[Call]:
         streams = Prefetch("streams", Stream.objects.only(*STREAM_FIELDS))
@@ -46,18 +47,29 @@ class CallPages(Pages):
     def get_results(self, request: HttpRequest) -> None:
         help_texts = []
         if not may_see(request):
-            self.search_placeholder = "Whole number, CallSid, notes, data…"
+            self.search_placeholder = "Whole number, SID, notes, tags, data, said:refund…"
             help_texts.append("Numbers are hidden from you. Only whole numbers are found, with their country code.")
         if 0 < len(self.query.strip()) < SHORT:
             names = "names that begin or end like this, " if may_see(request) else ""
             rest = "notes, data and parameters that say nothing else."
             help_texts.append(f"With so few characters: {names}tags, and {rest}")
-        self.search_help_text = " ".join(help_texts)
+        words = spoken.wanted(self.query)
+        self.search_help_text = " ".join(help_texts) if words is None else spoken.help_text(request, words)
         super().get_results(request)
+        if words:
+            spoken.note_hits(self.result_list, words)
+
+    def url_for_result(self, result: Model) -> str:
+        """To where in the call that was said."""
+        url, hit = str(super().url_for_result(result)), spoken.hit_of(result)
+        return f"{url}#t={hit.seconds}" if hit else url
 
 
 class Search(CallMixin):
-    """A SID is looked up; anything else is looked for in numbers, names, notes, tags, data and custom parameters."""
+    """A SID is looked up, and `said:` looks into what was said; the rest is looked for in whatever is written of calls.
+
+    That is numbers, names, notes, tags, data and custom parameters.
+    """
 
     # Makes Django show the field; `get_search_results` decides what it means.
     search_fields = ("sid",)
@@ -68,6 +80,8 @@ class Search(CallMixin):
         term, whole = search_term.strip().replace("\0", ""), may_see(request)
         if not term:
             return queryset, False
+        if (words := spoken.wanted(term)) is not None:
+            return queryset.filter(pk__in=set(spoken.calls(request, queryset, words))), False
         if is_whole_sid(term):
             return queryset.filter(pk__in=set(by_sid(queryset, term))), False
         wanted = Q(pk__in={*by_sid(queryset, term), *with_words(queryset, term, whole=whole)})

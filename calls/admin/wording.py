@@ -7,6 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from calls.admin import numbers
+from calls.admin.cells import clock
 from calls.models import Call, CallEvent, Mark
 from calls.server.marks import OWN_MARK
 from calls.summaries.problems import of_whom
@@ -86,6 +87,13 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")
     return str(said) or str(CallEvent.Source(event.source).label)
+
+
+def of_missing_words(data: dict[str, Any], start: int, end: int, call: Call) -> str:
+    """Which words a `words-missing` event is about, from and to these samples of the recording, and why."""
+    whose = of_whom(call, "the caller") if data.get("lane") == "inbound" else "us"
+    why = str(data.get("why", ""))
+    return f"Words of {whose} are missing from {clock(start)} to {clock(end)}{': ' if why else ''}{why}"
 
 
 def of_value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What handlers set and note of their calls, found by any part of it on PostgreSQL. SQLite reads the rows.
+"""What handlers set and note of their calls, found by any part of it on PostgreSQL (SQLite reads the rows); who read words.
 
 The columns have a default of the database's own: while this version is rolled out, the one before still writes calls.
 """
@@ -54,4 +54,19 @@ class Migration(migrations.Migration):
             index=models.Index(condition=models.Q(("kind", "note")), fields=["call"], name="event_notes"),
         ),
         migrations.RunPython(create, drop),
+        migrations.AlterField(
+            model_name="recordingaccess",
+            name="kind",
+            field=models.CharField(
+                choices=[("listen", "Listen"), ("read", "Read"), ("download", "Download"), ("export", "Export")],
+                max_length=8,
+            ),
+        ),
+        migrations.RemoveConstraint(model_name="recordingaccess", name="access_kind"),
+        migrations.AddConstraint(
+            model_name="recordingaccess",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["listen", "read", "download", "export"])), name="access_kind"
+            ),
+        ),
     ]
