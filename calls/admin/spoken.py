@@ -84,13 +84,19 @@ def _placed(call: Call) -> tuple[placement.Placed, ...]:
 def _hit(line: Utterance, place: int, words: str) -> Hit:
     begin = max(0, line.text.lower().find(words.lower()))
     end = begin + len(words)
-    before, after = line.text[max(0, begin - AROUND) : begin], line.text[end : end + AROUND]
     return Hit(
-        place + _moment(line, words),
-        f"…{before}" if begin > AROUND else before,
-        line.text[begin:end],
-        f"{after}…" if end + AROUND < len(line.text) else after,
+        place + _moment(line, words), _ending(line.text[:begin]), line.text[begin:end], _opening(line.text[end:])
     )
+
+
+def _ending(text: str) -> str:
+    """Its last words."""
+    return text if len(text) <= AROUND else f"…{text[-AROUND:].partition(' ')[2]}"
+
+
+def _opening(text: str) -> str:
+    """Its first words."""
+    return text if len(text) <= AROUND else f"{text[:AROUND].rpartition(' ')[0]}…"
 
 
 def _moment(line: Utterance, words: str) -> int:
