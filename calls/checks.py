@@ -5,7 +5,7 @@ Errors are for what cannot work or is unsafe; the rest warns.
 
 import re
 from collections.abc import Callable, Iterator
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from xml.etree import ElementTree
@@ -16,6 +16,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from calls import handlers
 from calls.addresses import is_loopback
 from calls.media.sids import is_sid
+from calls.speech import transcribers
 
 
 def is_origin(url: str) -> bool:
@@ -123,6 +124,51 @@ def check_numbers() -> Iterator[CheckMessage]:
         )
 
 
+def check_transcriber() -> Iterator[CheckMessage]:
+    name, url = settings.TRANSCRIBER, settings.TRANSCRIBER_URL
+    try:
+        transcribe = transcribers.find()
+    except Exception as error:  # whatever a module raises while it is imported
+        yield Error(
+            f"TRANSCRIBER: {name!r} cannot be used: {error}",
+            hint=f"Known are {', '.join(transcribers.PRESETS)}; anything else is the dotted path of a function.",
+            id="calls.E013",
+        )
+        return
+    if transcribe is not None and not isasyncgenfunction(transcribe):
+        yield Error(
+            f"TRANSCRIBER: {name!r} is not an async generator function.",
+            hint="Write `async def transcribe(audio)` with `yield Heard(…)` in it; docs/handlers.md has an example.",
+            id="calls.E014",
+        )
+    if url and not _is_websocket(url):
+        yield Error(
+            f"TRANSCRIBER_URL is {url!r}, which is no WebSocket's address.",
+            hint="It begins with wss://, or with ws:// in your own network.",
+            id="calls.E015",
+        )
+    if name == "deepgram" and not (settings.TRANSCRIBER_KEY or url):
+        yield Error(
+            "TRANSCRIBER_KEY is not set: Deepgram answers nobody without one.",
+            hint="Make one in Deepgram's console.",
+            id="calls.E016",
+        )
+    if settings.TRANSCRIBER_KEY and url.startswith("ws:") and not is_loopback(f"http{url[2:]}"):
+        yield Warning(
+            "TRANSCRIBER_URL is ws: TRANSCRIBER_KEY and the sound of calls cross the network unencrypted.",
+            hint="Use wss://, unless that network is yours alone.",
+            id="calls.W007",
+        )
+
+
+def _is_websocket(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is not a number
+        return False
+
+
 def check_twiml() -> Iterator[CheckMessage]:
     document = settings.FAILED_HANDLER_TWIML
     try:
@@ -182,6 +228,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_api_key,
         check_handlers,
         check_numbers,
+        check_transcriber,
         check_twiml,
         check_spool,
         check_scale,

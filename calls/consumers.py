@@ -77,7 +77,7 @@ class MediaStreamConsumer(AsyncConsumer):
             logger.warning("stream_rejected reason=%s", refused.reason)
             await socket.close(refused.code, refused.reason)
             return
-        live = LiveStream(token, start, protocol, socket, records=handler.records)
+        live = LiveStream(token, start, protocol, socket, records=handler.records, transcribes=handler.transcribes)
         reader = asyncio.create_task(_read(live))
         try:
             await Conversation(live, partial(handler, MediaStream(live))).run(reader)

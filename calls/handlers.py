@@ -39,10 +39,12 @@ _told: set[str] = set()
 
 @dataclass(frozen=True)
 class Options:
-    """What a handler declares: the document around its stream (plain <Connect>), and whether its audio is recorded."""
+    """What a handler declares: the document around its stream (plain <Connect>), whether its audio is recorded, and its
+    words are transcribed."""
 
     twiml: Document = StreamNoun.connect
     records: bool = True
+    transcribes: bool = True
 
     def __post_init__(self) -> None:
         if not callable(self.twiml) or inspect.iscoroutinefunction(self.twiml):
@@ -53,6 +55,8 @@ class Options:
             raise TypeError(f"A handler's twiml takes one argument, the <Stream> noun: {error}.") from None
         if not isinstance(self.records, bool):
             raise TypeError(f"A handler's records is True or False, not {self.records!r}.")
+        if not isinstance(self.transcribes, bool):
+            raise TypeError(f"A handler's transcribes is True or False, not {self.transcribes!r}.")
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,11 @@ class Handler:
         """Whether its audio is recorded, unless it says otherwise while it talks."""
         return self.options.records
 
+    @property
+    def transcribes(self) -> bool:
+        """Whether its words are transcribed, if it is recorded and TRANSCRIBER is set."""
+        return self.options.transcribes
+
     def twiml(self, noun: StreamNoun) -> str:
         """The document around its stream."""
         return str(self.options.twiml(noun))
@@ -79,15 +88,15 @@ class Handler:
 @overload
 def handler(talk: T, /) -> T: ...
 @overload
-def handler(*, twiml: Document = ..., records: bool = ...) -> Callable[[T], T]: ...
+def handler(*, twiml: Document = ..., records: bool = ..., transcribes: bool = ...) -> Callable[[T], T]: ...
 def handler(
-    talk: T | None = None, /, *, twiml: Document = StreamNoun.connect, records: bool = True
+    talk: T | None = None, /, *, twiml: Document = StreamNoun.connect, records: bool = True, transcribes: bool = True
 ) -> T | Callable[[T], T]:
     """Declares a handler: `@handler`, or with its options, `@handler(twiml=announce, records=False)`.
 
     A plain coroutine is a handler too. TypeError, while your module is imported, for what cannot be meant.
     """
-    options = Options(twiml, records)
+    options = Options(twiml, records, transcribes)
 
     def declare(talk: T) -> T:
         is_coroutine: bool = inspect.iscoroutinefunction(talk)

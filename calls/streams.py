@@ -10,6 +10,7 @@ from typing import Any
 from calls.media.audio import FRAME_SAMPLES, Examiner
 from calls.media.protocol import Dtmf as Dtmf
 from calls.media.protocol import Media as Media
+from calls.media.transcript import Said as Said
 from calls.server.inbox import Event as Event
 from calls.server.inbox import Mark as Mark
 from calls.server.inbox import Outcome as Outcome
@@ -101,6 +102,14 @@ class MediaStream:
         finally:
             keypad.is_secret = was_secret
         return typed
+
+    def transcripts(self) -> AsyncIterator[Said]:
+        """What both sides say, in words, from the beginning of the stream on: each utterance once it is certain.
+
+        It ends some seconds after the call at the latest. RuntimeError where nobody transcribes: TRANSCRIBER is not
+        set, or this handler is declared with `records=False` or `transcribes=False`.
+        """
+        return self._live.words.all()
 
     # --- what the caller hears ----------------------------------------------------------------------------------------
 

@@ -76,6 +76,14 @@ RECORDING_RETENTION_DAYS = read(env.int, "RECORDING_RETENTION_DAYS", 0) or None
 MAX_STREAMS = read(env.int, "MAX_STREAMS", 200)
 DRAIN_SECONDS = read(env.float, "DRAIN_SECONDS", 20.0)
 
+# --- Words ----------------------------------------------------------------------------------------------------------
+
+# deepgram, vosk, pocketsphinx, or the dotted path of an async generator function (calls/speech/transcribers.py).
+TRANSCRIBER = env.str("TRANSCRIBER", default="").strip()
+TRANSCRIBER_URL = env.str("TRANSCRIBER_URL", default="").strip()
+TRANSCRIBER_KEY = env.str("TRANSCRIBER_KEY", default="").strip()
+TRANSCRIBER_LANGUAGE = env.str("TRANSCRIBER_LANGUAGE", default="").strip()
+
 # --- Django ---------------------------------------------------------------------------------------------------------
 
 # Loopback too: health checks and `simulate_call` of this machine use these names, and no browser elsewhere can.

@@ -18,6 +18,10 @@ for name in (
     "MONITOR_DIAL",
     "FAILED_HANDLER_TWIML",
     "MASK_DTMF",
+    "TRANSCRIBER",
+    "TRANSCRIBER_URL",
+    "TRANSCRIBER_KEY",
+    "TRANSCRIBER_LANGUAGE",
     "CSRF_TRUSTED_ORIGINS",
 ):
     os.environ.pop(name, None)

@@ -68,6 +68,14 @@ def test_numbers_in_the_heading_are_masked_for_those_who_may_not_see_them(client
         ("transfer-unknown", {}, ("A transfer was asked for, and Twilio did not answer", "stream status callback")),
         ("handler-failed", {"error": "ValueError: no"}, ("The handler failed", "ValueError: no")),
         ("loop-blocked", {"seconds": 2.1, "by": "", "line": "a.py:3"}, ("All audio stood still", "2.1 s, a.py:3")),
+        (
+            "words-missing",
+            {"lane": "outbound", "start": 12.5, "length": 3.1, "why": "the transcriber was too slow"},
+            (
+                "Some of what was said is not written down",
+                "3.1 s of ours, from 12.5 s on: the transcriber was too slow",
+            ),
+        ),
         ("what-comes-tomorrow", {}, ("what-comes-tomorrow", "stream status callback")),
     ],
 )

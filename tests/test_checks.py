@@ -94,6 +94,12 @@ WRONG = {
         ("RECORDING_RETENTION_DAYS", -1),
     ],
     "calls.E010": [("FAILED_HANDLER_TWIML", text) for text in ("Sorry.", "<Response>", "<Say>Sorry.</Say>")],
+    "calls.E013": [("TRANSCRIBER", name) for name in ("whisper", "nowhere.to", "tests.test_checks.nobody")],
+    "calls.E014": [("TRANSCRIBER", "tests.test_checks.handler")],
+    "calls.E015": [
+        ("TRANSCRIBER_URL", url) for url in ("https://example.org", "example.org", "wss://", "ws://a:port", "ws://a:0")
+    ],
+    "calls.E016": [("TRANSCRIBER", "deepgram")],
     "calls.W001": [("TWILIO_ACCOUNT_SID", sid) for sid in ("", "AC1", "SK" + "0" * 32)],
     "calls.W002": [("RECORDER_FLUSH_SECONDS", 1)],
     "calls.W004": [("REDIS_URL", "")],
@@ -110,6 +116,28 @@ def test_what_is_wrong_has_an_id_and_a_hint(good, id_, name, value):
     assert len(messages) == 1
     assert messages[0].hint
     assert messages[0].is_serious() == (id_[6] == "E")
+
+
+@pytest.mark.parametrize("name", ["deepgram", "vosk", "pocketsphinx", "tests.support.transcribers.hears_goodbye"])
+def test_nothing_is_found_where_a_transcriber_is_as_it_should_be(good, name):
+    good.TRANSCRIBER, good.TRANSCRIBER_URL, good.TRANSCRIBER_KEY = name, "wss://speech.example.org/v1?model=2", "key"
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "ids"),
+    [("ws://speech.example.org", ["calls.W007"]), ("ws://127.0.0.1:2700", []), ("wss://speech.example.org", [])],
+)
+def test_a_key_that_would_cross_the_network_in_the_open_is_noticed(good, url, ids):
+    good.TRANSCRIBER, good.TRANSCRIBER_URL, good.TRANSCRIBER_KEY = "deepgram", url, "key"
+    assert found() == ids
+
+
+def test_a_transcriber_that_is_not_installed_says_how(good, monkeypatch):
+    monkeypatch.setattr("calls.speech.transcribers.find_spec", lambda name: None)
+    good.TRANSCRIBER = "pocketsphinx"
+    (message,) = check_settings()
+    assert (message.id, "pip install 'callstream[speech]'" in message.msg) == ("calls.E013", True)
 
 
 def test_a_handler_whose_module_breaks_is_named_with_its_reason(good, tmp_path, monkeypatch):

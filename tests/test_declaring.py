@@ -64,6 +64,7 @@ def nobody_was_told(monkeypatch):
 def test_a_handler_that_declares_nothing_is_recorded_and_connected(settings, caplog, name):
     own = found(settings, name)
     assert own.records
+    assert own.transcribes
     assert "<Response><Connect" in own.twiml(noun())
     assert caplog.text == ""
 
@@ -120,6 +121,7 @@ async def returns_later(noun): ...
         ({"twiml": returns_later}, "plain function of the <Stream> noun, not <function returns_later"),
         ({"twiml": lambda: None}, "takes one argument, the <Stream> noun: too many positional arguments"),
         ({"records": "no"}, "records is True or False, not 'no'"),
+        ({"transcribes": 0}, "transcribes is True or False, not 0"),
         ({"record": False}, "unexpected keyword argument 'record'"),
     ],
 )

@@ -4,12 +4,14 @@ import ast
 import asyncio
 import json
 import re
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from websockets.asyncio.server import serve
 
 from calls import handlers
 from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
@@ -67,16 +69,22 @@ def examples() -> dict[str, str]:
     return {re.match(r"# handlers/(\w+)\.py\n", block)[1]: block for block in blocks}
 
 
-def example(name: str) -> handlers.Handler:
-    """The handler of an example, found as a project's own is."""
+def module(name: str) -> ModuleType:
     module = ModuleType(name)
     exec(compile(examples()[name], f"{name}.py", "exec"), vars(module))
-    talk = vars(module)[name]
+    return module
+
+
+def example(name: str) -> handlers.Handler:
+    """The handler of an example, found as a project's own is."""
+    talk = vars(module(name))[name]
     return handlers.Handler(name, talk, vars(talk).get("__callstream__", handlers.Options()))
 
 
 def test_every_example_is_tried_here_or_on_a_server():
-    assert set(examples()) == {"menu", "dictation", "payment", "supervised", "assistant", "announced", "desk"}
+    assert set(examples()) == {
+        *("menu", "dictation", "goodbyes", "whisper", "payment", "supervised", "assistant", "announced", "desk"),
+    }
 
 
 @pytest.mark.parametrize(("resumed", "plays"), [(0, 2), (1, 1)])
@@ -99,6 +107,30 @@ async def test_the_dictation_ends_with_a_hash():
     phone.press("#")
     await phone.play_out()
     await done(talk)
+
+
+async def test_the_goodbyes_end_with_the_callers(settings):
+    settings.TRANSCRIBER = "tests.support.transcribers.hears_goodbye"
+    phone = Phone()
+    talk = begin(example("goodbyes")(phone.stream))
+    phone.say(LOUD, times=20)
+    phone.live.beat(time.monotonic())
+    await done(talk)
+
+
+async def test_the_transcriber_gives_each_piece_and_yields_each_answer(monkeypatch):
+    async def service(socket):
+        async for piece in socket:
+            await socket.send(json.dumps({"text": "hello", "start": 0.0, "end": len(piece) / 8000}))
+
+    async def audio():
+        yield LOUD * 10
+        yield LOUD * 5
+
+    async with serve(service, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("WHISPER_URL", f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        transcribe = module("whisper").transcribe
+        assert [heard.end async for heard in transcribe(audio())] == [0.2, 0.1]
 
 
 async def test_the_payment_keeps_the_card_out_of_recording_and_rows():
@@ -196,7 +228,7 @@ PATH = re.compile(
     r"|[A-Za-z][\w-]*\.md)(?![\w/{*-])"
 )
 # What a reader makes, or a test.
-MADE = re.compile(r"handlers/(menu|dictation|payment|assistant|announced|supervised|mine|desk)\.py")
+MADE = re.compile(r"handlers/(menu|dictation|goodbyes|whisper|payment|assistant|announced|supervised|mine|desk)\.py")
 
 
 def texts() -> Iterator[tuple[str, str]]:

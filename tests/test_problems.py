@@ -182,6 +182,18 @@ def test_a_server_that_was_held_up_is_a_problem_with_its_line():
     ]
 
 
+def test_words_that_are_missing_are_told_once_and_are_no_warning():
+    call = make_stream(length=8000, ended_at=START).call
+    for start in (1.0, 9.0):
+        data = {"lane": "inbound", "start": start, "length": 2.0, "why": "the transcriber was too slow"}
+        make_event(call, kind="words-missing", source="stream", data=data)
+    [problem] = problems(call, call.streams.all(), call.events.all())
+    assert problem.text == (
+        "Some of what was said is not written down: the transcriber was too slow. That happened 2 times."
+    )
+    assert not problem.is_warning
+
+
 def test_an_answered_call_of_which_nothing_was_recorded_is_a_warning(client):
     post(client, "/incoming", INCOMING)
     post(client, "/call-status", ANSWERED)

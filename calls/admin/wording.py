@@ -43,6 +43,8 @@ _EVENTS = {
     "await-forgotten": "An await is missing in the handler",
     "loop-blocked": "All audio stood still",
     "note": "The handler noted",
+    "words-missing": "Some of what was said is not written down",
+    "words-found": "What was not written down at first was, later",
     # What was asked of Twilio.
     "place": "The call was asked for",
     "hang-up": "A hang-up was asked for",
@@ -83,6 +85,9 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return str(data.get("error", ""))
         case "note":
             return str(data.get("text", ""))
+        case "words-missing":
+            side = "theirs" if data.get("lane") == "inbound" else "ours"
+            return f"{data.get('length', '?')} s of {side}, from {data.get('start', '?')} s on: {data.get('why', '')}"
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")

@@ -95,7 +95,7 @@ def _why_empty(call: Call, streams: Sequence[Stream], *, is_complete: bool, is_l
         return "No words of this call are known."
     if is_complete and streams:
         return "Nobody said anything that could be understood."
-    if not getattr(settings, "TRANSCRIBER", ""):
+    if not settings.TRANSCRIBER:
         return "Nothing is written down: no transcriber is set up (TRANSCRIBER)."
     if call.ended_at is None:
         return "Nothing has been said yet. Words appear here as they are understood."

@@ -34,6 +34,7 @@ from calls.server.inquiry import inquiry
 from calls.server.listening import listening
 from calls.server.switchboard import switchboard
 from calls.sockets import daphne
+from calls.speech.transcription import drain
 
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 LAST_WORDS = 0.5
 # Seconds that requests have to be answered when the streams are gone.
 REQUEST_PATIENCE = 3.0
+# Seconds that transcribers have to finish when the streams are gone.
+TRANSCRIBER_PATIENCE = 3.0
 # The exit code of a process that gives itself up (EX_SOFTWARE).
 GIVEN_UP = 70
 # Seconds that a thread keeps the interpreter when the event loop wants it, which is for every frame; Python has 5 ms.
@@ -172,6 +175,7 @@ class Drain:
             cut = await switchboard.drain(settings.DRAIN_SECONDS, self._skip)
             if active:
                 await asyncio.sleep(LAST_WORDS)
+            await drain(TRANSCRIBER_PATIENCE)
             await self._finish_requests()
             safe = await self._loop.run_in_executor(None, recorder.close)
             logger.warning("drain done cut=%d in=%.1fs safe=%s", cut, time.monotonic() - began, safe)

@@ -62,6 +62,7 @@ class Conversation:
             finally:
                 # A drain waits for it.
                 switchboard.remove(live)
+                live.words.let_go(self._keep_late)
                 live.lifetime.let_go()
 
     # --- the handler --------------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ class Conversation:
         if live.bidirectional:
             switchboard.note_finished(live.call_sid, "failed" if reason == "error" else "finished")
         live.tape.change(handler_finished_at=timezone.now())
-        await self._commit(live.tape.cut(live.clock.elapsed(time.monotonic())))
+        await self._commit(live.cut(time.monotonic()))
         if not live.bidirectional:
             await self._stop_by_rest(reader)
 
@@ -190,6 +191,11 @@ class Conversation:
         rows = live.last_rows(end_reason=reason.value, **late)
         live.lifetime.note_recorded()
         recorder.submit(rows)
+
+    def _keep_late(self, rows: list[AnyRow]) -> None:
+        """What a transcriber still knew to say when the stream was over."""
+        recorder.submit(rows)
+        hints.add(self._live.call_sid)
 
     async def _commit(self, rows: Sequence[AnyRow]) -> None:
         """Hands rows over and waits until they are in the database, at most 2 s."""

@@ -41,6 +41,7 @@ from calls.server.notebook import Notebook
 from calls.server.outgoing import Outgoing
 from calls.server.socket import Socket
 from calls.server.stalls import Stall
+from calls.server.words import Words
 from calls.twiml import START_SUFFIX
 
 
@@ -54,9 +55,16 @@ class LiveStream:
     """Owns what one stream needs: protocol, tape, clock, inbox, outgoing, and its lifetime."""
 
     def __init__(
-        self, token: StreamToken, start: Start, protocol: StreamProtocol, socket: Socket, *, records: bool = True
+        self,
+        token: StreamToken,
+        start: Start,
+        protocol: StreamProtocol,
+        socket: Socket,
+        *,
+        records: bool = True,
+        transcribes: bool = True,
     ) -> None:
-        """`protocol` has taken `start`; with `records=False` neither lane is kept."""
+        """`protocol` has taken `start`; with `records=False` neither lane is kept, nor transcribed."""
         self.token = token
         self.start = start
         self.call_sid = token.call_sid
@@ -80,6 +88,7 @@ class LiveStream:
         self.barge_in = BargeIn(self.tape)
         self.marks = Marks(protocol, self.hearing.playback, self.tape, self.inbox)
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
+        self.words = Words(self.sid, self.call_sid, records=records, transcribes=transcribes)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
         #: Whether it was the handler that ended it.
@@ -195,13 +204,23 @@ class LiveStream:
         self.hearing.advance(at)
         if with_counters:
             self.tape.change(**self._counters())
-        return self.tape.cut(self.clock.elapsed(at))
+        return self.cut(at)
+
+    def cut(self, at: float) -> list[AnyRow]:
+        """What is on tape and was not handed over, by that monotonic time."""
+        elapsed = self.clock.elapsed(at)
+        rows = self.tape.cut(elapsed)
+        rows += self.words.take(rows, elapsed)
+        if self.ended_at is not None:
+            self.words.close()
+        return rows
 
     def last_rows(self, **facts: Any) -> list[AnyRow]:
         """The rest, with what is known of its end."""
         self.tape.close()
         self.tape.change(**self._counters(), **facts, ended_at=self.ended_at, close_code=self.socket.close_code)
-        return self.tape.cut_all()
+        rows = self.tape.cut_all()
+        return rows + self.words.take(rows, self.tape.length)
 
     def pause_recording(self) -> None:
         """From now on both lanes are silent, and a gap says that it was meant."""

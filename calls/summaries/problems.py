@@ -17,7 +17,7 @@ from calls.summaries.absence import is_worth_a_warning
 
 
 # The events that tell of one.
-KINDS = ("incoming", "stream-ended", "refused", "stream-error", "handler-failed", "loop-blocked")
+KINDS = ("incoming", "stream-ended", "refused", "stream-error", "handler-failed", "loop-blocked", "words-missing")
 # The fields of streams that are looked at.
 STREAM_FIELDS = (
     *("call", "sid", "name", "bidirectional", "started_at", "ended_at", "end_reason", "length", "absent"),
@@ -85,6 +85,8 @@ def of_event(event: CallEvent, streams: Sequence[Stream]) -> Problem | None:
             return _of_failure(event, streams)
         case "loop-blocked":
             return _of_stall(event)
+        case "words-missing":
+            return _of_words(event)
         case "incoming" | "stream-ended" | "refused":
             return _of_answer(str(event.data.get("answer", "")))
     return None
@@ -119,6 +121,12 @@ def _of_stall(event: CallEvent) -> Problem:
     text = f"All audio stood still for {seconds or 'some'} s: {by or 'something'} held the server up{where}."
     advice = "What takes long has to be awaited, or be given to a thread."
     return Problem("held up", text, advice)
+
+
+def _of_words(event: CallEvent) -> Problem:
+    why = str(event.data.get("why", "")) or "nobody knows why"
+    text = f"Some of what was said is not written down: {why}."
+    return Problem("words missing", text, "manage.py transcribe_calls listens to the recording once more.", "quiet")
 
 
 def _of_failure(event: CallEvent, streams: Sequence[Stream]) -> Problem:
