@@ -4,7 +4,7 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 """
 
 from collections.abc import AsyncIterator
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
 from calls.media.formats import Encoding
@@ -220,3 +220,18 @@ class MediaStream:
     def resume_recording(self) -> None:
         """Both lanes are recorded again."""
         self._live.resume_recording()
+
+    # --- the call's data ----------------------------------------------------------------------------------------------
+
+    def set(self, **data: Any) -> None:
+        """Business data on the call, by name: `set(order="A-17", amount=12)`. A value replaces the one before it.
+
+        It is in `Call.data` within a second: on the call's page, in the list's search and in exports. Values are JSON,
+        and all that a stream sets has at most 16 KB of it. ValueError or TypeError for anything else. Nothing is
+        masked: what is secret does not belong here.
+        """
+        self._live.notebook.set(data)
+
+    def note(self, text: str) -> None:
+        """A line in the call's timeline, at this moment: `note("asked for a refund")`. Cut at 4000 characters."""
+        self._live.notebook.note(text)

@@ -117,6 +117,27 @@ def test_a_calls_page_has_a_player_and_its_facts(client, ops):
         assert part in html
 
 
+def test_a_calls_page_shows_what_the_handler_set_in_its_order(client, ops):
+    call = make_call(
+        data={"amount": 12, "order": "A-17", "rows": [{"n": 1}]}, data_at={"order": 1, "amount": 2, "rows": 3}
+    )
+    response = client.get(page(call))
+    assert response.context["data"] == [("order", "A-17"), ("amount", "12"), ("rows", '[{"n": 1}]')]
+    assert "<h2>Data</h2>" in text(response)
+
+
+def test_a_call_of_which_nothing_was_set_has_no_data(client, ops):
+    assert "<h2>Data</h2>" not in text(client.get(page(make_call())))
+
+
+def test_a_note_of_the_handlers_lies_on_the_recordings_clock(client, ops):
+    stream = make_stream(length=80_000, after=1)
+    facts = {"source": "stream", "stream": stream, "occurred_at": stream.started_at}
+    make_event(stream.call, kind="note", data={"text": "asked for a refund", "position": 16_000}, **facts)
+    (entry,) = client.get(page(stream.call)).context["timeline"]
+    assert (entry.word, entry.text, entry.seconds) == ("The handler noted", "asked for a refund", "2.00")
+
+
 def test_a_calls_page_shows_marks_keys_gaps_and_events_in_one_order(client, ops):
     stream = make_stream(length=80_000)
     make_mark(stream, name="greeting", position=40_000, outcome="cleared")
@@ -159,6 +180,8 @@ def test_numbers_are_masked_for_those_who_may_not_see_them(client):
     call = make_call(caller_name="Ada", parameters={"Caller": "+15550100001", "ForwardedFrom": "(555) 010-0099"})
     make_event(call, data={"To": "+15550100002", "note": "call 555 010 0100 back"})
     make_stream(call, custom_parameters={"number": "15550100001"})
+    Call.objects.filter(pk=call.pk).update(data={"phone": "+1 555 010 0001", "5550100": "Ada"})
+    make_event(call, kind="note", data={"text": "Ada is at 555 010 0100", "position": 0})
     html = text(client.get(LIST)) + text(client.get(page(call)))
     for part in ("5550100", "555 010", "010-0099", "Ada"):
         assert part not in html

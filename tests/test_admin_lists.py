@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from calls.access.groups import GROUPS, make_groups
 from calls.admin.exports import batches, harmless
-from calls.admin.lists import by_number, named, noted
-from calls.models import AudioChunk, Call, RecordingAccess, Stream, Tag
-from tests.support.factories import make_call, make_live_call, make_recording, make_staff, make_stream
+from calls.admin.lists import by_number, named, noted, with_data, with_notes
+from calls.models import AudioChunk, Call, CallEvent, RecordingAccess, Stream, Tag
+from tests.support.factories import make_call, make_event, make_live_call, make_recording, make_staff, make_stream
 
 
 pytestmark = pytest.mark.django_db
@@ -160,6 +160,46 @@ def test_a_caller_is_found_by_name(client, ops, typed):
     assert found(client, q=typed) == {pk for name, pk in calls.items() if typed.lower() in name.lower()}
 
 
+@pytest.mark.parametrize(
+    "typed", ["order:A-17", "A-17", "a-17", "order: a-1", "shop:Zürich", "amount:12", "rows:two", "12", "amount:1250"]
+)
+def test_a_call_is_found_by_what_its_handler_has_set(client, ops, typed):
+    call = make_call(data={"order": "A-17", "shop": "Zürich", "amount": 12, "rows": [1, "two"]})
+    other = make_call(data={"order": "B-9", "shop": "Bern", "amount": 1250, "note": "A17, say 112"})
+    make_call()
+    assert found(client, q=typed) == {other.pk if "1250" in typed else call.pk}
+
+
+@pytest.mark.parametrize("typed", ["amount:A-17", "Order:A-17x", "rder:A-17", "order:17-A", "order:12", "B:A-17"])
+def test_a_name_before_a_colon_means_that_name(client, ops, typed):
+    make_call(data={"order": "A-17", "amount": 12})
+    assert found(client, q=typed) == set()
+
+
+@pytest.mark.parametrize("typed", ['say "hi"', "100%", "a_b", "back\\slash"])
+def test_data_with_odd_characters_is_found_as_it_is(client, ops, typed):
+    call = make_call(data={"topic": typed})
+    make_call(data={"topic": "axb 1000 other"})
+    assert found(client, q=typed) == found(client, q=f"topic:{typed}") == {call.pk}
+
+
+def test_a_call_is_found_by_what_its_handler_noted(client, ops):
+    call = make_call()
+    make_event(call, kind="note", source="stream", data={"text": "asked for a Refund", "position": 0})
+    make_event(make_call(), kind="note", source="stream", data={"text": "refused", "position": 0})
+    make_event(make_call(), kind="other", data={"text": "refund"})
+    assert found(client, q="refund") == {call.pk}
+
+
+@pytest.mark.parametrize(("typed", "number"), [("5557001", 0), ("call 555", 0), ("phone:5557", 0), ("order:A-17", 2)])
+def test_data_and_notes_are_found_by_what_the_searcher_may_see(client, typed, number):
+    client.force_login(make_staff("view_call"))
+    make_call(data={"order": "A-17", "phone": "+15557001234"})
+    make_event(make_call(), kind="note", data={"text": "call 5557001234", "position": 0})
+    make_event(make_call(), kind="note", data={"text": "about order:A-17", "position": 0})
+    assert len(found(client, q=typed)) == number
+
+
 def test_two_characters_find_tags_and_names_and_what_is_nothing_else(client, ops):
     named, noted, tagged, said = (make_call(caller_name="Al"), make_call(notes="al"), make_call(), make_call())
     tagged.tags.add(Tag.objects.create(name="legal"))
@@ -278,6 +318,12 @@ def test_the_filtered_list_is_exported_as_csv(client, ops):
     assert (row["recorded (s)"], row["notes"]) == ("0.50", "call back")
 
 
+def test_what_a_handler_set_is_in_the_table(client, ops):
+    make_call(data={"who": "Zoë", "order": "A-17"}, data_at={"order": 1, "who": 2})
+    (row,) = table(client.get(LIST + "export.csv"))
+    assert row["data"] == '{"order": "A-17", "who": "Zoë"}'
+
+
 def test_an_export_of_a_malformed_time_leads_back_to_the_list_like_the_list_itself(client, ops):
     assert client.get(LIST + "export.csv?since=garbage")["Location"] == f"{LIST}?e=1"
     assert not RecordingAccess.objects.exists()
@@ -337,10 +383,11 @@ def test_accesses_are_found_by_callsid_and_by_user(client, django_assert_num_que
 
 def test_an_export_masks_numbers_for_those_who_may_not_see_them(client):
     client.force_login(make_staff("view_call", "export_call"))
-    make_call(caller_name="Ada", notes="call +1 555 010 0001 back")
+    make_call(caller_name="Ada", notes="call +1 555 010 0001 back", data={"phone": "+1 555 010 0001", "of": "Ada"})
     (row,) = table(client.get(LIST + "export.csv"))
     assert (row["from"], row["caller name"]) == ("'+•••••••0001", "")
-    assert "555" not in row["notes"]
+    assert "555" not in row["notes"] + row["data"]
+    assert "Ada" not in row["data"]
 
 
 def test_who_may_not_export_gets_nothing(client):
@@ -517,6 +564,9 @@ def test_the_database_names_the_index_of_each_filter(many_calls, index, query):
         ("call_search_name", lambda calls: calls.filter(named("大文"), caller_name__gt="")),
         ("call_search_notes", lambda calls: calls.filter(noted("92774"), notes__gt="")),
         ("call_search_notes", lambda calls: calls.filter(noted("ok"), notes__gt="")),
+        ("call_search_data", lambda calls: with_data(calls, "A-17")),
+        ("call_search_data", lambda calls: with_data(calls, "order:A-17")),
+        ("call_search_data", lambda calls: with_data(calls, "amount:12")),
         # Either of the two that a whole number is in, and each of them as fast.
         ("Bitmap Index Scan on call_", lambda calls: calls.filter(by_number("+15550004999", part=False))),
         ("calls_call_sid", lambda calls: calls.filter(sid__gte="CA5eed0012", sid__lt="CA5eed0012g")),
@@ -527,6 +577,22 @@ def test_the_database_names_the_index_of_each_search(many_calls, index, query):
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")  # five thousand calls are read sooner than looked up
     assert index in query(Call.objects.order_by()).explain()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("term", ["refund", "ok"])
+def test_the_database_names_the_index_of_what_was_noted(term):
+    call, facts = make_call(), {"source": "stream", "kind": "note", "occurred_at": timezone.now()}
+    notes = (CallEvent(call=call, key=str(number), data={"text": f"note {number}"}, **facts) for number in range(3000))
+    CallEvent.objects.bulk_create(notes)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT gin_clean_pending_list('event_search_notes')")
+        cursor.execute("ANALYZE calls_callevent")
+    assert "event_search_notes" in with_notes(term).explain()
+
+
+def test_what_was_noted_is_found_without_reading_other_events():
+    assert "event_notes" in CallEvent.objects.filter(kind="note").explain()
 
 
 @pytest.fixture

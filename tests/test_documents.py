@@ -14,10 +14,10 @@ import pytest
 from websockets.asyncio.server import serve
 
 from calls import handlers
-from calls.media.rows import DtmfRow, GapRow
-from calls.models import Stream
+from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
+from calls.models import Call, Stream, Tag
 from tests.support.line import PATIENCE
-from tests.support.phone import LOUD, Phone, begin, done
+from tests.support.phone import CALL, LOUD, Phone, begin, done
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -160,6 +160,23 @@ async def test_the_reader_says_what_was_heard_when_it_is_interrupted(capsys):
     phone.press("1")
     await done(talk)
     assert re.fullmatch(r"heard [5-9]\d\d ms of \d+ ms that were sent\n", capsys.readouterr().out)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("resumed", "visits"), [(0, 2), (1, 7)])
+async def test_the_desk_asks_the_database_and_leaves_a_row_for_later(resumed, visits):
+    known = {"from_number": "+14155550100", "data": {"visits": 7}}
+    call, _ = await Call.objects.acreate(sid=CALL, **known), await Call.objects.acreate(**known)
+    phone = Phone(resumed=resumed)
+    talk = begin(example("desk")(phone.stream))
+    phone.press("1")
+    await phone.heard("media")
+    await phone.play_out()
+    await phone.play_out()
+    await done(talk)
+    written = [row.values if isinstance(row, DataRow) else row.data["text"] for row in phone.rows(DataRow | EventRow)]
+    assert written == [{"visits": visits}, "asked for a refund"]
+    assert await call.tags.aget() == await Tag.objects.aget(name="refund")
 
 
 async def test_the_supervisor_listens_to_the_end():

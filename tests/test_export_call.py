@@ -54,7 +54,7 @@ def test_a_call_without_audio_has_an_empty_sound(tmp_path):
 
 
 def test_the_facts_are_all_there(tmp_path):
-    call = make_call(caller_name="Zoë", notes="call back")
+    call = make_call(caller_name="Zoë", notes="call back", data={"order": "A-17"})
     call.tags.add(Tag.objects.create(name="sales"))
     stream = make_stream(call)
     make_gap(stream, start=160)
@@ -65,6 +65,7 @@ def test_the_facts_are_all_there(tmp_path):
     facts = json.loads((tmp_path / f"{call.sid}.json").read_text())
     (stored,) = facts["streams"]
     assert (facts["sid"], facts["caller_name"], facts["tags"]) == (call.sid, "Zoë", ["sales"])
+    assert facts["data"] == {"order": "A-17"}
     assert facts["created_at"] == "2026-03-14T15:09:26Z"
     assert (stored["sid"], stored["gaps"][0]["start"]) == (stream.sid, 160)
     assert (stored["marks"][0]["name"], stored["dtmf"][0]["digit"]) == ("greeting", "5")

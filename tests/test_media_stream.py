@@ -1,16 +1,18 @@
 """MediaStream as a handler uses it, with a phone at the other end that answers in Twilio's JSON."""
 
 import asyncio
+import datetime as dt
 import logging
 import time
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from calls.media import hearing
 from calls.media.audio import mulaw_to_pcm16, tone
 from calls.media.protocol import StateError
-from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow
+from calls.media.rows import ChunkRow, DataRow, DtmfRow, EventRow, GapRow, MarkRow
 from calls.server import barge_in, outgoing, speaking, voice
 from calls.sounds import FOLDER
 from calls.streams import Media, StreamEnded
@@ -649,6 +651,60 @@ async def test_while_it_is_paused_neither_side_is_kept(phone):
     assert [(g.track, g.start, g.length, g.reason) for g in rows if isinstance(g, GapRow)] == [
         ("inbound", 160, 160, "paused")
     ]
+
+
+# --- the call's data --------------------------------------------------------------------------------------------------
+
+
+async def test_data_is_on_tape_at_once(phone):
+    phone.stream.set(order="A-17", amount=12)
+    phone.stream.set(amount=13)
+    rows = phone.rows(DataRow)
+    assert [(row.stream, row.values) for row in rows] == [
+        (STREAM, {"order": "A-17", "amount": 12}),
+        (STREAM, {"amount": 13}),
+    ]
+
+
+async def test_what_is_set_later_is_later_even_if_the_clock_is_set_back(phone, monkeypatch):
+    now = timezone.now()
+    for second in (0, -60, -30):
+        monkeypatch.setattr(timezone, "now", lambda at=now + dt.timedelta(seconds=second): at)
+        phone.stream.set(step=second)
+    moments = [row.at for row in phone.rows(DataRow)]
+    assert moments == sorted(set(moments))
+
+
+async def test_what_is_refused_leaves_nothing_behind(phone):
+    with pytest.raises(TypeError, match="order is a bytes"):
+        phone.stream.set(order=b"A-17", amount=12)
+    phone.stream.set(order="A" * 10_000)
+    with pytest.raises(ValueError, match="at most 16384 bytes"):
+        phone.stream.set(more="A" * 10_000)
+    assert len(phone.rows(DataRow)) == 1
+
+
+async def test_a_note_lies_where_the_call_is(phone):
+    phone.say(times=50)
+    phone.stream.note("asked for a refund")
+    (row,) = phone.rows(EventRow)
+    assert (row.kind, row.data["text"]) == ("note", "asked for a refund")
+    assert 0 <= row.data["position"] <= phone.live.clock.elapsed(time.monotonic())
+
+
+async def test_a_handler_that_cleans_up_can_still_write_something_down(phone):
+    phone.hang_up()
+    phone.stream.set(result="hung up")
+    phone.stream.note("left in mid-sentence")
+    assert len(phone.rows(DataRow | EventRow)) == 2
+
+
+async def test_what_comes_after_the_last_rows_is_not_lost_in_silence(phone):
+    phone.live.lifetime.note_recorded()
+    with pytest.raises(StreamEnded, match="the last rows of this stream are written"):
+        phone.stream.set(result="too late")
+    with pytest.raises(StreamEnded):
+        phone.stream.note("too late")
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

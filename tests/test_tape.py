@@ -10,7 +10,7 @@ from calls.media.audio import SAMPLE_RATE
 from calls.media.lane import MAX_CHUNK
 from calls.media.playback import PendingMark
 from calls.media.protocol import ProtocolError
-from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow, StreamChange
+from calls.media.rows import ChunkRow, DataRow, DtmfRow, EventRow, GapRow, MarkRow, StreamChange
 from calls.media.tape import SETTLE, Tape
 
 
@@ -377,6 +377,12 @@ def test_every_event_has_a_key_of_its_own():
     t.event("cleared", NOW, samples=1)
     keys = [row.key for row in t.cut(0) if isinstance(row, EventRow)]
     assert keys == ["MZ1:0:cleared", "MZ1:1:cleared"]
+
+
+def test_data_names_the_stream_and_when_it_was_set():
+    t = tape()
+    t.data({"order": "A-17"}, NOW)
+    assert t.cut(0) == [DataRow("MZ1", {"order": "A-17"}, NOW)]
 
 
 def test_a_change_names_the_stream():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.media.placement import tiled
-from calls.media.rows import CallRow, DtmfRow, StreamChange, UtteranceRow, decode, encode
+from calls.media.rows import CallRow, DataRow, DtmfRow, StreamChange, UtteranceRow, decode, encode
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Utterance
 from calls.recorder.writer import Writer
 from calls.recordings.retention import erase
@@ -40,7 +40,7 @@ def stored():
     return [
         sorted(map(str, model.objects.values_list(*fields)))
         for model, fields in (
-            (Call, ("sid", "status", "from_number", "audio_samples", "has_warning")),
+            (Call, ("sid", "status", "from_number", "audio_samples", "has_warning", "data", "data_at")),
             (Stream, ("sid", "nonce", "length", "end_reason", "ended_at")),
             (AudioChunk, ("stream__sid", "track", "index", "start", "length", "payload")),
             (Gap, ("stream__sid", "track", "start", "length", "reason")),
@@ -62,6 +62,7 @@ BATCH = [
     DtmfRow("MZ1", 0, "5", 1000),
     UtteranceRow("MZ1", "inbound", 80, 320, "well then", [("well", 80, 160), ("then", 250, 150)]),
     event(),
+    DataRow("MZ1", {"order": "A-17", "rows": [{"n": 1}]}, START),
     ended(length=480),
 ]
 
@@ -306,6 +307,43 @@ def test_audio_that_had_to_be_dropped_warns_on_its_call(writer, when):
 def test_a_whole_stream_warns_of_nothing(writer):
     writer.write([stream_row(), chunk(), ended(length=160)])
     assert not Call.objects.get().has_warning
+
+
+# --- what a handler sets ----------------------------------------------------------------------------------------------
+
+
+def said(second=0, *, stream="MZ1", **values):
+    return DataRow(stream, values, START + dt.timedelta(seconds=second))
+
+
+def test_of_a_name_that_is_set_twice_the_later_value_stays(writer):
+    writer.write([stream_row(), said(0, order="A-17", amount=12), said(1, amount=13)])
+    assert Call.objects.get().data == {"order": "A-17", "amount": 13}
+
+
+def test_what_was_set_before_and_is_written_later_changes_nothing(writer):
+    writer.write([stream_row(), said(1, order="B")])
+    writer.write([said(0, order="A", amount=12)])
+    assert Call.objects.get().data == {"order": "B", "amount": 12}
+
+
+def test_all_streams_of_a_call_set_the_same_data(writer):
+    writer.write([stream_row(), said(0, order="A", amount=12), stream_row("MZ2", call_sid="CA1")])
+    writer.write([said(2, stream="MZ2", order="B"), said(1, order="A again")])
+    assert Call.objects.get().data == {"order": "B", "amount": 12}
+
+
+def test_data_of_an_erased_call_does_not_bring_it_back(writer):
+    writer.write([stream_row(), ended()])
+    erase(Call.objects.get(), "asked to")
+    Writer().write([said(order="A-17")])
+    assert not Call.objects.exists()
+
+
+def test_a_stream_that_was_refused_sets_nothing(writer):
+    writer.write([stream_row()])
+    writer.write([stream_row("MZ2", nonce="nonce of MZ1", call_sid="CA1"), said(stream="MZ2", order="A-17")])
+    assert Call.objects.get().data == {}
 
 
 # --- what is missing --------------------------------------------------------------------------------------------------

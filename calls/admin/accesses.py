@@ -1,4 +1,4 @@
-"""Who heard, downloaded or exported what: on record before the first byte of it is sent."""
+"""Who heard, read, downloaded or exported what: on record before the first byte of it is sent."""
 
 import datetime as dt
 import re
@@ -24,11 +24,11 @@ _PLAYED = re.compile(r"(\d{1,6})(?:\.\d{1,20})?-(\d{1,6})(?:\.\d{1,20})?", re.AS
 
 
 def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, resumed: bool = False) -> RecordingAccess:
-    """Puts a listen, a download or an export on record, once per user and call within ONE_LISTEN.
+    """Puts a listen, a reading, a download or an export on record, once per user and call within ONE_LISTEN.
 
     A download from its first byte is a new one every time; one that goes on where it broke off is not.
     """
-    if kind != RecordingAccess.Kind.LISTEN and not resumed:
+    if kind not in (RecordingAccess.Kind.LISTEN, RecordingAccess.Kind.READ) and not resumed:
         return record_access(request, kind, detail, call)
     if access := _recent(request, call, kind):
         return access

@@ -47,6 +47,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "status": status_tag(call, problems),
         "began": time_tag(call.created_at),
         "facts": facts(call, whole),
+        "data": data(call, whole),
         "parameters": call.parameters if whole else numbers.mask_all(call.parameters, call),
         "streams": [health(stream, call, whole) for stream in streams],
         "timeline": timeline,
@@ -59,6 +60,8 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "subtitle": None,
         "recording_url": reverse("admin:calls_call_recording", args=[call.pk]),
         "peaks_url": reverse("admin:calls_call_peaks", args=[call.pk]),
+        "words_url": reverse("admin:calls_call_words", args=[call.pk]),
+        "words_text_url": reverse("admin:calls_call_words_text", args=[call.pk]),
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
         # The page polls where it cannot be reached.
         "live_socket": f"/{LIVE_CALL}{call.pk}" if call.sid and not call.ended_at else "",
@@ -78,6 +81,12 @@ def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
         "version": version,
         "html": {} if same else html,
     }
+
+
+def data(call: Call, whole: bool) -> list[tuple[str, str]]:
+    """What the handler has set, in the order in which it did, as text."""
+    known = call.data_in_order if whole else numbers.mask_all(call.data_in_order, call)
+    return [(name, wording.of_value(value)) for name, value in known.items()]
 
 
 def facts(call: Call, whole: bool) -> list[tuple[str, Any]]:

@@ -34,6 +34,8 @@ from calls.admin.numbers import may_see, shown
 from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
 from calls.admin.ranges import peaks_response, recording_response
+from calls.admin.spoken import hit_of
+from calls.admin.words import text_response, words_response
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
 from calls.summaries.problems import Problem
@@ -71,6 +73,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def get_urls(self) -> list[URLPattern]:
         views = {"recording.wav": self.recording, "peaks.json": self.peaks, "follow.json": self.follow}
+        views |= {"words.json": self.words, "words.txt": self.words_text}
         # Not `never_cache`: these set stricter headers of their own.
         wrap = partial(self.admin_site.admin_view, cacheable=True)
         export = path("export.csv", wrap(self.export), name="calls_call_export")
@@ -85,6 +88,15 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     @method_decorator(require_safe)
     def peaks(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         return peaks_response(request, _call(pk))
+
+    @method_decorator(require_safe)
+    def words(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        return words_response(request, _call(pk))
+
+    @method_decorator(require_safe)
+    def words_text(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        call = _call(pk)
+        return text_response(request, call, wording.file_name(call, may_see(request)))
 
     @method_decorator(require_POST)
     def played(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -168,7 +180,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     def download(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase:
         calls = list(queryset.prefetch_related("tags"))
         for call in calls:
-            note_access(request, call, RecordingAccess.Kind.DOWNLOAD, "stereo pcm16, ZIP")
+            note_access(request, call, RecordingAccess.Kind.DOWNLOAD, "stereo pcm16 and words, ZIP")
         return zip_response(request, calls)
 
     def has_download_permission(self, request: HttpRequest) -> bool:
@@ -230,7 +242,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
 
 def _call(pk: int) -> Call:
-    return get_object_or_404(Call.objects.defer("parameters"), pk=pk)
+    return get_object_or_404(Call.objects.defer("parameters", "data", "data_at"), pk=pk)
 
 
 def _named(word: str, call: Call) -> SafeString:
@@ -247,10 +259,18 @@ def _parties(call: Call, *, whole: bool) -> SafeString:
     return format_html(
         '<span class="call-parties" id="call-parties-{}"><bdi title="{}">{}</bdi> '
         '<span class="call-arrow" role="img" aria-label="to">→</span> <bdi title="{}">{}</bdi></span>'
-        '<span class="call-more">{} {} {} {}</span>',
+        '<span class="call-more">{} {} {} {}</span>{}',
         *(call.pk, names[0], names[0], names[1], names[1]),
-        *(caller, cells.direction_tag(call), _handler(call), _chips(call, whole=whole)),
+        *(caller, cells.direction_tag(call), _handler(call), _chips(call, whole=whole), _quote(call)),
     )
+
+
+def _quote(call: Call) -> str | SafeString:
+    """What was looked for, as it was said."""
+    if (hit := hit_of(call)) is None:
+        return ""
+    quote = '<span class="call-quote">{} <q><bdi>{}<mark>{}</mark>{}</bdi></q></span>'
+    return format_html(quote, cells.clock(max(0, hit.at)), hit.before, hit.words, hit.after)
 
 
 def _handler(call: Call) -> str | SafeString:

@@ -160,7 +160,7 @@ def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterato
         kind, tone = _kind(event)
         data = event.data if whole_numbers else numbers.mask_all(event.data, call)
         yield Entry(
-            recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at),
+            _moment_of(event, recording, call),
             kind,
             wording.of_event(event, call),
             wording.about_event(event, data),
@@ -171,12 +171,22 @@ def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterato
         )
 
 
+def _moment_of(event: CallEvent, recording: Recording, call: Call) -> int:
+    """By the stream's own clock where the event knows it."""
+    stream, position = event.stream_id, event.data.get("position")
+    if event.kind == "note" and stream and isinstance(position, int):
+        return recording.place(stream, position)
+    return recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at)
+
+
 def _kind(event: CallEvent) -> tuple[str, str]:
     """What an event is drawn as, and in which tone."""
     if event.source == CallEvent.Source.CONTROL:
         return "staff", "staff"
     if event.kind == "barge-in":
         return "barge", "cleared"
+    if event.kind == "note":
+        return "note", "quiet"
     return "event", "bad" if any(word in event.kind.lower() for word in _BAD_KINDS) else "quiet"
 
 

@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import io
+import json
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -19,13 +20,14 @@ from calls.admin.wording import file_name
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.recordings.rendering import Recording, in_steps
+from calls.recordings.words import text
 
 
 BATCH = 1000
 COLUMNS = [
     "CallSid", "from", "to", "direction", "status", "handler", "caller name", "began (UTC)", "answered (UTC)",
     "ended (UTC)", "duration (s)", "recorded (s)", "warnings", "caller interrupted", "reviewed", "tags", "notes",
-    "file in a ZIP",
+    "data", "file in a ZIP",
 ]  # fmt: skip
 # A cell that begins like this is a formula to a spreadsheet, even after blanks, which it strips.
 _FORMULA = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r＝＋－＠]")
@@ -74,12 +76,15 @@ def harmless(cell: Any) -> str:
 
 
 def zip_pieces(calls: list[Call], *, whole: bool) -> Iterator[bytes]:
-    """A ZIP with a WAV per call and one table; uncompressed, since speech does not get smaller."""
+    """A ZIP with a WAV per call, its words if they are known, and one table; uncompressed, since speech stays large."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w") as archive:
         archive.writestr("calls.csv", b"".join(csv_lines([calls], whole=whole)))
         for call in calls:
-            wav = Recording.of(call).wav()
+            recording = Recording.of(call)
+            if said := "".join(text(call, recording)):
+                archive.writestr(f"{file_name(call, whole)}.txt", said)
+            wav = recording.wav()
             with archive.open(f"{file_name(call, whole)}.wav", "w", force_zip64=True) as file:
                 for piece in wav.pieces(0, wav.size - 1):
                     file.write(piece)
@@ -128,7 +133,10 @@ def _row(call: Call, whole: bool) -> list[Any]:
     flags = [_yes(call.has_warning), _yes(call.was_interrupted), _yes(call.reviewed)]
     tags = ", ".join(tag.name for tag in call.tags.all())
     notes = call.notes if whole else mask_all(call.notes, call)
-    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes, f"{file_name(call, whole)}.wav"]
+    known = call.data_in_order if whole else mask_all(call.data_in_order, call)
+    data = json.dumps(known, ensure_ascii=False) if known else ""
+    file = f"{file_name(call, whole)}.wav"
+    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes, data, file]
 
 
 def _utc(at: dt.datetime | None) -> str:

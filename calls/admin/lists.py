@@ -2,14 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import connection
-from django.db.models import Prefetch, Q, QuerySet, TextField
+from django.db.models import Model, Prefetch, Q, QuerySet, TextField
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Upper
 from django.http import HttpRequest
 
+from calls.admin import spoken
 from calls.admin.base import CallMixin
 from calls.admin.numbers import mask_all, may_see
 from calls.admin.paging import Pages
@@ -25,6 +27,8 @@ SHORT = 3
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
 FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
+# A name that a handler has set, and a part of its value.
+_NAMED = re.compile(r"([^\W\d]\w*):\s*(\S.*)")
 # Staff copy the beginning of a SID, with its two letters or without.
 _SID_BEGINS = re.compile(r"(CA|MZ)?([0-9a-f]{4,32})", re.IGNORECASE)
 _NUMBER = re.compile(r"[+\d\s()./-]+")
@@ -33,27 +37,39 @@ _NUMBER = re.compile(r"[+\d\s()./-]+")
 class CallPages(Pages):
     """With each call's tags and what went wrong with it, in three queries for the whole page."""
 
-    search_placeholder = "Number, name, CallSid, notes, tags…"
+    search_placeholder = "Number, name, SID, notes, tags, data, said:refund…"
 
     def rows(self) -> QuerySet[Call]:
         streams = Prefetch("streams", Stream.objects.only(*STREAM_FIELDS))
         events = Prefetch("events", CallEvent.objects.filter(kind__in=KINDS))
-        return super().rows().defer("parameters").prefetch_related(streams, events, "tags")
+        return super().rows().defer("parameters", "data", "data_at").prefetch_related(streams, events, "tags")
 
     def get_results(self, request: HttpRequest) -> None:
         help_texts = []
         if not may_see(request):
-            self.search_placeholder = "Whole number, CallSid, notes, tags…"
+            self.search_placeholder = "Whole number, SID, notes, tags, data, said:refund…"
             help_texts.append("Numbers are hidden from you. Only whole numbers are found, with their country code.")
         if 0 < len(self.query.strip()) < SHORT:
             names = "names that begin or end like this, " if may_see(request) else ""
-            help_texts.append(f"With so few characters: {names}tags, and notes and parameters that say nothing else.")
-        self.search_help_text = " ".join(help_texts)
+            rest = "notes, data and parameters that say nothing else."
+            help_texts.append(f"With so few characters: {names}tags, and {rest}")
+        words = spoken.wanted(self.query)
+        self.search_help_text = " ".join(help_texts) if words is None else spoken.help_text(request, words)
         super().get_results(request)
+        if words:
+            spoken.note_hits(self.result_list, words)
+
+    def url_for_result(self, result: Model) -> str:
+        """To where in the call that was said."""
+        url, hit = str(super().url_for_result(result)), spoken.hit_of(result)
+        return f"{url}#t={hit.seconds}" if hit else url
 
 
 class Search(CallMixin):
-    """A SID is looked up; anything else is looked for in numbers, names, notes, tags and custom parameters."""
+    """A SID is looked up, and `said:` looks into what was said; the rest is looked for in whatever is written of calls.
+
+    That is numbers, names, notes, tags, data and custom parameters.
+    """
 
     # Makes Django show the field; `get_search_results` decides what it means.
     search_fields = ("sid",)
@@ -64,6 +80,8 @@ class Search(CallMixin):
         term, whole = search_term.strip().replace("\0", ""), may_see(request)
         if not term:
             return queryset, False
+        if (words := spoken.wanted(term)) is not None:
+            return queryset.filter(pk__in=set(spoken.calls(request, queryset, words))), False
         if is_whole_sid(term):
             return queryset.filter(pk__in=set(by_sid(queryset, term))), False
         wanted = Q(pk__in={*by_sid(queryset, term), *with_words(queryset, term, whole=whole)})
@@ -118,7 +136,7 @@ def number_forms(term: str) -> list[str]:
 
 
 def with_words(queryset: QuerySet[Call], term: str, *, whole: bool) -> Iterator[int]:
-    """The newest calls of a list with these words in notes, tags, the caller's name or custom parameters.
+    """The newest calls of a list with these words in notes, tags, data, the caller's name or custom parameters.
 
     Small queries, each on its own index: as one with OR, PostgreSQL would walk the whole table. Nobody finds what is
     hidden from them on the call's page (`whole` numbers and names).
@@ -128,11 +146,51 @@ def with_words(queryset: QuerySet[Call], term: str, *, whole: bool) -> Iterator[
     yield from newest.filter(tags__in=list(Tag.objects.filter(name__icontains=term)[:50]))[:MOST_FOUND]
     said = Stream.objects.alias(said=Upper(Cast("custom_parameters", TextField())))
     said = said.filter(said__contains=_needle(term, ascii_only=connection.vendor == "sqlite"))
+    known, told = with_data(queryset, term), with_notes(term)
     if whole:
         yield from newest.filter(named(term), caller_name__gt="")[:MOST_FOUND]
         yield from newest.filter(streams__in=said)[:MOST_FOUND]
+        yield from known.order_by("-pk").values_list("pk", flat=True)[:MOST_FOUND]
+        yield from newest.filter(events__in=told)[:MOST_FOUND]
     else:
-        yield from _openly(said.filter(call__in=queryset), term)
+        yield from _openly(said.filter(call__in=queryset), term, lambda stream: stream.custom_parameters)
+        yield from _openly(told.filter(call__in=queryset), term, lambda event: event.data)
+        yield from _known_openly(known, term)
+
+
+def with_data(calls: QuerySet[Call], term: str) -> QuerySet[Call]:
+    """Calls of which a handler has set something with this in it; with `order:A-17`, what it set as `order`."""
+    name, part = _name_and_value(term)
+    ascii_only = connection.vendor == "sqlite"
+    calls = calls.exclude(data={}).alias(said=Upper(Cast("data", TextField())))
+    if len(part) < SHORT:
+        return calls.filter(_any("said__contains", _whole_values(name, part, ascii_only=ascii_only)))
+    calls = calls.filter(said__contains=_as_json(part, ascii_only=ascii_only))
+    if not name:
+        return calls
+    return calls.alias(value=Cast(KeyTextTransform(name, "data"), TextField())).filter(value__icontains=part)
+
+
+def _name_and_value(term: str) -> tuple[str, str]:
+    found = _NAMED.fullmatch(term)
+    return (found[1], found[2]) if found else ("", term)
+
+
+def _whole_values(name: str, value: str, *, ascii_only: bool) -> list[str]:
+    """A text or a number as it stands behind its name, between what makes it a word of its own to the index."""
+    before = f'"{_as_json(name, ascii_only=ascii_only)}": ' if name else ": "
+    word = _as_json(value, ascii_only=ascii_only)
+    return [f'{before}"{word}"', f"{before}{word},", f"{before}{word}}}"]
+
+
+def with_notes(term: str) -> QuerySet[CallEvent]:
+    """What handlers have noted with these words."""
+    notes = CallEvent.objects.filter(kind="note").alias(text=Cast(KeyTextTransform("text", "data"), TextField()))
+    return notes.filter(text__icontains=term) if len(term) >= SHORT else notes.filter(text__iexact=term)
+
+
+def _any(lookup: str, values: list[str]) -> Q:
+    return Q(*((lookup, value) for value in values), _connector=Q.OR)
 
 
 def noted(term: str) -> Q:
@@ -146,11 +204,19 @@ def named(term: str) -> Q:
     return Q(caller_name__istartswith=term) | Q(caller_name__iendswith=term)
 
 
-def _openly(streams: QuerySet[Stream], term: str) -> Iterator[int]:
-    """Those of them that still say so when their numbers are masked."""
-    for stream in streams.select_related("call").order_by("-pk")[:MOST_FOUND]:
-        if _needle(term) in _as_json(mask_all(stream.custom_parameters, stream.call)):
-            yield stream.call_id
+def _openly(rows: QuerySet[Any], term: str, said: Callable[[Any], Any]) -> Iterator[int]:
+    """The calls of those rows that still say so when their numbers are masked."""
+    for row in rows.select_related("call").order_by("-pk")[:MOST_FOUND]:
+        if _needle(term) in _as_json(mask_all(said(row), row.call)):
+            yield row.call_id
+
+
+def _known_openly(calls: QuerySet[Call], term: str) -> Iterator[int]:
+    name, part = _name_and_value(term)
+    for call in calls.order_by("-pk")[:MOST_FOUND]:
+        data = mask_all(call.data, call)
+        if _as_json(part) in _as_json([data.get(name) if name else data]):
+            yield call.pk
 
 
 def _needle(term: str, *, ascii_only: bool = False) -> str:

@@ -109,7 +109,7 @@ def with_number(number: str, call: Call) -> list[Call]:
     found: dict[int, Call] = {}
     for field in ("from_number", "to_number"):
         others = Call.objects.filter(**{field: number}).exclude(pk=call.pk).order_by("-created_at")
-        found |= {other.pk: other for other in others.defer("parameters", "notes")[:MOST_OTHERS]}
+        found |= {other.pk: other for other in others.defer("parameters", "data", "data_at", "notes")[:MOST_OTHERS]}
     return sorted(found.values(), key=lambda other: other.created_at, reverse=True)[:MOST_OTHERS]
 
 

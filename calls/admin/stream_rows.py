@@ -17,7 +17,7 @@ from calls.admin.base import FactsAdmin
 from calls.admin.cells import moment, precise, time_tag
 from calls.admin.numbers import mask_all, may_see
 from calls.media.audio import SAMPLES_PER_MS
-from calls.models import AudioChunk, Call, Dtmf, Gap, Mark, Stream
+from calls.models import AudioChunk, Call, Dtmf, Gap, Mark, Stream, Utterance
 
 
 PartT = TypeVar("PartT", bound=Model)
@@ -117,7 +117,7 @@ class StreamAdmin(PartAdmin[Stream]):
 
     @admin.display(description="Its rows")
     def parts(self, stream: Stream) -> SafeString:
-        kinds = {"mark": "marks", "dtmf": "keys", "gap": "gaps", "audiochunk": "pieces of audio"}
+        kinds = {"mark": "marks", "dtmf": "keys", "gap": "gaps", "utterance": "words", "audiochunk": "pieces of audio"}
         links = ((reverse(f"admin:calls_{kind}_changelist"), stream.pk, word) for kind, word in kinds.items())
         return format_html_join(" · ", '<a href="{}?stream={}">{}</a>', links)
 
@@ -180,6 +180,16 @@ class GapAdmin(StreamPartAdmin[Gap]):
     order = "start"
     list_display = ("at", "lasts", "track", "reason", "of", "whose")
     fields = ("whose", "of", "track", "at", "lasts", "reason")
+
+
+@admin.register(Utterance)
+class UtteranceAdmin(StreamPartAdmin[Utterance]):
+    """Where they lie; what was said is read on the call's page, which keeps a record of it."""
+
+    order = "start"
+    unread = (*StreamPartAdmin.unread, "text", "words")
+    list_display = ("at", "lasts", "track", "of", "whose")
+    fields = ("whose", "of", "track", "at", "lasts", "start", "length")
 
 
 @admin.register(AudioChunk)

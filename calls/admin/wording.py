@@ -1,11 +1,13 @@
 """What a person would say: of events, of marks, of a call as a whole, and in the name of its file."""
 
+import json
 import re
 from typing import Any
 
 from django.utils import timezone
 
 from calls.admin import numbers
+from calls.admin.cells import clock
 from calls.models import Call, CallEvent, Mark
 from calls.server.marks import OWN_MARK
 from calls.summaries.problems import of_whom
@@ -43,6 +45,7 @@ _EVENTS = {
     "sent-after-hang-up": "The handler went on playing after it had hung up",
     "await-forgotten": "An await is missing in the handler",
     "loop-blocked": "All audio stood still",
+    "note": "The handler noted",
     "words-missing": "Some of what was said is not written down",
     "words-found": "What was not written down at first was, later",
     # What was asked of Twilio.
@@ -85,6 +88,8 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return str(data.get("error", ""))
         case "playback-paused" | "playback-resumed":
             return f"after {data.get('heard_ms', 0) / 1000:.1f} s of it"
+        case "note":
+            return str(data.get("text", ""))
         case "words-missing":
             side = "theirs" if data.get("lane") == "inbound" else "ours"
             return f"{data.get('length', '?')} s of {side}, from {data.get('start', '?')} s on: {data.get('why', '')}"
@@ -92,6 +97,18 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")
     return str(said) or str(CallEvent.Source(event.source).label)
+
+
+def of_missing_words(data: dict[str, Any], start: int, end: int, call: Call) -> str:
+    """Which words a `words-missing` event is about, from and to these samples of the recording, and why."""
+    whose = of_whom(call, "the caller") if data.get("lane") == "inbound" else "us"
+    why = str(data.get("why", ""))
+    return f"Words of {whose} are missing from {clock(start)} to {clock(end)}{': ' if why else ''}{why}"
+
+
+def of_value(value: Any) -> str:
+    """A value of JSON: text as it is, anything else as JSON has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def of_mark(mark: Mark) -> tuple[str, str]:

@@ -104,6 +104,14 @@ class EventRow(Row):
     sequence_number: int | None = None
 
 
+class DataRow(Row):
+    """What a handler has set of its call, by name; of two values of a name the one with the later `at` stays."""
+
+    stream: str
+    values: dict[str, Any]
+    at: dt.datetime
+
+
 class StreamChange(Row):
     """Fields of a stream that changed: its counters, the end of its handler, its own end."""
 
@@ -115,7 +123,7 @@ class StreamChange(Row):
         return all(isinstance(value, int | float | None) for value in self.fields.values())
 
 
-AnyRow = CallRow | StreamRow | ChunkRow | GapRow | MarkRow | DtmfRow | UtteranceRow | EventRow | StreamChange
+AnyRow = CallRow | StreamRow | ChunkRow | GapRow | MarkRow | DtmfRow | UtteranceRow | EventRow | DataRow | StreamChange
 
 _pack = msgspec.msgpack.Encoder().encode
 decode: Callable[[bytes], list[AnyRow]] = msgspec.msgpack.Decoder(list[AnyRow]).decode

@@ -12,7 +12,7 @@ from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE, SAMPLES_PER_MS
 from calls.media.lane import Lane
 from calls.media.playback import PendingMark
 from calls.media.protocol import ProtocolError, Track
-from calls.media.rows import AnyRow, DtmfRow, EventRow, GapRow, MarkRow, StreamChange
+from calls.media.rows import AnyRow, DataRow, DtmfRow, EventRow, GapRow, MarkRow, StreamChange
 
 
 # How far ahead of the wall clock a timestamp may be: a stream's length is bounded by it.
@@ -116,6 +116,10 @@ class Tape:
         key = f"{self.sid}:{self._events}:{kind}"
         self.rows.append(EventRow(self.call_sid, self.sid, "stream", kind, key, at, data))
         self._events += 1
+
+    def data(self, values: dict[str, Any], at: dt.datetime) -> None:
+        """What the handler has set of its call, and when: no two of a stream at the same time."""
+        self.rows.append(DataRow(self.sid, values, at))
 
     def change(self, **fields: Any) -> None:
         """Fields of the stream's row that are different now."""

@@ -1,4 +1,4 @@
-"""Who listened to which recording, or took it away."""
+"""Who listened to which recording, read its words, or took it away."""
 
 from django.conf import settings
 from django.db import models
@@ -7,13 +7,14 @@ from django.utils import timezone
 
 
 class RecordingAccess(models.Model):
-    """Who heard or took what. Written before the first byte is sent; afterwards only its ranges grow.
+    """Who heard, read or took what. Written before the first byte is sent; afterwards only its ranges grow.
 
     It is evidence, and outlives the call: then `call_sid` tells which one it was. An export of many has no call.
     """
 
     class Kind(models.TextChoices):
         LISTEN = "listen"
+        READ = "read"
         DOWNLOAD = "download"
         EXPORT = "export"
 
@@ -36,7 +37,7 @@ class RecordingAccess(models.Model):
     class Meta:
         ordering = ["-at", "-id"]
         constraints = [
-            models.CheckConstraint(name="access_kind", condition=Q(kind__in=["listen", "download", "export"])),
+            models.CheckConstraint(name="access_kind", condition=Q(kind__in=["listen", "read", "download", "export"])),
         ]
         indexes = [
             # "Has this user been listening to this call a moment ago?"

@@ -185,6 +185,12 @@ class Call(models.Model):
     reviewed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
+    data = models.JSONField(
+        default=dict, db_default={}, blank=True, help_text="What the handler has set (`stream.set`), by name."
+    )
+    data_at = models.JSONField(
+        default=dict, db_default={}, blank=True, editable=False, help_text="When each was set, in µs since 1970."
+    )
     tags = models.ManyToManyField(Tag, blank=True, related_name="calls")
 
     objects = CallQuerySet.as_manager()
@@ -240,6 +246,11 @@ class Call(models.Model):
         """Whether `simulate_call` placed it, so Twilio knows nothing of it. Its requests say so, and are signed."""
         return bool(self.parameters.get(SIMULATED))
 
+    @property
+    def data_in_order(self) -> dict[str, Any]:
+        """What the handler has set, in the order in which it did: PostgreSQL keeps another one."""
+        return dict(sorted(self.data.items(), key=lambda item: self.data_at.get(item[0], 0)))
+
     def fill(self, facts: dict[str, Any]) -> list[str]:
         """Takes facts that are still unknown, and returns the fields that changed."""
         changed = []
@@ -266,6 +277,16 @@ class Call(models.Model):
         self.tags.add(*pending.tags.all())
         pending.delete(using=using)
         self.save(using=using, update_fields=changed)
+
+    def learn(self, values: dict[str, Any], at: dt.datetime) -> list[str]:
+        """Takes what a handler has set at that moment; of each name the latest value stays, whatever comes first.
+
+        Returns the fields that changed, unsaved.
+        """
+        moment = round(at.timestamp() * 1_000_000)
+        later = {name: value for name, value in values.items() if moment > self.data_at.get(name, 0)}
+        self.data, self.data_at = self.data | later, self.data_at | dict.fromkeys(later, moment)
+        return ["data", "data_at"] if later else []
 
     def revive(self, since: dt.datetime) -> list[str]:
         """Undoes a guess that the call was over, if it was no more than a guess: a stream has begun since.

@@ -28,6 +28,10 @@ class CallEvent(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
 
     class Meta:
+        indexes = [
+            # The list's search in what handlers have noted.
+            models.Index(name="event_notes", fields=["call"], condition=Q(kind="note")),
+        ]
         ordering = ["occurred_at", F("sequence_number").asc(nulls_first=True), "id"]
         constraints = [
             # Callbacks come twice; an event is stored once.

@@ -52,4 +52,5 @@ class Utterance(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.track} {self.start}+{self.length} {self.text[:40]}"
+        # Not what was said: staff see this where they may not listen.
+        return f"{self.track} {self.start}+{self.length}"

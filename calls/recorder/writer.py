@@ -14,6 +14,7 @@ from calls.media.rows import (
     AnyRow,
     CallRow,
     ChunkRow,
+    DataRow,
     DtmfRow,
     EventRow,
     GapRow,
@@ -96,6 +97,7 @@ class Writer:
         self._write_dtmf(kinds[DtmfRow])
         self._write_utterances(kinds[UtteranceRow])
         self._write_events(kinds[EventRow])
+        self._write_data(kinds[DataRow])
         counters = [change for change in kinds[StreamChange] if change.is_of_counters]
         self._count(counters)
         for change in kinds[StreamChange]:
@@ -237,6 +239,18 @@ class Writer:
             occurred_at=row.occurred_at,
             data=storable_json(row.data),
         )
+
+    def _write_data(self, rows: list[DataRow]) -> None:
+        calls: dict[int, list[DataRow]] = defaultdict(list)
+        for row in rows:
+            if keys := self._keys.of(row.stream):
+                calls[keys[1]].append(row)
+        for call_id, own in calls.items():
+            # Two streams of a call may be written at once, each by its own worker.
+            locked = Call.objects.using(self._using).select_for_update(no_key=True)
+            call = locked.only("data", "data_at").get(pk=call_id)
+            if changed := {name for row in own for name in call.learn(row.values, row.at)}:
+                call.save(update_fields=changed)
 
     def _count(self, rows: list[StreamChange]) -> None:
         """The counters of running streams, straight to the cursor too; the last ones of a stream count."""

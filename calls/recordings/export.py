@@ -32,7 +32,7 @@ def facts(call: Call) -> Iterator[bytes]:
 
 
 def _stream(stream: Stream) -> dict[str, Any]:
-    related = {"gaps": stream.gaps, "marks": stream.marks, "dtmf": stream.dtmf}
+    related = {"gaps": stream.gaps, "marks": stream.marks, "dtmf": stream.dtmf, "utterances": stream.utterances}
     rows = {name: [_fields(row, "stream") for row in rows.all()] for name, rows in related.items()}  # type: ignore[attr-defined]
     return {**_fields(stream, "call", "nonce"), **rows}
 

@@ -70,7 +70,7 @@ class Content:
         rest = [(self.keys, "pressed key"), (self.events, "event"), (self.notes, "note"), (self.tags, "tag")]
         counted = [_counted(count, word) for count, word in rest if count]
         whose = "the call" if self.calls == 1 else f"{self.calls} calls"
-        return [sound, *said, *counted, f"the numbers, the name and the parameters of {whose}"]
+        return [sound, *said, *counted, f"the numbers, the name, the data and the parameters of {whose}"]
 
 
 #: What is left of an erased call.

@@ -37,6 +37,7 @@ from calls.server.inbox import Inbox
 from calls.server.keypad import Keypad
 from calls.server.lifetime import Lifetime
 from calls.server.marks import Marks
+from calls.server.notebook import Notebook
 from calls.server.outgoing import Outgoing
 from calls.server.socket import Socket
 from calls.server.speaking import Speaking
@@ -85,6 +86,7 @@ class LiveStream:
         self.hearing = Hearing(self.tape, self.clock)
         self.inbox = Inbox(self.lifetime)
         self.keypad = Keypad(self.tape)
+        self.notebook = Notebook(self.tape, self.clock, self.lifetime)
         self.barge_in = BargeIn(self.tape)
         self.marks = Marks(protocol, self.hearing.playback, self.tape, self.inbox)
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)

@@ -14,8 +14,9 @@ from django.db.models import Model
 from django.utils import timezone
 from tqdm import tqdm
 
+from calls.management.chatter import TURN, conversation
 from calls.media import audio
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Tag
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Tag, Utterance
 from calls.sounds import sound
 
 
@@ -43,13 +44,16 @@ class Command(BaseCommand):
         parser.add_argument("count", type=int, help="how many calls")
         parser.add_argument("--days", type=int, default=90, help="spread over this many days until now (90)")
         parser.add_argument("--audio", type=float, default=0, help="share of the calls with audio, 0 to 1 (0)")
+        parser.add_argument("--words", type=float, help="share of the calls with words, 0 to 1 (default: as --audio)")
         parser.add_argument("--seconds", type=float, help="length of each answered call (default: varies around 90 s)")
         parser.add_argument("--live", type=int, default=3, help="how many of them are still running (3)")
         parser.add_argument("--seed", type=int, default=1, help="the same number makes the same calls (1)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["count"] < 1 or not 0 <= options["audio"] <= 1:
-            raise CommandError("count is at least 1, and --audio lies between 0 and 1.")
+        if options["words"] is None:
+            options["words"] = options["audio"]
+        if options["count"] < 1 or not all(0 <= options[share] <= 1 for share in ("audio", "words")):
+            raise CommandError("count is at least 1, and --audio and --words lie between 0 and 1.")
         maker = Maker(options)
         with tqdm(total=options["count"], unit=" calls", disable=None if options["verbosity"] else True) as bar:
             for done in range(0, options["count"], BATCH):
@@ -67,6 +71,7 @@ class Maker:
         self.now = timezone.now()
         self.span = options["days"] * 86_400
         self.share, self.seconds = options["audio"], options["seconds"]
+        self.talkative = options["words"]
         self.tags = [Tag.objects.get_or_create(name=name)[0] for name in TAGS]
         # As in real life, later calls come later: a week of them lies together in the table.
         self.moments = sorted(self.moment() for _ in range(options["count"]))
@@ -84,8 +89,11 @@ class Maker:
         Gap.objects.bulk_create(self.gap(stream) for stream in streams if stream.frames_missing)
         Gap.objects.bulk_create(self.cut(by_call[call.pk]) for call in calls if call.was_interrupted)
         self.tag([call for call in calls if self.random.random() < 0.08])
+        # Those with audio are among those with words, and the other way round.
+        fates = {stream.pk: self.random.random() for stream in streams}
+        insert(Utterance, chain.from_iterable(self.words(s) for s in streams if fates[s.pk] < self.talkative))
         for stream in streams:
-            if self.random.random() < self.share:
+            if fates[stream.pk] < self.share:
                 self.chunks += len(AudioChunk.objects.bulk_create(self.audio(stream), batch_size=500))
 
     def call(self, *, live: bool) -> Call:
@@ -110,6 +118,7 @@ class Maker:
             status=status,
             handler=pick.choice(HANDLERS),
             caller_name=pick.choice(NAMES),
+            data={"order": f"A-{pick.randrange(1000, 9999)}"} if answered and pick.random() < 0.3 else {},
             parameters={"FromCity": "EXAMPLE", "FromCountry": "US"},
             created_at=created,
             answered_at=created if answered else None,
@@ -141,6 +150,7 @@ class Maker:
             media_format={"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
             started_at=call.created_at,
             ended_at=call.ended_at,
+            transcribed_at=call.ended_at,
             end_reason="" if call.ended_at is None else "interrupted" if broken else "stop",
             handler_finished_at=None if broken else call.ended_at,
             handler_failed=call.has_warning and not broken and pick.random() < 0.3,
@@ -184,6 +194,13 @@ class Maker:
                 "timestamp_ms": at,
             }
 
+    def words(self, stream: Stream) -> Iterator[Row]:
+        for said in conversation(stream.length, self.random):
+            yield {
+                **{"stream_id": stream.pk, "track": said.track, "start": said.start, "length": said.length},
+                **{"text": said.text, "words": json.dumps(said.words)},
+            }
+
     def gap(self, stream: Stream) -> Gap:
         return Gap(
             stream=stream,
@@ -205,7 +222,7 @@ class Maker:
     def audio(self, stream: Stream) -> Iterator[AudioChunk]:
         """Both sides in turns of five seconds, in rows as long as the recorder's."""
         for index, start in enumerate(range(0, stream.length, PIECE)):
-            track = "outbound" if start // (20 * PIECE) % 2 == 0 else "inbound"
+            track = "outbound" if start // TURN % 2 == 0 else "inbound"
             said = self.said[track]
             payload, peaks = said[index % len(said)]
             if len(payload) > stream.length - start:

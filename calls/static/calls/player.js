@@ -352,6 +352,11 @@
         skip.measure();
     }
 
+    /* Somebody wants to hear from there: words.js. */
+    player.addEventListener("call:hear", ({ detail }) => {
+        seek(detail.at);
+        if (audio.paused) toggle();
+    });
     player.addEventListener("call:grown", (event) => {
         grow(event.detail.samples);
         if (live && player.dataset.live !== "yes") open();
