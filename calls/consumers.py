@@ -80,7 +80,7 @@ class MediaStreamConsumer(AsyncConsumer):
         live = LiveStream(token, start, protocol, socket, records=handler.records)
         reader = asyncio.create_task(_read(live))
         try:
-            await Conversation(live, partial(handler, MediaStream(live))).run(reader)
+            await Conversation(live, partial(handler, MediaStream(live)), handler.options.prepare).run(reader)
         finally:
             reader.cancel()
 

@@ -14,6 +14,8 @@ from django.utils.module_loading import import_string
 from twilio.twiml.voice_response import VoiceResponse
 
 from calls.media.audio import is_speech
+from calls.server.preparations import ExpectedCall as ExpectedCall
+from calls.server.preparations import Prepare
 from calls.sounds import sound as sound
 from calls.streams import Dtmf, Media, MediaStream
 from calls.twiml import StreamNoun
@@ -39,20 +41,34 @@ _told: set[str] = set()
 
 @dataclass(frozen=True)
 class Options:
-    """What a handler declares: the document around its stream (plain <Connect>), and whether its audio is recorded."""
+    """What a handler declares: its stream's document (plain <Connect>), if its audio is recorded, what it prepares."""
 
     twiml: Document = StreamNoun.connect
     records: bool = True
+    prepare: Prepare | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.twiml) or inspect.iscoroutinefunction(self.twiml):
             raise TypeError(f"A handler's twiml is a plain function of the <Stream> noun, not {self.twiml!r}.")
-        try:
-            inspect.signature(self.twiml).bind(None)
-        except TypeError as error:
-            raise TypeError(f"A handler's twiml takes one argument, the <Stream> noun: {error}.") from None
+        if objection := _objection_to_arguments(self.twiml):
+            raise TypeError(f"A handler's twiml takes one argument, the <Stream> noun: {objection}.")
         if not isinstance(self.records, bool):
             raise TypeError(f"A handler's records is True or False, not {self.records!r}.")
+        if self.prepare is None:
+            return
+        if not inspect.iscoroutinefunction(self.prepare):
+            raise TypeError(f"A handler's prepare is a coroutine, `async def`, and {self.prepare!r} is not one.")
+        if objection := _objection_to_arguments(self.prepare):
+            raise TypeError(f"A handler's prepare takes one argument, the expected call: {objection}.")
+
+
+def _objection_to_arguments(function: Callable[..., Any]) -> str:
+    """Why a function cannot be called with one argument, or ""."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True)
@@ -79,15 +95,20 @@ class Handler:
 @overload
 def handler(talk: T, /) -> T: ...
 @overload
-def handler(*, twiml: Document = ..., records: bool = ...) -> Callable[[T], T]: ...
+def handler(*, twiml: Document = ..., records: bool = ..., prepare: Prepare | None = ...) -> Callable[[T], T]: ...
 def handler(
-    talk: T | None = None, /, *, twiml: Document = StreamNoun.connect, records: bool = True
+    talk: T | None = None,
+    /,
+    *,
+    twiml: Document = StreamNoun.connect,
+    records: bool = True,
+    prepare: Prepare | None = None,
 ) -> T | Callable[[T], T]:
-    """Declares a handler: `@handler`, or with its options, `@handler(twiml=announce, records=False)`.
+    """Declares a handler: `@handler`, or with its options, `@handler(twiml=announce, records=False, prepare=warm_up)`.
 
     A plain coroutine is a handler too. TypeError, while your module is imported, for what cannot be meant.
     """
-    options = Options(twiml, records)
+    options = Options(twiml, records, prepare)
 
     def declare(talk: T) -> T:
         is_coroutine: bool = inspect.iscoroutinefunction(talk)

@@ -5,6 +5,7 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 
 from collections.abc import AsyncIterator
 from pathlib import PurePath
+from typing import Any
 
 from calls.media.audio import FRAME_SAMPLES, Examiner
 from calls.media.protocol import Dtmf as Dtmf
@@ -53,6 +54,11 @@ class MediaStream:
     def bidirectional(self) -> bool:
         """False on a <Start> stream: there we only listen."""
         return self._live.bidirectional
+
+    @property
+    def prepared(self) -> Any:
+        """What the handler's `prepare` has returned, closed behind the handler; None if it raised or took over 2 s."""
+        return self._live.prepared
 
     @property
     def overruns(self) -> int:

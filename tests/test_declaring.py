@@ -112,6 +112,19 @@ def test_an_attribute_is_set_beside_what_the_decorator_declares(settings, caplog
 async def returns_later(noun): ...
 
 
+async def warm_up(call): ...
+
+
+async def takes_two(call, stream): ...
+
+
+def test_a_handler_declares_what_it_prepares(settings):
+    @handler(prepare=warm_up)
+    async def prepared(stream): ...
+
+    assert vars(prepared)["__callstream__"].prepare is warm_up
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -120,6 +133,12 @@ async def returns_later(noun): ...
         ({"twiml": returns_later}, "plain function of the <Stream> noun, not <function returns_later"),
         ({"twiml": lambda: None}, "takes one argument, the <Stream> noun: too many positional arguments"),
         ({"records": "no"}, "records is True or False, not 'no'"),
+        ({"prepare": announce}, "prepare is a coroutine, `async def`, and <function announce.* is not one"),
+        ({"prepare": "warm_up"}, "prepare is a coroutine, `async def`, and .warm_up. is not one"),
+        (
+            {"prepare": takes_two},
+            "prepare takes one argument, the expected call: missing a required argument: 'stream'",
+        ),
         ({"record": False}, "unexpected keyword argument 'record'"),
     ],
 )

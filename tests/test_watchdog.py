@@ -8,6 +8,7 @@ import pytest
 
 from calls.process import watchdog
 from calls.process.watchdog import Watchdog
+from calls.server.preparations import ExpectedCall
 
 
 class Seen:
@@ -47,6 +48,13 @@ async def test_a_line_that_waits_inside_a_library_is_named_and_not_the_library(s
     never.wait(0.5)
     await seen.stalled.wait()
     assert seen.stalls[0].place.startswith("tests/test_watchdog.py:")
+
+
+async def test_a_call_that_is_prepared_for_is_named(seen):
+    call = ExpectedCall("CA7b1e09d4c2a85f6390d1e4b7a2c8f056", "", "", "", "inbound", {}, 0)
+    time.sleep(0.5)  # noqa: ASYNC251
+    await seen.stalled.wait()
+    assert seen.stalls[0].call_sid == call.call_sid
 
 
 async def test_a_loop_that_only_waits_is_not_stalled(seen):

@@ -36,6 +36,7 @@ _EVENTS = {
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
     "handler-failed": "The handler failed",
+    "prepare-failed": "What the handler prepares was not there",
     "handler-cut": "The handler took too long to finish, and was ended",
     "sent-after-hang-up": "The handler went on playing after it had hung up",
     "await-forgotten": "An await is missing in the handler",
@@ -76,7 +77,7 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
     match event.kind:
         case "loop-blocked":
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
-        case "handler-failed":
+        case "handler-failed" | "prepare-failed":
             return str(data.get("error", ""))
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"

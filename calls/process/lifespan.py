@@ -31,6 +31,7 @@ from calls.recorder import recorder
 from calls.server.hints import hints
 from calls.server.inquiry import inquiry
 from calls.server.listening import listening
+from calls.server.preparations import preparations
 from calls.server.switchboard import switchboard
 from calls.sockets import daphne
 
@@ -167,6 +168,7 @@ class Drain:
         logger.warning("drain start active=%d", active)
         try:
             cut = await switchboard.drain(settings.DRAIN_SECONDS, self._skip)
+            await preparations.close()
             if active:
                 await asyncio.sleep(LAST_WORDS)
             await self._finish_requests()

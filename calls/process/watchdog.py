@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from sys import _current_frames
 from types import FrameType
 
+from calls.server.preparations import ExpectedCall
 from calls.server.stalls import Stall, file_of, place
 from calls.streams import MediaStream
 
@@ -121,5 +122,5 @@ def _inside(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _call(frames: list[FrameType]) -> str:
     """The call whose stream one of the functions holds, even in a task that a handler has started."""
-    streams = (value for frame in frames for value in list(frame.f_locals.values()) if isinstance(value, MediaStream))
-    return next((stream.call_sid for stream in streams), "")
+    values = (value for frame in frames for value in list(frame.f_locals.values()))
+    return next((value.call_sid for value in values if isinstance(value, MediaStream | ExpectedCall)), "")

@@ -20,6 +20,7 @@ from calls.server.hints import hints
 from calls.server.listening import listening
 from calls.server.live_stream import LiveStream, handled
 from calls.server.outgoing import StreamEnded
+from calls.server.preparations import Prepare, preparations
 from calls.server.socket import CLOSE_PATIENCE
 from calls.server.stalls import place, raised_at, standing
 from calls.server.switchboard import switchboard
@@ -38,10 +39,11 @@ REST_PATIENCE = 6
 class Conversation:
     """From the handler's first line to the last commit."""
 
-    def __init__(self, live: LiveStream, talk: Callable[[], Awaitable[None]]) -> None:
-        """`talk` is the handler, with its stream."""
+    def __init__(self, live: LiveStream, talk: Callable[[], Awaitable[None]], prepare: Prepare | None = None) -> None:
+        """`talk` is the handler, with its stream; `prepare` is what it declares to come before."""
         self._live = live
         self._talk = talk
+        self._prepare = prepare
         self._has_failed_late = False
 
     async def run(self, reader: asyncio.Task[None]) -> None:
@@ -71,7 +73,7 @@ class Conversation:
         live = self._live
         handled.set(live)
         try:
-            await self._talk()
+            await self._talk_prepared()
             # One that only listens is recorded to its end, unless the handler has said that it heard enough.
             if live.bidirectional or live.hung_up:
                 await live.hang_up()
@@ -87,6 +89,13 @@ class Conversation:
                 self._note_ended(error)
             else:
                 self._note_failed(error)
+
+    async def _talk_prepared(self) -> None:
+        if self._prepare is None:
+            await self._talk()
+            return
+        async with preparations.held(self._live, self._prepare) as self._live.prepared:
+            await self._talk()
 
     def _note_ended(self, error: Exception) -> None:
         """The handler sent something on a stream that is over: what it had still to do is skipped."""

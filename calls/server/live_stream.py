@@ -80,6 +80,8 @@ class LiveStream:
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
+        #: What the handler's `prepare` has returned.
+        self.prepared: Any = None
         #: Whether it was the handler that ended it.
         self.hung_up = False
         self._gaps_seen = 0

@@ -17,7 +17,7 @@ from calls.summaries.absence import is_worth_a_warning
 
 
 # The events that tell of one.
-KINDS = ("incoming", "stream-ended", "refused", "stream-error", "handler-failed", "loop-blocked")
+KINDS = ("incoming", "stream-ended", "refused", "stream-error", "handler-failed", "prepare-failed", "loop-blocked")
 # The fields of streams that are looked at.
 STREAM_FIELDS = (
     *("call", "sid", "name", "bidirectional", "started_at", "ended_at", "end_reason", "length", "absent"),
@@ -83,6 +83,8 @@ def of_event(event: CallEvent, streams: Sequence[Stream]) -> Problem | None:
             return _of_stream_error(event.data, streams)
         case "handler-failed":
             return _of_failure(event, streams)
+        case "prepare-failed":
+            return _of_preparation(event)
         case "loop-blocked":
             return _of_stall(event)
         case "incoming" | "stream-ended" | "refused":
@@ -126,6 +128,13 @@ def _of_failure(event: CallEvent, streams: Sequence[Stream]) -> Problem:
     after = f" after {(event.occurred_at - stream.started_at).total_seconds():.1f} s" if stream else ""
     text = " ".join(part for part in (f"The handler failed{after}.", _error(event), _outcome(stream)) if part)
     return Problem(_FAILED, text, "Mend the handler; the server's log has the traceback.", "bad")
+
+
+def _of_preparation(event: CallEvent) -> Problem:
+    line = event.data.get("line")
+    where = f", at {line}" if line else ""
+    text = f"What the handler prepares for a call was not there{where}: {_error(event)}"
+    return Problem("not prepared", text, "Mend its prepare: it has 2 s, and the handler goes on without it.")
 
 
 def _error(event: CallEvent) -> str:

@@ -9,7 +9,7 @@ from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
 
-from calls.handlers import echo
+from calls.handlers import echo, handler
 from calls.media.audio import tone
 from calls.media.rows import GapRow
 from calls.process import watchdog
@@ -105,5 +105,32 @@ async def forgets(stream):
         pass
 
 
-NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on", "forgets")
+class Prepared:
+    async def aclose(self):
+        print("what was prepared is closed", flush=True)
+
+
+async def prepared(call):
+    return Prepared()
+
+
+@handler(prepare=prepared)
+async def prepares(stream):
+    """Has something to be closed."""
+    async for _ in stream:
+        pass
+
+
+NAMES = (
+    "raises",
+    "hangs",
+    "blocks",
+    "never_returns",
+    "poisons",
+    "fills",
+    "overflows",
+    "talks_on",
+    "forgets",
+    "prepares",
+)
 HANDLERS = ",".join(f"{name}=tests.support.child.{name}" for name in NAMES)
