@@ -62,6 +62,21 @@ class Options:
             raise TypeError(f"A handler's prepare takes one argument, the expected call: {objection}.")
 
 
+class NotAHandler(TypeError):
+    """What STREAM_HANDLERS names, or `@handler` stands above, is none; says why."""
+
+
+def _objection(talk: Any) -> str:
+    """Why that is no handler, or ""."""
+    if inspect.isasyncgenfunction(talk):
+        return "it has a `yield` in it, and a handler only awaits"
+    if not inspect.iscoroutinefunction(talk):
+        return "it is not a coroutine, `async def`"
+    if objection := _objection_to_arguments(talk):
+        return f"it takes one argument, the stream: {objection}"
+    return ""
+
+
 def _objection_to_arguments(function: Callable[..., Any]) -> str:
     """Why a function cannot be called with one argument, or ""."""
     try:
@@ -111,9 +126,8 @@ def handler(
     options = Options(twiml, records, prepare)
 
     def declare(talk: T) -> T:
-        is_coroutine: bool = inspect.iscoroutinefunction(talk)
-        if not is_coroutine:
-            raise TypeError(f"@handler stands above a coroutine, `async def`, and {talk!r} is not one.")
+        if objection := _objection(talk):
+            raise NotAHandler(f"{talk!r} below @handler is not a handler: {objection}.")
         vars(talk)[_DECLARED] = options
         return talk
 
@@ -181,13 +195,20 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Handler | None:
-    """The handler of that name (the default one for ""), or None. ImportError if its path leads nowhere."""
+    """The handler of that name (the default one for ""), or None.
+
+    NotAHandler if that is none; ImportError if its path leads nowhere; whatever its module raises.
+    """
     name = name or settings.DEFAULT_STREAM_HANDLER
     if (path := settings.STREAM_HANDLERS.get(name)) is not None:
         talk: Talk | None = import_string(path)
     else:
         talk = SHIPPED.get(name)
-    return None if talk is None else Handler(name, talk, _declared(talk))
+    if talk is None:
+        return None
+    if objection := _objection(talk):
+        raise NotAHandler(f"{name!r} is not a handler: {objection}.")
+    return Handler(name, talk, _declared(talk))
 
 
 def _declared(talk: Talk) -> Options:

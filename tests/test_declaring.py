@@ -147,8 +147,36 @@ def test_what_cannot_be_declared_is_an_error_where_it_is_written(options, reason
         handler(**options)
 
 
+async def yields(stream):
+    yield stream
+
+
+async def hears_nobody(): ...
+
+
+@pytest.mark.parametrize(
+    ("mistake", "reason"),
+    [
+        (yields, "it has a `yield` in it, and a handler only awaits"),
+        (hears_nobody, "it takes one argument, the stream: too many positional arguments"),
+        (takes_two, "it takes one argument, the stream: missing a required argument: 'stream'"),
+    ],
+)
+def test_a_coroutine_that_cannot_be_a_handler_is_an_error_where_it_is_written(mistake, reason):
+    with pytest.raises(TypeError, match=reason):
+        handler(mistake)
+
+
+@pytest.mark.parametrize("name", ["announce", "yields", "hears_nobody", "takes_two"])
+def test_what_is_no_handler_is_not_found(settings, name):
+    with pytest.raises(handlers.NotAHandler, match=r"^'own' is not a handler: it "):
+        found(settings, name)
+
+
 @pytest.mark.parametrize("declare", [handler, handler(records=False)])
 @pytest.mark.parametrize("no_coroutine", [announce, "announce"])
 def test_what_is_not_a_coroutine_cannot_be_declared_a_handler(declare, no_coroutine):
-    with pytest.raises(TypeError, match=r"@handler stands above a coroutine, `async def`, and .*announce.* is not one"):
+    with pytest.raises(
+        TypeError, match=r"announce.* below @handler is not a handler: it is not a coroutine, `async def`"
+    ):
         declare(no_coroutine)

@@ -36,6 +36,7 @@ _EVENTS = {
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
     "handler-failed": "The handler failed",
+    "handler-returned-at-once": "The handler returned at once, and had said nothing",
     "prepare-failed": "What the handler prepares was not there",
     "handler-cut": "The handler took too long to finish, and was ended",
     "sent-after-hang-up": "The handler went on playing after it had hung up",
@@ -78,7 +79,9 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
         case "loop-blocked":
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
         case "handler-failed" | "prepare-failed":
-            return str(data.get("error", ""))
+            return ", at ".join(str(data[name]) for name in ("error", "line") if data.get(name))
+        case "handler-returned-at-once":
+            return f"after {data.get('seconds', '?')} s"
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")

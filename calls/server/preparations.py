@@ -19,6 +19,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from calls.server.live_stream import LiveStream, handled
+from calls.server.mistakes import sentence
 from calls.server.stalls import place, raised_at, standing
 
 
@@ -128,8 +129,8 @@ class Preparation:
         self._work.cancel()
 
     def _note_failed(self, error: BaseException) -> None:
-        self.failure = f"{type(error).__name__}: {error}"[:500]
-        self.line = place(raised_at(error))
+        self.failure = sentence(error)
+        self.line = raised_at(error)
         # One that is not wanted any more was cancelled by us.
         if self._is_wanted:
             logger.error("prepare_failed handler=%s call=%s", self._handler, self._call.call_sid, exc_info=error)

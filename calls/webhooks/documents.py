@@ -6,7 +6,9 @@ from django.core.handlers.asgi import ASGIRequest
 
 from calls import handlers, twiml
 from calls.security import StreamToken
+from calls.server.mistakes import sentence
 from calls.server.preparations import ExpectedCall, preparations
+from calls.server.stalls import raised_at
 from calls.server.switchboard import switchboard
 from calls.webhooks.answers import Answer
 from calls.webhooks.request import Webhook
@@ -23,16 +25,21 @@ def connect(webhook: Webhook, name: str, *, resumed: int) -> Answer:
     """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails."""
     try:
         handler = handlers.find(name)
-        if handler is None:
-            logger.error(
-                "handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names())
-            )
-            return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
+    except Exception as error:
+        logger.exception("handler_unusable handler=%r call=%s", name, webhook.call_sid)
+        where = f", at {line}" if (line := raised_at(error)) else ""
+        reason = f"{sentence(error)}{where}"
+        return Answer(twiml.apologise(), f"apologised: the handler {name[:40]!r} cannot be used ({reason})")
+    if handler is None:
+        logger.error("handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names()))
+        return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
+    try:
         noun = _noun(webhook, name, resumed)
         document = handler.twiml(noun)
     except Exception as error:
         logger.exception("twiml_failed handler=%r call=%s", name, webhook.call_sid)
-        reason = f"{type(error).__name__}: {error}"[:300]
+        where = f", at {line}" if (line := raised_at(error)) else ""
+        reason = f"{sentence(error)}{where}"
         return Answer(twiml.apologise(), f"apologised: the document of {name[:40]!r} could not be made ({reason})")
     if handler.options.prepare and "<Stream" in document and _stays(webhook):
         preparations.begin(name, handler.options.prepare, _expected(webhook, noun))
