@@ -66,7 +66,7 @@ class NotAHandler(TypeError):
     """What STREAM_HANDLERS names, or `@handler` stands above, is none; says why."""
 
 
-def _objection(talk: Any) -> str:
+def objection_to(talk: Any) -> str:
     """Why that is no handler, or ""."""
     if inspect.isasyncgenfunction(talk):
         return "it has a `yield` in it, and a handler only awaits"
@@ -126,7 +126,7 @@ def handler(
     options = Options(twiml, records, prepare)
 
     def declare(talk: T) -> T:
-        if objection := _objection(talk):
+        if objection := objection_to(talk):
             raise NotAHandler(f"{talk!r} below @handler is not a handler: {objection}.")
         vars(talk)[_DECLARED] = options
         return talk
@@ -194,6 +194,10 @@ def names() -> list[str]:
     return sorted({*SHIPPED, *settings.STREAM_HANDLERS})
 
 
+#: How a path of STREAM_HANDLERS leads to its coroutine; `make run` has a way of its own, for code that changes.
+load: Callable[[str], Any] = import_string
+
+
 def find(name: str) -> Handler | None:
     """The handler of that name (the default one for ""), or None.
 
@@ -201,12 +205,12 @@ def find(name: str) -> Handler | None:
     """
     name = name or settings.DEFAULT_STREAM_HANDLER
     if (path := settings.STREAM_HANDLERS.get(name)) is not None:
-        talk: Talk | None = import_string(path)
+        talk: Talk | None = load(path)
     else:
         talk = SHIPPED.get(name)
     if talk is None:
         return None
-    if objection := _objection(talk):
+    if objection := objection_to(talk):
         raise NotAHandler(f"{name!r} is not a handler: {objection}.")
     return Handler(name, talk, _declared(talk))
 

@@ -36,6 +36,7 @@ _EVENTS = {
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
     "handler-failed": "The handler failed",
+    "handlers-kept": "The handler's last code that worked was used, since what is on disk cannot be",
     "handler-returned-at-once": "The handler returned at once, and had said nothing",
     "prepare-failed": "What the handler prepares was not there",
     "handler-cut": "The handler took too long to finish, and was ended",
@@ -78,7 +79,7 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
     match event.kind:
         case "loop-blocked":
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
-        case "handler-failed" | "prepare-failed":
+        case "handler-failed" | "prepare-failed" | "handlers-kept":
             return ", at ".join(str(data[name]) for name in ("error", "line") if data.get(name))
         case "handler-returned-at-once":
             return f"after {data.get('seconds', '?')} s"

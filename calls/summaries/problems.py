@@ -19,7 +19,7 @@ from calls.summaries.stream_errors import STREAM_ERRORS, stream_error_code
 # The events that tell of one.
 KINDS = (
     *("incoming", "stream-ended", "refused", "stream-error", "loop-blocked", "await-forgotten"),
-    *("handler-failed", "handler-returned-at-once", "prepare-failed"),
+    *("handler-failed", "handler-returned-at-once", "handlers-kept", "prepare-failed"),
 )
 # The fields of streams that are looked at.
 STREAM_FIELDS = (
@@ -86,6 +86,9 @@ def of_event(event: CallEvent, streams: Sequence[Stream]) -> Problem | None:
             return _of_stream_error(event.data, streams)
         case "handler-failed":
             return _of_failure(event, streams)
+        case "handlers-kept":
+            text = f"The call went by the handler's last code that worked: {_error(event)}"
+            return Problem("old code", text, "Mend what has changed: the next call takes it.")
         case "handler-returned-at-once":
             return _of_return(event)
         case "await-forgotten":
