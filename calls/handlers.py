@@ -72,8 +72,8 @@ def objection_to(talk: Any) -> str:
         return "it has a `yield` in it, and a handler only awaits"
     if not inspect.iscoroutinefunction(talk):
         return "it is not a coroutine, `async def`"
-    if objection := _objection_to_arguments(talk):
-        return f"it takes one argument, the stream: {objection}"
+    if _objection_to_arguments(talk):
+        return f"it takes ({', '.join(inspect.signature(talk).parameters)}) and has to take one argument, the stream"
     return ""
 
 

@@ -140,7 +140,7 @@ def test_a_handler_that_declares_what_cannot_be_is_named_with_its_reason(good, t
             "'own' is not a handler: it is not a coroutine, `async def`.",
             "`async def name(stream",
         ),
-        ("async def own(): ...", "it takes one argument, the stream: too many positional", "`async def name(stream"),
+        ("async def own(): ...", "it takes () and has to take one argument, the stream.", "`async def name(stream"),
         (
             "async def own(stream): yield",
             "it has a `yield` in it, and a handler only awaits.",

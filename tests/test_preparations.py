@@ -11,6 +11,7 @@ from calls.media.rows import EventRow
 from calls.models import CallEvent, Stream
 from calls.server import preparations as module
 from calls.server.preparations import ExpectedCall, preparations
+from calls.server.stalls import Stall
 from calls.server.switchboard import switchboard
 from tests.support.child import HANDLERS
 from tests.support.line import PATIENCE, Line, stored, until
@@ -376,6 +377,17 @@ async def test_what_comes_although_it_was_cancelled_is_closed(service, monkeypat
     monkeypatch.setattr(module, "PATIENCE", 0.01)
     assert await given(Phone(), comes_late) is None
     await service.gone()
+
+
+async def test_what_held_up_the_loop_at_the_webhook_is_told_where_its_stream_is(service):
+    expect()
+    for seconds in (0.3, 0.9, 0.4):
+        preparations.note_stall(Stall(seconds, "handlers/desk.py:7 in warm_up", CALL))
+    preparations.note_stall(Stall(2.0, "handlers/desk.py:9 in other", "CA2"))
+    phone = Phone()
+    await given(phone)
+    (event,) = [row for row in phone.rows(EventRow) if row.kind == "loop-blocked"]
+    assert event.data == {"seconds": 0.9, "line": "handlers/desk.py:7 in warm_up", "by": "this call's handler"}
 
 
 async def test_code_that_was_reloaded_prepares_anew(service):

@@ -84,8 +84,8 @@ BROKEN = {
     "async def desk(stream:\n": "SyntaxError: '(' was never closed (desk.py, line 1).",
     "\n1 / 0\n": "ZeroDivisionError: division by zero, at ",
     "import gtts\n": "ModuleNotFoundError: No module named 'gtts', at ",
-    "def desk(stream): ...\n": "desks.desk.desk is not a handler: it is not a coroutine, `async def`.",
-    "async def desk(): ...\n": "it takes one argument, the stream: too many positional arguments.",
+    "def desk(stream): ...\n": "used: desks.desk.desk is not a handler: it is not a coroutine, `async def`.",
+    "async def desk(): ...\n": "it takes () and has to take one argument, the stream.",
     "raise SystemExit('no')\n": "SystemExit: no, at ",
     "\n": 'ImportError: Module "desks.desk" does not define a "desk" attribute/class.',
 }

@@ -90,6 +90,15 @@ async def test_while_it_lasts_a_long_stall_is_logged_with_its_whole_stack(seen, 
     assert "in test_while_it_lasts_a_long_stall_is_logged_with_its_whole_stack" in caplog.text
 
 
+async def test_a_short_stall_of_another_line_is_another_line_of_the_log(seen, caplog):
+    time.sleep(0.4)  # noqa: ASYNC251
+    await seen.stalled.wait()
+    seen.stalled.clear()
+    time.sleep(0.4)  # noqa: ASYNC251
+    await seen.stalled.wait()
+    assert caplog.text.count("loop_blocked") == 2
+
+
 async def test_many_short_stalls_are_one_line(seen, caplog):
     for _ in range(3):
         time.sleep(0.4)  # noqa: ASYNC251

@@ -32,6 +32,7 @@ from calls.server.hints import hints
 from calls.server.inquiry import inquiry
 from calls.server.listening import listening
 from calls.server.preparations import preparations
+from calls.server.stalls import Stall
 from calls.server.switchboard import switchboard
 from calls.sockets import daphne
 
@@ -82,7 +83,7 @@ class Lifespan:
             self._hints = asyncio.create_task(hints.run())
             inquiry.start()
             listening.start()
-            self._watchdog = Watchdog(switchboard.note_stall, give_up)
+            self._watchdog = Watchdog(_note_stall, give_up)
             self._watchdog.start()
             oversights.watch()
         if scope["type"] == "lifespan":
@@ -178,6 +179,11 @@ class Drain:
             for each, handler in self._previous.items():
                 signal.signal(each, handler)
             signal.raise_signal(number)
+
+
+def _note_stall(stall: Stall) -> None:
+    switchboard.note_stall(stall)
+    preparations.note_stall(stall)
 
 
 def give_up() -> None:

@@ -49,7 +49,9 @@ def cause(error: BaseException) -> BaseException:
 def sentence(error: BaseException) -> str:
     """What came, in at most 500 characters."""
     error = cause(error)
-    return f"{type(error).__name__}: {error}"[:500]
+    name = type(error).__name__
+    # Ours says all there is in its sentence.
+    return (str(error) if name == "NotAHandler" else f"{name}: {error}")[:500]
 
 
 def advice(error: BaseException) -> str:

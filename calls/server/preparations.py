@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from calls.server.live_stream import LiveStream, handled
 from calls.server.mistakes import sentence
-from calls.server.stalls import place, raised_at, standing
+from calls.server.stalls import Stall, place, raised_at, standing
 
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ class Preparation:
         self.failure, self.line = "", ""
         self._handler, self._prepare, self._call = handler, prepare, call
         self._is_wanted = True
+        #: The longest time for which it held up the event loop, told where the stream is.
+        self.stall: Stall | None = None
         # Not the context of a request, whose thread for the database ends with its answer.
         context = Context()
         context.run(handled.set, live)
@@ -79,6 +81,10 @@ class Preparation:
     async def result(self) -> Any:
         """What it returned; None after 2 s, or if it raised. Cancelling whoever waits here does not cancel it."""
         return await asyncio.shield(self._result)
+
+    def note_stall(self, stall: Stall) -> None:
+        if self.stall is None or self.stall.seconds < stall.seconds:
+            self.stall = stall
 
     async def close(self) -> None:
         """Closes what it returned, by `aclose()`, else by `close()`; what has neither needs no end."""
@@ -174,6 +180,11 @@ class Preparations:
             timer.cancel()
             self._close(preparation)
 
+    def note_stall(self, stall: Stall) -> None:
+        """The event loop stood still; perhaps it was what is prepared here that did it."""
+        if found := self._pending.get(stall.call_sid):
+            found[0].note_stall(stall)
+
     @asynccontextmanager
     async def held(self, live: LiveStream, prepare: Prepare) -> AsyncIterator[Any]:
         """Within, a stream has what was prepared for it, or None; it is closed afterwards, beside whatever comes."""
@@ -183,6 +194,8 @@ class Preparations:
             if preparation.failure:
                 facts = {"error": preparation.failure, "line": preparation.line}
                 live.tape.event("prepare-failed", timezone.now(), **facts)
+            if preparation.stall:
+                live.note_stall(preparation.stall)
             yield prepared
         finally:
             self._close(preparation)

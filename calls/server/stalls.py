@@ -40,7 +40,7 @@ def file_of(frame: FrameType) -> str:
 def place(frames: list[FrameType]) -> str:
     """The first line of the user's own, of frames innermost first; of ours or of a library's, if there is none."""
     own = (frame for frame in frames if _is_own(frame))
-    ours = (frame for frame in frames if file_of(frame).startswith(_OURS))
+    ours = (frame for frame in frames if is_ours(file_of(frame)))
     frame = next(own, None) or next(ours, None) or next(iter(frames), None)
     return "" if frame is None else _line(frame, frame.f_lineno)
 
@@ -50,6 +50,10 @@ def raised_at(error: BaseException) -> str:
     through = reversed(list(traceback.walk_tb(cause(error).__traceback__)))
     # A frame itself has gone on, to a `finally` for example.
     return next((_line(frame, number) for frame, number in through if _is_own(frame)), "")
+
+
+def is_ours(filename: str) -> bool:
+    return filename.startswith(_OURS)
 
 
 def _is_own(frame: FrameType) -> bool:

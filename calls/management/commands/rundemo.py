@@ -28,6 +28,7 @@ from calls.management.reloading import Reloader
 from calls.management.serving import Server, announced, environment, origin, serving
 from calls.media import audio
 from calls.models import Call, Dtmf, Stream
+from calls.process.oversights import remember_origins
 from calls.sounds import sound
 
 
@@ -53,6 +54,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, port: int, prepare: bool, serve: bool, **options: Any) -> None:
         if serve:
             Reloader().start()
+            remember_origins()
             # Django's own reloader replaces the process at once, in the middle of a call.
             call_command("runserver", f"127.0.0.1:{port}", use_reloader=False)
             return
