@@ -80,7 +80,7 @@ class MediaStreamConsumer(AsyncConsumer):
         live = LiveStream(token, start, protocol, socket, records=handler.records, transcribes=handler.transcribes)
         reader = asyncio.create_task(_read(live))
         try:
-            await Conversation(live, partial(handler, MediaStream(live))).run(reader)
+            await Conversation(live, partial(handler, MediaStream(live)), handler.options.prepare).run(reader)
         finally:
             reader.cancel()
 
@@ -143,7 +143,11 @@ def _check(start: Start, stream_sid: str) -> tuple[StreamToken, handlers.Handler
         raise Refused(4409, "this stream is already here")
     if switchboard.is_full:
         raise Refused(4503, "full")
-    handler = handlers.find(token.handler)
+    try:
+        handler = handlers.find(token.handler)
+    except Exception:
+        logger.exception("handler_unusable handler=%r call=%s", token.handler, token.call_sid)
+        raise Refused(4404, "the handler cannot be used") from None
     if handler is None:
         raise Refused(4404, "no such handler")
     return token, handler

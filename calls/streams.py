@@ -59,6 +59,11 @@ class MediaStream:
         return self._live.bidirectional
 
     @property
+    def prepared(self) -> Any:
+        """What the handler's `prepare` has returned, closed behind the handler; None if it raised or took over 2 s."""
+        return self._live.prepared
+
+    @property
     def overruns(self) -> int:
         """Frames that were dropped because the handler was more than 2 s behind."""
         return self._inbox.overruns

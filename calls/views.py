@@ -16,6 +16,7 @@ from calls.media.rows import CallRow, EventRow
 from calls.media.sids import is_stream_sid
 from calls.models import Call
 from calls.recorder import recorder
+from calls.server.preparations import preparations
 from calls.server.switchboard import switchboard
 from calls.webhooks.answers import BAD_DOCUMENT, Answer, event, failed_action
 from calls.webhooks.documents import connect
@@ -105,6 +106,8 @@ async def call_status(webhook: Webhook) -> HttpResponse:
     parameters = webhook.parameters
     sequence = parameters.get("SequenceNumber", "")
     status = parameters.get("CallStatus", "")
+    if Call.Status.is_terminal(status):
+        preparations.drop(webhook.call_sid)
     key = ":".join((parameters.get("CallbackSource", "call"), sequence or parameters.get("Timestamp", ""), status))
     row = EventRow(
         call=webhook.call_sid,
@@ -150,6 +153,7 @@ async def stream_ended(webhook: Webhook) -> HttpResponse:
 async def _go_on(webhook: Webhook, name: str, resumed: int) -> HttpResponse:
     """How a call goes on whose socket, the one that was connected again `resumed` times, is closed."""
     if Call.Status.is_terminal(webhook.parameters.get("CallStatus", "")):
+        preparations.drop(webhook.call_sid)
         return await _answer(webhook, "stream-ended", Answer(twiml.hang_up(), "hung up: the call is over"))
     how, broken, is_away = switchboard.finished.get(webhook.call_sid), resumed + 1, False
     if how is None:

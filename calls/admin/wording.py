@@ -41,6 +41,9 @@ _EVENTS = {
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
     "handler-failed": "The handler failed",
+    "handlers-kept": "The handler's last code that worked was used, since what is on disk cannot be",
+    "handler-returned-at-once": "The handler returned at once, and had said nothing",
+    "prepare-failed": "What the handler prepares was not there",
     "handler-cut": "The handler took too long to finish, and was ended",
     "sent-after-hang-up": "The handler went on playing after it had hung up",
     "await-forgotten": "An await is missing in the handler",
@@ -84,8 +87,10 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
     match event.kind:
         case "loop-blocked":
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
-        case "handler-failed" | "source-failed":
-            return str(data.get("error", ""))
+        case "handler-failed" | "prepare-failed" | "handlers-kept" | "source-failed":
+            return ", at ".join(str(data[name]) for name in ("error", "line") if data.get(name))
+        case "handler-returned-at-once":
+            return f"after {data.get('seconds', '?')} s"
         case "playback-paused" | "playback-resumed":
             return f"after {data.get('heard_ms', 0) / 1000:.1f} s of it"
         case "note":

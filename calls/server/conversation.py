@@ -19,7 +19,9 @@ from calls.recorder import recorder
 from calls.server.hints import hints
 from calls.server.listening import listening
 from calls.server.live_stream import LiveStream, handled
+from calls.server.mistakes import advice, sentence
 from calls.server.outgoing import StreamEnded
+from calls.server.preparations import Prepare, preparations
 from calls.server.socket import CLOSE_PATIENCE
 from calls.server.stalls import place, raised_at, standing
 from calls.server.switchboard import switchboard
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds that a handler has to finish once its stream is over.
 HANDLER_GRACE = 5
+# Seconds within which no handler has heard enough: one that returns by then, and has said nothing, did not mean to.
+AT_ONCE = 1.0
 # Seconds for which an end waits to be committed before the socket is closed.
 COMMIT_PATIENCE = 2
 # Seconds for which a stream's end waits for Twilio's API.
@@ -38,10 +42,11 @@ REST_PATIENCE = 6
 class Conversation:
     """From the handler's first line to the last commit."""
 
-    def __init__(self, live: LiveStream, talk: Callable[[], Awaitable[None]]) -> None:
-        """`talk` is the handler, with its stream."""
+    def __init__(self, live: LiveStream, talk: Callable[[], Awaitable[None]], prepare: Prepare | None = None) -> None:
+        """`talk` is the handler, with its stream; `prepare` is what it declares to come before."""
         self._live = live
         self._talk = talk
+        self._prepare = prepare
         self._has_failed_late = False
 
     async def run(self, reader: asyncio.Task[None]) -> None:
@@ -72,10 +77,13 @@ class Conversation:
         live = self._live
         handled.set(live)
         try:
-            await self._talk()
+            seconds = await self._talk_prepared()
             # One that only listens is recorded to its end, unless the handler has said that it heard enough.
             if live.bidirectional or live.hung_up:
+                meant = live.hung_up
                 await live.hang_up()
+                if not meant and seconds < AT_ONCE and live.hung_up and not live.hearing.heard:
+                    self._note_returned_at_once(seconds)
                 live.lifetime.end("handler")
         except StreamEnded as error:
             self._note_ended(error)
@@ -89,20 +97,45 @@ class Conversation:
             else:
                 self._note_failed(error)
 
+    async def _talk_prepared(self) -> float:
+        """For how many seconds the handler ran."""
+        if self._prepare is None:
+            return await self._seconds_of_talk()
+        async with preparations.held(self._live, self._prepare) as self._live.prepared:
+            return await self._seconds_of_talk()
+
+    async def _seconds_of_talk(self) -> float:
+        began = time.monotonic()
+        await self._talk()
+        return time.monotonic() - began
+
+    def _note_returned_at_once(self, seconds: float) -> None:
+        """One that decides to say nothing hangs up; one that only returns has mostly forgotten something."""
+        live = self._live
+        logger.warning(
+            "handler_returned_at_once handler=%s call=%s: it ran for %.2f s, and the caller has heard nothing; "
+            "a handler talks for as long as it runs, so await what it is to wait for",
+            *(live.token.handler, live.call_sid, seconds),
+        )
+        live.tape.event("handler-returned-at-once", timezone.now(), seconds=round(seconds, 2))
+
     def _note_ended(self, error: Exception) -> None:
         """The handler sent something on a stream that is over: what it had still to do is skipped."""
         live = self._live
         if live.hung_up:
             # A handler whose caller has left cannot know it; one that has hung up can.
-            where = place(raised_at(error))
+            where = raised_at(error)
             logger.warning("sent_after_hang_up call=%s at %s: the rest is skipped", live.call_sid, where)
             live.tape.event("sent-after-hang-up", timezone.now(), line=where)
         live.lifetime.end("disconnect" if live.socket.is_closed else "handler")
 
     def _note_failed(self, error: BaseException) -> None:
         live = self._live
-        logger.error("handler_failed handler=%s call=%s", live.token.handler, live.call_sid, exc_info=error)
-        live.tape.event("handler-failed", timezone.now(), error=f"{type(error).__name__}: {error}"[:500])
+        hint = advice(error)
+        said = f": {hint}" if hint else ""
+        logger.error("handler_failed handler=%s call=%s%s", live.token.handler, live.call_sid, said, exc_info=error)
+        known = {"error": sentence(error), "line": raised_at(error), "advice": hint}
+        live.tape.event("handler-failed", timezone.now(), **{name: text for name, text in known.items() if text})
         if live.lifetime.is_ending:
             self._has_failed_late = True
             return

@@ -95,6 +95,8 @@ class LiveStream:
         self.words = Words(self.sid, self.call_sid, records=records, transcribes=transcribes)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
+        #: What the handler's `prepare` has returned.
+        self.prepared: Any = None
         #: Whether it was the handler that ended it.
         self.hung_up = False
         self._gaps_seen = 0

@@ -2,8 +2,13 @@
 
 import logging
 
+from django.core.handlers.asgi import ASGIRequest
+
 from calls import handlers, twiml
 from calls.security import StreamToken
+from calls.server.mistakes import sentence
+from calls.server.preparations import ExpectedCall, preparations
+from calls.server.stalls import raised_at
 from calls.server.switchboard import switchboard
 from calls.webhooks.answers import Answer
 from calls.webhooks.request import Webhook
@@ -20,17 +25,43 @@ def connect(webhook: Webhook, name: str, *, resumed: int) -> Answer:
     """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails."""
     try:
         handler = handlers.find(name)
-        if handler is None:
-            logger.error(
-                "handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names())
-            )
-            return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
-        document = handler.twiml(_noun(webhook, name, resumed))
+    except Exception as error:
+        logger.exception("handler_unusable handler=%r call=%s", name, webhook.call_sid)
+        where = f", at {line}" if (line := raised_at(error)) else ""
+        reason = f"{sentence(error)}{where}"
+        return Answer(twiml.apologise(), f"apologised: the handler {name[:40]!r} cannot be used ({reason})")
+    if handler is None:
+        logger.error("handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names()))
+        return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
+    try:
+        noun = _noun(webhook, name, resumed)
+        document = handler.twiml(noun)
     except Exception as error:
         logger.exception("twiml_failed handler=%r call=%s", name, webhook.call_sid)
-        reason = f"{type(error).__name__}: {error}"[:300]
+        where = f", at {line}" if (line := raised_at(error)) else ""
+        reason = f"{sentence(error)}{where}"
         return Answer(twiml.apologise(), f"apologised: the document of {name[:40]!r} could not be made ({reason})")
+    if handler.options.prepare and "<Stream" in document and _stays(webhook):
+        preparations.begin(name, handler.options.prepare, _expected(webhook, noun))
     return Answer(document, f"connected to {name}" + (" again" if resumed else ""))
+
+
+def _stays(webhook: Webhook) -> bool:
+    """Whether the stream may come here: not if we drain, nor below WSGI, where the loop ends with the request."""
+    return isinstance(webhook.request, ASGIRequest) and not switchboard.draining
+
+
+def _expected(webhook: Webhook, noun: twiml.StreamNoun) -> ExpectedCall:
+    parameters = webhook.parameters
+    return ExpectedCall(
+        call_sid=webhook.call_sid,
+        account_sid=parameters.get("AccountSid", "")[:34],
+        from_number=parameters.get("From", ""),
+        to_number=parameters.get("To", ""),
+        direction=parameters.get("Direction", "inbound")[:24],
+        parameters=dict(noun.custom),
+        resumed=noun.resumed,
+    )
 
 
 def _noun(webhook: Webhook, name: str, resumed: int) -> twiml.StreamNoun:

@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils import timezone
 
-from calls.handlers import echo
+from calls.handlers import echo, handler
 from calls.media.audio import tone
 from calls.media.rows import GapRow
 from calls.process import watchdog
@@ -133,6 +133,34 @@ async def forgets(stream):
         pass
 
 
-NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on", "forgets")
-NAMES += ("converses", "takes_back")
+class Prepared:
+    async def aclose(self):
+        print("what was prepared is closed", flush=True)
+
+
+async def prepared(call):
+    return Prepared()
+
+
+@handler(prepare=prepared)
+async def prepares(stream):
+    """Has something to be closed."""
+    async for _ in stream:
+        pass
+
+
+NAMES = (
+    "raises",
+    "hangs",
+    "blocks",
+    "never_returns",
+    "poisons",
+    "fills",
+    "overflows",
+    "talks_on",
+    "forgets",
+    "prepares",
+    "converses",
+    "takes_back",
+)
 HANDLERS = ",".join(f"{name}=tests.support.child.{name}" for name in NAMES)
