@@ -1,8 +1,9 @@
 """The caller's turns: when they speak, told from how likely each 32 ms of the line is speech.
 
 Positions are samples on the stream's own clock, as the recording has it. Pure: windows and the time are arguments. The
-thresholds are those that Silero's own examples use; the times were tried on what tests/support/noises.py makes. Silero
-goes on for about 60 ms after a word, so that nothing has to be added behind a turn.
+thresholds are those that Silero's own examples use; the times were tried on what tests/support/sounds.py makes. Silero
+goes on for some windows after a word, so that nothing has to be added behind a turn: it ends 0.04 to 0.24 s (0.09 in
+the median) after what was said.
 """
 
 import msgspec

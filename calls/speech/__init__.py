@@ -1,0 +1,1 @@
+"""What is heard in a call, besides its sound: who speaks when."""
