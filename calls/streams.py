@@ -6,9 +6,12 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 from collections.abc import AsyncIterator
 from pathlib import PurePath
 
-from calls.media.audio import FRAME_SAMPLES, Examiner
+from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE, Examiner
 from calls.media.protocol import Dtmf as Dtmf
 from calls.media.protocol import Media as Media
+from calls.media.turns import Speech as Speech
+from calls.server.ear import LONGEST_SILENCE, SHORTEST_SILENCE
+from calls.server.ear import speech as turns
 from calls.server.inbox import Event as Event
 from calls.server.inbox import Mark as Mark
 from calls.server.inbox import Outcome as Outcome
@@ -77,6 +80,24 @@ class MediaStream:
         """The caller's audio alone. Keys and marks that come meanwhile are thrown away, whoever else waits for them."""
         return self._inbox.media()
 
+    def speech(self, end_silence: float = 0.7) -> AsyncIterator[Speech]:
+        """The caller's turns, each when it has ended: after `end_silence` seconds (0.1 to 10) without speech.
+
+        The one that runs when the caller hangs up is given out too. Each of several iterators has all turns. What was
+        said up to 2 s before the iteration began counts if the stream was listened to then (by an iterator before
+        this one, or by a `play` with `barge_in`). A turn of more than 60 s comes in pieces. Turns that are not taken
+        wait; of more than 60 s of them the oldest goes.
+        """
+        if not SHORTEST_SILENCE <= end_silence <= LONGEST_SILENCE:
+            raise ValueError(f"end_silence is {SHORTEST_SILENCE} to {LONGEST_SILENCE} seconds, not {end_silence}")
+        self._live.listen()
+        return turns(self._live.listen, round(end_silence * SAMPLE_RATE))
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether the caller speaks now, known about 0.15 s after they begin. The first look starts to listen."""
+        return not self.ended and self._live.listen().is_speaking
+
     def skip(self) -> None:
         """Passes over what has arrived so far: audio, keys and marks."""
         self._inbox.skip()
@@ -109,7 +130,7 @@ class MediaStream:
         ValueError for what is not µ-law: a WAV file (`calls.media.audio.read_wav` reads it) or PCM16
         (`pcm16_to_mulaw`).
 
-        `barge_in`: a key or 100 ms of speech clears it. It needs a play that waits.
+        `barge_in`: a key or 0.1 s of speech clears it. It needs a play that waits.
 
         `wait=False` returns at once: it is played after what was given before. What is not heard within 10 s waits
         here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for room. Chunks of any size

@@ -3,7 +3,7 @@
 import pytest
 
 from calls.media.audio import SAMPLE_RATE
-from calls.media.earshot import LONG_HOLE, LONGEST_HOLE, Earshot
+from calls.media.earshot import LONGEST_HOLE, Earshot
 from calls.media.turns import WINDOW
 
 
@@ -39,7 +39,8 @@ def test_each_window_is_given_once(earshot):
 def test_the_last_window_is_filled_with_silence(earshot):
     earshot.put(0, FRAME)
     assert earshot.windows(to_end=True) == (0, [FRAME + b"\xff" * 96], False)
-    assert earshot.waiting == 0
+    assert (earshot.waiting, earshot.end) == (0, 160)
+    assert earshot.cut(0, WINDOW) == (0, FRAME)
 
 
 def test_a_hole_is_silence(earshot):
@@ -69,25 +70,23 @@ def test_what_is_older_than_everything_came_too_late(earshot):
     assert earshot.cut(0, 960) == (800, FRAME[80:] + FRAME[80:])
 
 
-def test_behind_a_long_hole_the_detector_begins_anew_once_there_is_a_window(earshot):
-    earshot.put(0, FRAME)
-    far = 160 + LONG_HOLE + 1
-    earshot.put(far, FRAME)
-    assert earshot.windows() == (far, [], True)
-    earshot.put(far + 160, FRAME)
-    assert earshot.windows() == (far, [(FRAME * 2)[:WINDOW]], True)
-    earshot.put(far + 320, FRAME * 2)
-    assert earshot.windows()[2] is False
-    assert earshot.cut(0, 160) == (0, FRAME)
-
-
 def test_behind_a_hole_that_nothing_outlasts_all_before_it_is_forgotten(earshot):
     earshot.put(0, FRAME)
     far = 160 + LONGEST_HOLE + 1
     assert earshot.is_beyond(far)
     earshot.put(far, FRAME)
     assert (earshot.start, earshot.end) == (far, far + 160)
-    assert earshot.windows(to_end=True)[2] is True
+
+
+def test_behind_it_the_detector_begins_anew_once_there_is_a_window(earshot):
+    earshot.put(0, FRAME)
+    far = 160 + LONGEST_HOLE + 1
+    earshot.put(far, FRAME)
+    assert earshot.windows() == (far, [], True)
+    earshot.put(far + 160, FRAME)
+    assert earshot.windows() == (far, [(FRAME * 2)[:WINDOW]], True)
+    earshot.put(far + 320, FRAME * 2)
+    assert earshot.windows()[2] is False
 
 
 def test_an_hour_before_the_first_frame_is_no_hole(earshot):

@@ -7,9 +7,7 @@ from calls.media.audio import SAMPLE_RATE, SILENCE
 from calls.media.turns import WINDOW
 
 
-# Longer holes are not looked at: a detector begins anew behind them.
-LONG_HOLE = SAMPLE_RATE
-# Behind a longer one nothing is kept of what was before it.
+# Behind a longer hole nothing is kept of what was before it.
 LONGEST_HOLE = 10 * SAMPLE_RATE
 
 
@@ -22,7 +20,7 @@ class Earshot:
         self._start: int | None = None
         #: Where the next window begins.
         self._next = 0
-        #: There was a long hole since the last windows: what comes next has nothing to do with what came before.
+        #: Something is missing since the last windows: what comes next has nothing to do with what came before.
         self._is_broken = False
 
     @property
@@ -49,9 +47,6 @@ class Earshot:
             self._start = self._next = position
             self._audio.clear()
         hole = position - self.end
-        if hole > LONG_HOLE:
-            self._next = position
-            self._is_broken = True
         if hole >= 0:
             self._audio += hole * SILENCE + audio
         else:
@@ -68,14 +63,13 @@ class Earshot:
 
         `to_end`: the last one too, with silence behind it.
         """
-        if to_end and self.waiting % WINDOW:
-            self._audio += (WINDOW - self.waiting % WINDOW) * SILENCE
         first, broken = self._next, self._is_broken
-        count = max(self.waiting // WINDOW, 0)
-        self._next += count * WINDOW
-        self._is_broken = broken and not count
-        at = first - self.start
-        return first, [bytes(self._audio[one : one + WINDOW]) for one in range(at, at + count * WINDOW, WINDOW)], broken
+        until = self.end if to_end else self.end - self.waiting % WINDOW
+        starts = range(first - self.start, until - self.start, WINDOW)
+        windows = [bytes(self._audio[at : at + WINDOW]).ljust(WINDOW, SILENCE) for at in starts]
+        self._next = until
+        self._is_broken = broken and not windows
+        return first, windows, broken
 
     def pass_over(self, most: int) -> int:
         """Leaves only that many samples waiting. Returns how many there were besides."""
@@ -85,7 +79,7 @@ class Earshot:
         return passed
 
     def cut(self, start: int, end: int) -> tuple[int, bytes]:
-        """Where what is kept of that begins, and it."""
+        """Where what there is of that begins, and it."""
         start = max(start, self.start)
         return start, bytes(self._audio[start - self.start : max(end - self.start, 0)])
 

@@ -15,7 +15,7 @@ from calls.sounds import FOLDER
 
 
 def spoken_by(voice: str, sentence: str, words_a_minute: int = 160) -> bytes:
-    """A sentence of espeak-ng's at -20 dB, without silence around it. Skips the test where it is missing, but not in CI."""
+    """A sentence of espeak-ng's at -20 dB, without silence around it. Where it is missing, skips; not in CI."""
     if not shutil.which("espeak-ng"):
         missing = "espeak-ng is not installed"
         (pytest.fail if os.environ.get("REQUIRE_ESPEAK") else pytest.skip)(missing)
