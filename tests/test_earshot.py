@@ -99,9 +99,13 @@ def test_an_hour_before_the_first_frame_is_no_hole(earshot):
 def test_what_a_slow_detector_is_not_asked_for_is_counted_and_breaks_the_line(earshot):
     earshot.put(0, FRAME * 100)
     assert earshot.pass_over(16_000) == 0
-    assert earshot.pass_over(4000) == 12_000
+    assert earshot.windows()[2] is False
+    earshot.put(16_000, FRAME * 100)
+    assert earshot.pass_over(4000) == 12_128
     position, windows, is_broken = earshot.windows()
-    assert (position, len(windows), is_broken) == (12_000, 4000 // WINDOW, True)
+    assert earshot.pass_over(0) == 4000 % WINDOW
+    assert earshot.pass_over(0) == 0
+    assert (position, len(windows), is_broken) == (28_000, 4000 // WINDOW, True)
 
 
 def test_what_nobody_wants_any_more_is_freed_by_the_second(earshot):
@@ -112,6 +116,8 @@ def test_what_nobody_wants_any_more_is_freed_by_the_second(earshot):
     earshot.forget(SAMPLE_RATE + 1)
     assert (earshot.start, earshot.end) == (SAMPLE_RATE + 1, 16_000)
     assert earshot.cut(0, SAMPLE_RATE + 3) == (SAMPLE_RATE + 1, FRAME[1:3])
+    earshot.forget(SAMPLE_RATE + 2)
+    assert earshot.start == SAMPLE_RATE + 1
 
 
 def test_what_nobody_has_judged_is_not_freed(earshot):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from calls.media.turns import LEAD, LONGEST, WINDOW, Span, Turns
+from calls.media.turns import BEGINS, GOES_ON, LEAD, LONGEST, WINDOW, Span, Turns
 
 
 SILENCE = 700 * 8
-YES, MAYBE, NO = 0.9, 0.4, 0.1
+YES, MAYBE, NO = BEGINS, GOES_ON, GOES_ON - 0.01
 
 
 def heard(turns, *parts, start=0):
