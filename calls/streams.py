@@ -11,6 +11,9 @@ from calls.media.formats import Encoding
 from calls.media.protocol import Dtmf as Dtmf
 from calls.media.protocol import Media as Media
 from calls.media.transcript import Said as Said
+from calls.media.turns import Speech as Speech
+from calls.server.ear import LONGEST_SILENCE, SHORTEST_SILENCE
+from calls.server.ear import speech as turns
 from calls.server.inbox import Event as Event
 from calls.server.inbox import Mark as Mark
 from calls.server.inbox import Outcome as Outcome
@@ -90,6 +93,24 @@ class MediaStream:
         """
         return self._inbox.media(encoding, rate)
 
+    def speech(self, end_silence: float = 0.7) -> AsyncIterator[Speech]:
+        """The caller's turns, each when it has ended: after `end_silence` seconds (0.1 to 10) without speech.
+
+        The one that runs when the caller hangs up is given out too. Each of several iterators has all turns. What was
+        said up to 2 s before the iteration began counts if the stream was listened to then (by an iterator before
+        this one, or by a `play` with `barge_in`). A turn of more than 60 s comes in pieces. Turns that are not taken
+        wait; of more than 60 s of them the oldest goes.
+        """
+        if not SHORTEST_SILENCE <= end_silence <= LONGEST_SILENCE:
+            raise ValueError(f"end_silence is {SHORTEST_SILENCE} to {LONGEST_SILENCE} seconds, not {end_silence}")
+        self._live.listen()
+        return turns(self._live.listen, round(end_silence * SAMPLE_RATE))
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether the caller speaks now, known about 0.15 s after they begin. The first look starts to listen."""
+        return not self.ended and self._live.listen().is_speaking
+
     def skip(self) -> None:
         """Passes over what has arrived so far: audio, keys and marks."""
         self._inbox.skip()
@@ -158,7 +179,7 @@ class MediaStream:
         `encoding` is "mulaw" or "pcm16" (16 bits, little-endian), `rate` 8000, 16000, 24000 or 48000; mono. ValueError
         for what is not that, a sound file for example (`calls.media.audio.read_wav` reads a WAV file).
 
-        `barge_in`: a key or 100 ms of speech clears it.
+        `barge_in`: a key or 0.1 s of speech clears it.
 
         `wait=False` returns a `Playing` at once: it is played after what was given before, as by `say`. What is not
         heard within 10 s waits here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for

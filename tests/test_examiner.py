@@ -8,7 +8,7 @@ import pytest
 from calls.media.audio import mulaw_to_pcm16
 from calls.media.examiner import Examiner
 from calls.sounds import FOLDER
-from tests.support.sounds import Chance, espeak, mulaw, pcm16, speech, stereo
+from tests.support.waves import Chance, espeak, mulaw, pcm16, speech, stereo
 
 
 RATES = [8000, 16000, 24000, 48000]

@@ -13,9 +13,10 @@ from calls.media import hearing
 from calls.media.audio import mulaw_to_pcm16, tone
 from calls.media.protocol import StateError
 from calls.media.rows import ChunkRow, DataRow, DtmfRow, EventRow, GapRow, MarkRow
-from calls.server import barge_in, outgoing, speaking, voice
+from calls.server import outgoing, speaking, voice
 from calls.sounds import FOLDER
 from calls.streams import Media, StreamEnded
+from tests.support import sounds
 from tests.support.line import payload
 from tests.support.phone import CALL, LOUD, QUIET, STREAM, Phone, begin, done
 
@@ -387,16 +388,17 @@ async def test_a_key_cuts_what_may_be_interrupted(phone):
 async def test_speech_cuts_what_may_be_interrupted(phone):
     playing = begin(phone.stream.play(SECOND, barge_in=True))
     await phone.heard("mark")
-    phone.say(LOUD, times=barge_in.SPEECH_FRAMES)
+    phone.speak(sounds.CALLER[:8000])
     assert await done(playing) == "cleared"
+    assert [row.data for row in phone.rows(EventRow) if row.kind == "barge-in"] == [{"by": "speech"}]
 
 
-@pytest.mark.parametrize("noise", [[QUIET] * 50, [LOUD] * 4 + [QUIET] + [LOUD] * 4, [b""] * 10])
-async def test_less_than_100_ms_of_speech_cuts_nothing(phone, noise):
+@pytest.mark.parametrize("noise", [QUIET * 50, sounds.keyboard(2), sounds.ringing()[:16_000], sounds.music(2)])
+async def test_noise_cuts_nothing(phone, noise):
     playing = begin(phone.stream.play(SECOND, barge_in=True))
     mark = await phone.heard("mark")
-    for frame in noise:
-        phone.say(frame)
+    phone.speak(noise)
+    await phone.listened()
     phone.return_mark(mark["mark"]["name"])
     assert await done(playing) == "played"
     assert phone.rows(EventRow) == []
@@ -405,18 +407,34 @@ async def test_less_than_100_ms_of_speech_cuts_nothing(phone, noise):
 async def test_the_other_persons_speech_is_not_a_barge_in(phone):
     playing = begin(phone.stream.play(SECOND, barge_in=True))
     mark = await phone.heard("mark")
-    for _ in range(20):
-        phone.live.barge_in.hear(Media(timestamp=100, payload=LOUD, track="outbound"))
+    phone.live.ear.hear(8000, Media(timestamp=100, payload=sounds.CALLER[:8000], track="outbound"))
+    await phone.listened()
     phone.return_mark(mark["mark"]["name"])
     assert await done(playing) == "played"
     assert phone.rows(EventRow) == []
+
+
+async def test_who_speaks_already_interrupts_by_going_on(phone):
+    phone.stream.speech()
+    phone.speak(sounds.CALLER[:8000])
+    await phone.listened()
+    playing = begin(phone.stream.play(SECOND, barge_in=True))
+    await phone.heard("mark")
+    phone.speak(sounds.CALLER[8000:12_000])
+    assert await done(playing) == "cleared"
+
+
+async def test_a_stream_that_asks_for_nothing_is_not_listened_to(phone):
+    await phone.stream.play(SECOND, wait=False)
+    phone.speak(sounds.CALLER[:8000])
+    assert phone.live.ear is None
 
 
 async def test_what_may_not_be_interrupted_is_not(phone):
     playing = begin(phone.stream.play(SECOND))
     mark = await phone.heard("mark")
     phone.press("5")
-    phone.say(LOUD, times=20)
+    phone.speak(sounds.CALLER[:8000])
     phone.return_mark(mark["mark"]["name"])
     assert await done(playing) == "played"
     assert phone.rows(EventRow) == []
@@ -437,7 +455,8 @@ async def test_what_the_caller_says_after_the_end_interrupts_nothing(phone):
     await phone.play_out()
     await done(playing)
     phone.press("5")
-    phone.say(LOUD, times=20)
+    phone.speak(sounds.CALLER[:8000])
+    await phone.listened()
     assert [row.kind for row in phone.rows(EventRow)] == []
 
 

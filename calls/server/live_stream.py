@@ -33,6 +33,7 @@ from calls.media.rows import AnyRow, StreamRow
 from calls.media.tape import Tape
 from calls.security import StreamToken
 from calls.server.barge_in import BargeIn
+from calls.server.ear import Ear
 from calls.server.inbox import Inbox
 from calls.server.keypad import Keypad
 from calls.server.lifetime import Lifetime
@@ -87,7 +88,9 @@ class LiveStream:
         self.inbox = Inbox(self.lifetime)
         self.keypad = Keypad(self.tape)
         self.notebook = Notebook(self.tape, self.clock, self.lifetime)
-        self.barge_in = BargeIn(self.tape)
+        #: What listens to the caller; None while nobody wants to know whether they speak.
+        self.ear: Ear | None = None
+        self.barge_in = BargeIn(self.tape, self.listen)
         self.marks = Marks(protocol, self.hearing.playback, self.tape, self.inbox)
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
         self.speaking = Speaking(self.outgoing, protocol, self.hearing, self.marks)
@@ -138,9 +141,18 @@ class LiveStream:
             self._gaps_seen = self.protocol.sequence_gaps
         if media.track == "inbound":
             clock.arrived(end, at)
-        if self.barge_in.awaited is not None:
-            self.barge_in.hear(media)
+        if self.ear is not None:
+            self.ear.hear(end, media)
         self.inbox.put_media(media)
+
+    def listen(self) -> Ear:
+        """The stream's ear, which it has from now on, until nobody has used it for 10 s."""
+        if self.ear is None:
+            self.ear = Ear(self.clock, self.lifetime, self._stop_listening, self.sid)
+        return self.ear
+
+    def _stop_listening(self) -> None:
+        self.ear = None
 
     def _receive_other(self, message: AnyMessage | Unknown) -> None:
         match message:

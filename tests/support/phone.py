@@ -63,6 +63,17 @@ class Phone:
             encoded = b64encode(audio).decode()
             self._send(MEDIA, track=track, chunk=1, timestamp=20 * self.number, payload=encoded)
 
+    def speak(self, audio):
+        """Caller audio in frames of 20 ms, one directly behind the other."""
+        for at in range(0, len(audio), 160):
+            self.say(audio[at : at + 160])
+
+    async def listened(self):
+        """Waits until all whole windows of what the caller said were judged."""
+        async with asyncio.timeout(PATIENCE):
+            while self.live.ear.waiting:  # noqa: ASYNC110 - the ear tells its listeners of turns only
+                await asyncio.sleep(0.005)
+
     def press(self, digits):
         for digit in digits:
             self._send(DTMF, digit=digit)

@@ -1,6 +1,6 @@
 """Holds the examiner of audio against as many sounds as you like, all of them right:
 
-    python -m tests.trials.sounds 1000 [--seed 7]
+    python -m tests.trials.waves 1000 [--seed 7]
 
 Makes that many of each kind at each rate, and has each examined as PCM16 and as µ-law, in chunks and in one go. Ends
 with 1 if one was objected to. Not collected by pytest.
@@ -13,7 +13,7 @@ from collections import Counter
 from calls.media.audio import mulaw_to_pcm16
 from calls.media.examiner import Examiner
 from calls.media.formats import RATES
-from tests.support.sounds import Chance, mulaw, pcm16
+from tests.support.waves import Chance, mulaw, pcm16
 
 
 SIZES = (640, 96_000)
