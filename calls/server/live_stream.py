@@ -9,7 +9,7 @@ import datetime as dt
 import logging
 import time
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -40,7 +40,11 @@ from calls.server.marks import Marks
 from calls.server.outgoing import Outgoing
 from calls.server.socket import Socket
 from calls.server.stalls import Stall
-from calls.twiml import START_SUFFIX
+from calls.twiml import RESERVED, START_SUFFIX
+
+
+if TYPE_CHECKING:
+    from calls.server.outings import Outing
 
 
 logger = logging.getLogger(__name__)
@@ -60,8 +64,8 @@ class LiveStream:
         self.start = start
         self.call_sid = token.call_sid
         self.sid = protocol.stream_sid
-        #: The <Parameter>s of the stream, without our token.
-        self.parameters = {name: str(value) for name, value in start.custom_parameters.items() if name != "token"}
+        #: The <Parameter>s of the stream, without our own.
+        self.parameters = {name: str(value) for name, value in start.custom_parameters.items() if name not in RESERVED}
         self.protocol = protocol
         self.protocol.bidirectional = token.bidirectional
         self.socket = socket
@@ -80,6 +84,8 @@ class LiveStream:
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
+        #: Set while the handler sends the caller to another number, and from then on.
+        self.outing: Outing | None = None
         #: Whether it was the handler that ended it.
         self.hung_up = False
         self._gaps_seen = 0
@@ -94,6 +100,10 @@ class LiveStream:
     def bidirectional(self) -> bool:
         """False on a <Start> stream: there we only listen."""
         return self.protocol.bidirectional
+
+    async def until_gone(self) -> None:
+        """Waits until nobody holds it any more."""
+        await self.lifetime.until_gone()
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
@@ -248,15 +258,19 @@ class LiveStream:
 
     async def hang_up(self) -> None:
         """Lets the caller hear what was given to play, then ends the stream."""
+        await self.let_hear()
+        if not self.lifetime.is_over:
+            self.hung_up = True
+            self.fall_silent()
+            self.lifetime.end("handler")
+
+    async def let_hear(self) -> None:
+        """Waits until the caller has heard what was given to play."""
         self.hearing.advance(time.monotonic())
         # What was heard if the other side still lives waits too: its mark tells.
         is_heard = self.outgoing.is_idle and self.hearing.is_complete
         if not self.lifetime.is_over and self.bidirectional and not is_heard:
             await self.outgoing.say_and_wait(b"")
-        if not self.lifetime.is_over:
-            self.hung_up = True
-            self.fall_silent()
-            self.lifetime.end("handler")
 
     def note_end_of_line(self) -> None:
         """This is the end on the line, whatever the handler still does: nothing later was heard."""

@@ -2,9 +2,11 @@
 
 import logging
 
-from calls import handlers, twiml
+from calls import addresses, handlers, twiml
 from calls.security import StreamToken
+from calls.server.outings import Departure
 from calls.server.switchboard import switchboard
+from calls.server.tickets import ReturnTicket
 from calls.webhooks.answers import Answer
 from calls.webhooks.request import Webhook
 
@@ -16,8 +18,11 @@ logger = logging.getLogger(__name__)
 DRAINING_PAUSE = 1
 
 
-def connect(webhook: Webhook, name: str, *, resumed: int) -> Answer:
-    """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails."""
+def connect(webhook: Webhook, name: str, *, resumed: int, ticket: ReturnTicket | None = None) -> Answer:
+    """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails.
+
+    `ticket` is of a caller for whom a handler of that name waits.
+    """
     try:
         handler = handlers.find(name)
         if handler is None:
@@ -25,7 +30,7 @@ def connect(webhook: Webhook, name: str, *, resumed: int) -> Answer:
                 "handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names())
             )
             return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
-        document = handler.twiml(_noun(webhook, name, resumed))
+        document = handler.twiml(_noun(webhook, name, resumed, ticket))
     except Exception as error:
         logger.exception("twiml_failed handler=%r call=%s", name, webhook.call_sid)
         reason = f"{type(error).__name__}: {error}"[:300]
@@ -33,7 +38,16 @@ def connect(webhook: Webhook, name: str, *, resumed: int) -> Answer:
     return Answer(document, f"connected to {name}" + (" again" if resumed else ""))
 
 
-def _noun(webhook: Webhook, name: str, resumed: int) -> twiml.StreamNoun:
+def dial(webhook: Webhook, name: str, departure: Departure, *, resumed: int) -> Answer:
+    """Connects the caller to the number that their handler dials; /stream-ended is asked what comes then."""
+    order = departure.order
+    where = {"handler": name, "resumed": resumed, **({"ref": ref} if (ref := webhook.parameters.get("ref")) else {})}
+    action = addresses.absolute(addresses.STREAM_ENDED, **where, **{twiml.OUTING: departure.ticket.sign()})
+    document = twiml.dial(order.number, timeout=order.timeout, caller_id=order.caller_id, action=action)
+    return Answer(document, "dialled another number, as the handler asked")
+
+
+def _noun(webhook: Webhook, name: str, resumed: int, ticket: ReturnTicket | None) -> twiml.StreamNoun:
     parameters = webhook.parameters
 
     def sign(bidirectional: bool) -> str:
@@ -54,6 +68,7 @@ def _noun(webhook: Webhook, name: str, resumed: int) -> twiml.StreamNoun:
         parameters=parameters,
         resumed=resumed,
         custom=webhook.custom,
+        outing="" if ticket is None else ticket.sign(),
         # Twilio asks nobody again that has answered 503, and any other worker can take the stream: its token says all.
         pause=DRAINING_PAUSE if switchboard.draining else 0,
     )
