@@ -21,6 +21,10 @@ from calls.server.tickets import Pass, ReturnTicket
 
 logger = logging.getLogger(__name__)
 
+# The library tells of each connection.
+_quiet = logging.getLogger(f"{__name__}.websockets")
+_quiet.setLevel(logging.WARNING)
+
 # The header in which one worker shows the other its pass.
 CARRIED = "X-Callstream-Carried"
 # Seconds for which a caller is kept waiting for a worker that may be dead.
@@ -83,7 +87,8 @@ class Relay:
                     if other := await self._knock(*address):
                         return other
                     await asyncio.sleep(APART)
-        except (OSError, WebSocketException, TimeoutError) as error:
+        except (OSError, WebSocketException, ValueError) as error:
+            # A redirect to somewhere else is a ValueError, and TimeoutError an OSError.
             self._log(ascii(str(error))[:200])
             return None
         self._log("nobody waits there")
@@ -107,6 +112,7 @@ class Relay:
                 compression=None,
                 proxy=None,
                 open_timeout=None,
+                logger=_quiet,
                 ping_interval=PING,
                 ping_timeout=PONG,
             )

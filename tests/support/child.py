@@ -105,5 +105,12 @@ async def forgets(stream):
         pass
 
 
-NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on", "forgets")
+async def dials(stream):
+    """Says with keys what came of it, and echoes: 1 for completed, 2 for busy, then a 9 if it began anew."""
+    outcome = await stream.dial("+14155550111", timeout=5)
+    await stream.press({"completed": "1", "busy": "2"}[outcome.status] + "9" * bool(stream.resumed))
+    await echo(stream)
+
+
+NAMES = ("dials", "raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on", "forgets")
 HANDLERS = ",".join(f"{name}=tests.support.child.{name}" for name in NAMES)
