@@ -33,6 +33,8 @@ _EVENTS = {
     "barge-in": "The caller interrupted us",
     "cleared": "We stopped talking",
     "unsent": "The caller left before all was said",
+    "dialled": "The caller was connected to another number",
+    "returned": "The caller was back",
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
     "handler-failed": "The handler failed",
@@ -78,10 +80,20 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
         case "handler-failed":
             return str(data.get("error", ""))
+        case "dialled":
+            return str(data.get("number", ""))
+        case "returned":
+            return outcome_of_dial(data)
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")
     return str(said) or str(CallEvent.Source(event.source).label)
+
+
+def outcome_of_dial(data: dict[str, Any]) -> str:
+    """What became of a number, in Twilio's word; how long they talked, if they did."""
+    seconds = data.get("duration")
+    return f"{data.get('number', '')}: {data.get('status', 'unknown')}" + (f", {seconds} s" if seconds else "")
 
 
 def of_mark(mark: Mark) -> tuple[str, str]:
