@@ -6,6 +6,7 @@ import json
 import re
 import time
 import tomllib
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,9 @@ from websockets.asyncio.server import serve
 from calls import handlers
 from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
 from calls.models import Call, Stream, Tag
+from calls.server.talker import Talker
+from calls.server.tickets import Dialled
+from calls.sounds import sound
 from tests.support.line import PATIENCE
 from tests.support.phone import CALL, LOUD, Phone, begin, done
 
@@ -187,6 +191,27 @@ async def test_the_supervisor_listens_to_the_end():
     phone.hang_up()
     await done(talk)
     assert phone.sent == []
+
+
+@pytest.mark.parametrize(("status", "says"), [("completed", "thanks"), ("busy", "apology")])
+async def test_the_desk_plays_music_until_it_has_somebody_and_goes_on_when_they_are_back(monkeypatch, status, says):
+    phone, back = Phone(), Phone()
+    desk = example("desk")
+    monkeypatch.setitem(desk.talk.__globals__, "who_is_free", no_time_at_all)
+    talker = Talker(phone.live, lambda: desk(phone.stream))
+    talker.start()
+    assert (await phone.heard("clear"))["event"] == "clear"
+    await phone.live.lifetime.until_ending()
+    phone.live.outing.leave(talker)
+    phone.live.outing.come_back(back.live, Dialled(status))
+    assert b64decode((await back.heard("media"))["media"]["payload"]) == sound(says)[:8000]
+    await back.play_out()
+    assert await back.live.lifetime.until_ending() == "handler"
+
+
+async def no_time_at_all() -> str:
+    await asyncio.sleep(0)
+    return "+14155550100"
 
 
 # --- docs/architecture.md ---------------------------------------------------------------------------------------------
