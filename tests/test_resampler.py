@@ -116,5 +116,9 @@ def test_samples_are_encoded_as_g711_has_them():
     assert encode(decode(every, "pcm16"), "mulaw") == pcm16_to_mulaw(every) == expected
 
 
+def test_samples_are_rounded_and_not_cut():
+    assert encode(np.array([0.6, -0.6], np.float32), "pcm16") == b"\x01\x00\xff\xff"
+
+
 def test_what_is_louder_than_16_bits_is_clipped_and_does_not_wrap():
     assert encode(np.array([40_000, -40_000], np.float32), "pcm16") == b"\xff\x7f\x00\x80"

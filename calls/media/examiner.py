@@ -96,8 +96,6 @@ def _has_random_halves(window: bytes) -> bool:
     were made at random. Speech is mostly below 0.3.
     """
     halves = _spreads(window)
-    if 1.0 in halves[0] + halves[1]:
-        return False
     spread = any(max(half) <= 0.12 and sum(part > 0.01 for part in half) >= 15 for half in halves)
     return spread and _apart(halves) >= 0.25 and _roughness(_around_zero(_pcm16(window))) < 0.3
 
