@@ -63,6 +63,11 @@ def test_a_tone_whose_samples_come_in_pairs_is_not_stereo(phase):
     assert set(objections(fades)) == {""}
 
 
+def test_steps_that_last_longer_than_two_samples_are_not_stereo():
+    steps = np.repeat(np.sin(2 * np.pi * np.arange(4000) / 40), 8)
+    assert set(objections([steps * 0.5])) == {""}
+
+
 def test_a_tone_of_three_samples_that_fades_is_not_made_of_floats():
     """Any two of these are a float between -2 and 2."""
     tone = np.tile([15_500, -17_500, 2000], 5000) / 32768 * np.linspace(0.95, 1.03, 15_000)
