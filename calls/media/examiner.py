@@ -162,7 +162,7 @@ def _come_in_pairs(samples: Sequence[int]) -> bool:
     """The same on both channels. A square wave has equal samples too, but not in pairs only."""
     within: int = sum(map(eq, samples[0::2], samples[1::2]))
     between: int = sum(map(eq, samples[1::2], samples[2::2]))
-    return within >= 0.98 * len(samples) / 2 and between <= 0.25 * len(samples)
+    return within >= 0.98 * len(samples) / 2 and between <= 0.2 * len(samples)
 
 
 def _zigzag(samples: Sequence[int], left: Sequence[int], right: Sequence[int]) -> bool:
