@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from calls.media import audio
-from calls.media.resampler import Resampler, decode, encode, pcm16_to_mulaw
+from calls.media.audio import mulaw_to_pcm16
+from calls.media.resampler import Resampler, decode, encode, pcm16_to_mulaw, resample
 
 
 MULAW = ("mulaw", 8000)
@@ -108,6 +109,12 @@ def test_no_more_is_held_back_than_30_ms():
         down, up = Resampler(("pcm16", rate), MULAW), Resampler(MULAW, ("pcm16", rate))
         assert len(down.convert(bytes(2 * rate))) >= 8000 - 30 * 8
         assert len(up.convert(b"\xff" * 8000)) >= 2 * (rate - 30 * rate // 1000)
+
+
+def test_a_whole_sound_of_any_rate_keeps_its_length_and_its_band():
+    assert loudest(mulaw_to_pcm16(resample(sine(3400, 44100), ("pcm16", 44100)))[1600:-1600], 8000) > -1.5
+    too_high = resample(sine(5000, 44100), ("pcm16", 44100))
+    assert (len(too_high), set(too_high[800:-800])) == (8000, {0xFF})
 
 
 def test_samples_are_encoded_as_g711_has_them():
