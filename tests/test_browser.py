@@ -176,9 +176,6 @@ def eventful():
     make_mark(stream, name="thanks", position=120_000, outcome="played")
     make_digit(stream, "7", timestamp_ms=8_000)
     make_event(call, kind="answered")
-    make_event(
-        call, kind="note", source="stream", stream=stream, data={"text": "asked for a refund", "position": 64_000}
-    )
     make_utterance(stream, "How can I help you today?", start=16_000, track="outbound")
     make_utterance(stream, "I want a refund for order A-17", start=64_000)
     return call
@@ -747,7 +744,7 @@ def test_words_stand_under_the_wave_by_speaker_and_a_click_on_one_is_heard_from_
 def test_the_word_that_is_heard_is_marked(visit, ops):
     page = visit(page_of(eventful(), "#t=9.6"), ops)
     page.wait_for_selector(".call-heard .call-word-now >> text=refund")
-    go_to(page, 3.1)
+    go_to(page, 3.6)
     page.wait_for_selector(".call-heard .call-word-now >> text=help")
     assert page.locator(".call-word-now").count() == 1
     go_to(page, 15)
@@ -987,6 +984,7 @@ def everywhere():
     """A path to every kind of page, with something on it."""
     call = eventful()
     Call.objects.filter(pk=call.pk).update(data={"order": "A-17"})
+    make_event(call, kind="note", stream=call.streams.get(), data={"text": "asked for a refund", "position": 64_000})
     live = make_recording(seconds=2, status="in-progress", ended_at=None)
     make_call(from_number="sip:" + "a" * 250, caller_name="Ada", notes="n", has_warning=True, reviewed=True)
     call.tags.add(Tag.objects.create(name="billing"))
