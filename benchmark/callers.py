@@ -17,24 +17,24 @@ from simulator.webhooks import CallFailed, Web
 CONNECTED = messages.CONNECTED.encode()
 
 
-def place(server: Server, count: int) -> list[Call]:
-    """`count` calls to the echo handler. BenchmarkError if the server refuses one."""
+def place(server: Server, count: int, handler: str = "echo") -> list[Call]:
+    """`count` calls to that handler. BenchmarkError if the server refuses one."""
     if not server.candidate.records:
         noun = StreamNoun("ws://127.0.0.1/connection", "", ["inbound"], {}, "", "POST", ())
-        return [_call(_scenario(server), noun, "") for _ in range(count)]
-    return asyncio.run(_place(server, count))
+        return [_call(_scenario(server, handler), noun, "") for _ in range(count)]
+    return asyncio.run(_place(server, count, handler))
 
 
-def _scenario(server: Server) -> Scenario:
+def _scenario(server: Server, handler: str) -> Scenario:
     token = settings.TWILIO_AUTH_TOKENS[0]
     account = "AC" + "0" * 32
-    return Scenario(public_url=server.url, server=server.url, auth_token=token, account_sid=account, handler="echo")
+    return Scenario(public_url=server.url, server=server.url, auth_token=token, account_sid=account, handler=handler)
 
 
-async def _place(server: Server, count: int) -> list[Call]:
+async def _place(server: Server, count: int, handler: str) -> list[Call]:
     async with Web(server.url, settings.TWILIO_AUTH_TOKENS[0]) as web:
         try:
-            return [await opening(web, _scenario(server)) for _ in range(count)]
+            return [await opening(web, _scenario(server, handler)) for _ in range(count)]
         except CallFailed as error:
             raise BenchmarkError(f"{server.candidate.title} does not take calls: {error}") from error
 

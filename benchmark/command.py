@@ -41,6 +41,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         "turnover": partial(scenarios.turnover, lab, options["server"], calls),
         "history": partial(scenarios.history, lab, calls, options["sizes"]),
         "listening": partial(scenarios.listening, lab, calls, 10),
+        "talking": partial(scenarios.talk, lab, calls, options["talkers"]),
     }
     return measure[what]()
 

@@ -7,7 +7,10 @@
  *   measure SECONDS    the frames of so many seconds, from now on
  *   close              waits for the last echoes, says `stop`, closes, and lists every stream
  *
- * Usage: load PORT
+ * With SPEECH, a file of frames in base64, 216 characters each, callers say that again and again, and what comes back is
+ * only counted: nobody knows when it was to come.
+ *
+ * Usage: load PORT [SPEECH]
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -53,6 +56,8 @@ static int64_t tick, began;
 static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const unsigned char MASK[4] = {0x37, 0xfa, 0x21, 0x3d};
 static char payload[PAYLOAD + 1];
+static char *speech;
+static size_t speech_frames;
 
 /* What `measure` counts. */
 static uint32_t latency[BUCKETS], lateness[BUCKETS];
@@ -117,7 +122,8 @@ static void number(char *at, unsigned n) {
 
 static void speak(struct stream *s, int64_t due) {
     char text[1024];
-    number(payload, s->sent);
+    if (speech) memcpy(payload, speech + s->sent % speech_frames * PAYLOAD, PAYLOAD);
+    else number(payload, s->sent);
     int size = snprintf(text, sizeof text,
         "{\"event\":\"media\",\"sequenceNumber\":\"%u\",\"media\":{\"track\":\"inbound\",\"chunk\":\"%u\","
         "\"timestamp\":\"%u\",\"payload\":\"%s\"},\"streamSid\":\"%s\"}",
@@ -144,6 +150,11 @@ static void stop(struct stream *s) {
 static void heard(struct stream *s, const char *text, size_t size) {
     const char *at = memmem(text, size, "\"payload\"", 9);
     if (!at) return;
+    if (speech) {
+        s->echoed++;
+        window_echoed++;
+        return;
+    }
     at = memchr(at + 9, '"', text + size - at - 9);
     number(payload, s->echoed);
     if (!at || text + size - at < PAYLOAD + 2 || memcmp(at + 1, payload, PAYLOAD) || at[PAYLOAD + 1] != '"') s->garbled++;
@@ -355,9 +366,20 @@ static void turn(int64_t until) {
     }
 }
 
+static void read_speech(const char *name) {
+    FILE *file = fopen(name, "r");
+    if (!file || fseek(file, 0, SEEK_END)) die(name);
+    speech_frames = ftell(file) / PAYLOAD;
+    rewind(file);
+    speech = malloc(speech_frames * PAYLOAD + 1);
+    if (!speech_frames || !speech || fread(speech, PAYLOAD, speech_frames, file) != speech_frames) die(name);
+    fclose(file);
+}
+
 int main(int argc, char **argv) {
-    if (argc != 2) return 2;
+    if (argc != 2 && argc != 3) return 2;
     port = atoi(argv[1]);
+    if (argc == 3) read_speech(argv[2]);
     setvbuf(stdin, NULL, _IONBF, 0);
     memset(payload, 0, sizeof payload);
     for (int i = 8; i < PAYLOAD; i += 4) memcpy(payload + i, i < PAYLOAD - 4 ? "/39+" : "/w==", 4);

@@ -84,10 +84,14 @@ def build(folder: Path) -> Path:
 
 
 class Load:
-    """`with Load(program, port, core) as load`: a running generator."""
+    """`with Load(program, port, core) as load`: a running generator.
 
-    def __init__(self, program: Path, port: int, core: int) -> None:
-        self._command = ["taskset", "--cpu-list", str(core), str(program), str(port)]
+    `speech` is what its callers say, as load.c has it, instead of frames whose echoes can be told apart.
+    """
+
+    def __init__(self, program: Path, port: int, core: int, speech: Path | None = None) -> None:
+        said = [str(speech)] if speech else []
+        self._command = ["taskset", "--cpu-list", str(core), str(program), str(port), *said]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import playing
+from benchmark import playing, talking
 from benchmark.load import BenchmarkError, Load, build
 from benchmark.ramp import Bench, Result, Step, ramp
 from benchmark.servers import CANDIDATES, Candidate, install_peers, manage, running
@@ -194,3 +194,45 @@ def listening(lab: Lab, calls: int, listeners: int) -> dict[str, Any]:
             "requests_answered": len(answered),
             "median_request_ms": round(statistics.median(answered), 1) if answered else None,
         }
+
+
+def talk(lab: Lab, calls: int, talkers: int) -> dict[str, Any]:
+    """What callers notice whose handlers only echo while others talk, and have their turns told from their frames.
+
+    The others are there in either case, and their handlers take frames first and then turns: so the ratio is what the
+    telling costs, and not what more calls cost.
+    """
+    steps: dict[str, list[Step]] = {"frames": [], "turns": []}
+    answers = 0
+    with lab.bench("callstream") as bench:
+        bench.grow(calls)
+        for _ in range(lab.rounds):
+            for handler, measured in steps.items():
+                with talking.talkers(lab.folder, bench.server, lab.cores[1], talkers, handler) as others:
+                    step = bench.measure(lab.seconds)
+                    # The database has the talkers' audio too.
+                    step.lag = None
+                    measured.append(step)
+                    answers += sum(heard for _, _, heard, _ in others.close().streams)
+                lab.say(f"{talkers} others, by their {handler}:")
+                lab.tell(measured[-1])
+        memory = bench.server.usage().memory
+    p99 = {name: _median(measured, lambda step: step.window.p99_ms) for name, measured in steps.items()}
+    cpu = {name: _median(measured, lambda step: step.cpu) for name, measured in steps.items()}
+    return {
+        "calls": calls,
+        "talkers": talkers,
+        "p99_ms": p99,
+        "p99_ratio": round(p99["turns"] / p99["frames"], 2),
+        "cpu": {name: round(share, 3) for name, share in cpu.items()},
+        "cpu_ms_a_second_and_talker": round(1000 * (cpu["turns"] - cpu["frames"]) / talkers, 2),
+        "answers": answers,
+        "memory_mb": round(memory / 1024, 1),
+        "generator_was_slow": {name: sum(one.window.is_generators for one in taken) for name, taken in steps.items()},
+    }
+
+
+def _median(steps: list[Step], ask: Callable[[Step], float]) -> float:
+    """Of what was measured while the machine had no other work, if there was such a time."""
+    quiet = [step for step in steps if not step.window.is_generators]
+    return statistics.median(ask(step) for step in quiet or steps)

@@ -102,6 +102,7 @@ class Server:
             "PUBLIC_URL": self.url,
             "SPOOL_DIR": str(self.folder / "spool"),
             "MAX_STREAMS": "5000",
+            "STREAM_HANDLERS": "frames=benchmark.talking.frames,turns=benchmark.talking.turns",
             "DEBUG": "false",
             "LOG_LEVEL": "WARNING",
         }

@@ -5,7 +5,7 @@ Errors are for what cannot work or is unsafe; the rest warns.
 
 import re
 from collections.abc import Callable, Iterator
-from inspect import isasyncgenfunction, iscoroutinefunction
+from inspect import isasyncgenfunction
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from xml.etree import ElementTree
@@ -16,6 +16,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from calls import handlers
 from calls.addresses import is_loopback
 from calls.media.sids import is_sid
+from calls.server.mistakes import advice, sentence
+from calls.server.stalls import raised_at
 from calls.speech import transcribers
 
 
@@ -86,10 +88,16 @@ def check_handlers() -> Iterator[CheckMessage]:
             yield Error(f"{name!r} cannot be a handler's name.", hint="Use 1-40 of a-z 0-9 _ . -", id="calls.E004")
         try:
             found = handlers.find(name)
+        except handlers.NotAHandler as error:
+            hint = "A handler is written as `async def name(stream: MediaStream) -> None:`."
+            yield Error(f"STREAM_HANDLERS: {error}", hint=hint, id="calls.E007")
+            continue
         except Exception as error:  # whatever a module raises while it is imported
+            where = f", at {line}" if (line := raised_at(error)) else ""
             yield Error(
-                f"STREAM_HANDLERS: {name!r} cannot be imported: {type(error).__name__}: {error}",
-                hint="Write name=handlers.module.coroutine for a module of the folder handlers/, several by commas.",
+                f"STREAM_HANDLERS: {name!r} cannot be imported: {sentence(error)}{where}",
+                hint=advice(error)
+                or "Write name=handlers.module.coroutine for a module of the folder handlers/, several by commas.",
                 id="calls.E005",
             )
             continue
@@ -99,8 +107,6 @@ def check_handlers() -> Iterator[CheckMessage]:
                 hint=f"Known are: {', '.join(handlers.names())}.",
                 id="calls.E006",
             )
-        elif not iscoroutinefunction(found.talk):
-            yield Error(f"STREAM_HANDLERS: {name!r} is not a coroutine.", hint="Write `async def`.", id="calls.E007")
 
 
 def check_numbers() -> Iterator[CheckMessage]:

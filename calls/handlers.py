@@ -14,6 +14,8 @@ from django.utils.module_loading import import_string
 from twilio.twiml.voice_response import VoiceResponse
 
 from calls.media.audio import is_speech
+from calls.server.preparations import ExpectedCall as ExpectedCall
+from calls.server.preparations import Prepare
 from calls.sounds import sound as sound
 from calls.streams import Dtmf, Media, MediaStream
 from calls.twiml import StreamNoun
@@ -39,24 +41,53 @@ _told: set[str] = set()
 
 @dataclass(frozen=True)
 class Options:
-    """What a handler declares: the document around its stream (plain <Connect>), whether its audio is recorded, and its
-    words are transcribed."""
+    """What a handler declares: its stream's document (plain <Connect>), whether its audio is recorded and transcribed,
+    and what it prepares."""
 
     twiml: Document = StreamNoun.connect
     records: bool = True
     transcribes: bool = True
+    prepare: Prepare | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.twiml) or inspect.iscoroutinefunction(self.twiml):
             raise TypeError(f"A handler's twiml is a plain function of the <Stream> noun, not {self.twiml!r}.")
-        try:
-            inspect.signature(self.twiml).bind(None)
-        except TypeError as error:
-            raise TypeError(f"A handler's twiml takes one argument, the <Stream> noun: {error}.") from None
+        if objection := _objection_to_arguments(self.twiml):
+            raise TypeError(f"A handler's twiml takes one argument, the <Stream> noun: {objection}.")
         if not isinstance(self.records, bool):
             raise TypeError(f"A handler's records is True or False, not {self.records!r}.")
         if not isinstance(self.transcribes, bool):
             raise TypeError(f"A handler's transcribes is True or False, not {self.transcribes!r}.")
+        if self.prepare is None:
+            return
+        if not inspect.iscoroutinefunction(self.prepare):
+            raise TypeError(f"A handler's prepare is a coroutine, `async def`, and {self.prepare!r} is not one.")
+        if objection := _objection_to_arguments(self.prepare):
+            raise TypeError(f"A handler's prepare takes one argument, the expected call: {objection}.")
+
+
+class NotAHandler(TypeError):
+    """What STREAM_HANDLERS names, or `@handler` stands above, is none; says why."""
+
+
+def objection_to(talk: Any) -> str:
+    """Why that is no handler, or ""."""
+    if inspect.isasyncgenfunction(talk):
+        return "it has a `yield` in it, and a handler only awaits"
+    if not inspect.iscoroutinefunction(talk):
+        return "it is not a coroutine, `async def`"
+    if _objection_to_arguments(talk):
+        return f"it takes ({', '.join(inspect.signature(talk).parameters)}) and has to take one argument, the stream"
+    return ""
+
+
+def _objection_to_arguments(function: Callable[..., Any]) -> str:
+    """Why a function cannot be called with one argument, or ""."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True)
@@ -88,20 +119,27 @@ class Handler:
 @overload
 def handler(talk: T, /) -> T: ...
 @overload
-def handler(*, twiml: Document = ..., records: bool = ..., transcribes: bool = ...) -> Callable[[T], T]: ...
 def handler(
-    talk: T | None = None, /, *, twiml: Document = StreamNoun.connect, records: bool = True, transcribes: bool = True
+    *, twiml: Document = ..., records: bool = ..., transcribes: bool = ..., prepare: Prepare | None = ...
+) -> Callable[[T], T]: ...
+def handler(
+    talk: T | None = None,
+    /,
+    *,
+    twiml: Document = StreamNoun.connect,
+    records: bool = True,
+    transcribes: bool = True,
+    prepare: Prepare | None = None,
 ) -> T | Callable[[T], T]:
-    """Declares a handler: `@handler`, or with its options, `@handler(twiml=announce, records=False)`.
+    """Declares a handler: `@handler`, or with its options, `@handler(twiml=announce, records=False, prepare=warm_up)`.
 
     A plain coroutine is a handler too. TypeError, while your module is imported, for what cannot be meant.
     """
-    options = Options(twiml, records, transcribes)
+    options = Options(twiml, records, transcribes, prepare)
 
     def declare(talk: T) -> T:
-        is_coroutine: bool = inspect.iscoroutinefunction(talk)
-        if not is_coroutine:
-            raise TypeError(f"@handler stands above a coroutine, `async def`, and {talk!r} is not one.")
+        if objection := objection_to(talk):
+            raise NotAHandler(f"{talk!r} below @handler is not a handler: {objection}.")
         vars(talk)[_DECLARED] = options
         return talk
 
@@ -168,14 +206,25 @@ def names() -> list[str]:
     return sorted({*SHIPPED, *settings.STREAM_HANDLERS})
 
 
+#: How a path of STREAM_HANDLERS leads to its coroutine; `make run` has a way of its own, for code that changes.
+load: Callable[[str], Any] = import_string
+
+
 def find(name: str) -> Handler | None:
-    """The handler of that name (the default one for ""), or None. ImportError if its path leads nowhere."""
+    """The handler of that name (the default one for ""), or None.
+
+    NotAHandler if that is none; ImportError if its path leads nowhere; whatever its module raises.
+    """
     name = name or settings.DEFAULT_STREAM_HANDLER
     if (path := settings.STREAM_HANDLERS.get(name)) is not None:
-        talk: Talk | None = import_string(path)
+        talk: Talk | None = load(path)
     else:
         talk = SHIPPED.get(name)
-    return None if talk is None else Handler(name, talk, _declared(talk))
+    if talk is None:
+        return None
+    if objection := objection_to(talk):
+        raise NotAHandler(f"{name!r} is not a handler: {objection}.")
+    return Handler(name, talk, _declared(talk))
 
 
 def _declared(talk: Talk) -> Options:

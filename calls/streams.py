@@ -4,18 +4,27 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 """
 
 from collections.abc import AsyncIterator
-from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal, overload
 
-from calls.media.audio import FRAME_SAMPLES, Examiner
+from calls.media import tones
+from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
+from calls.media.formats import Encoding
 from calls.media.protocol import Dtmf as Dtmf
 from calls.media.protocol import Media as Media
 from calls.media.transcript import Said as Said
+from calls.media.turns import Speech as Speech
+from calls.server.ear import LONGEST_SILENCE, SHORTEST_SILENCE
+from calls.server.ear import speech as turns
 from calls.server.inbox import Event as Event
 from calls.server.inbox import Mark as Mark
 from calls.server.inbox import Outcome as Outcome
 from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded as StreamEnded
+from calls.server.outings import Order, dial
+from calls.server.playing import Played as Played
+from calls.server.playing import Playing as Playing
+from calls.server.sources import Bytes, Source
+from calls.server.tickets import Dialled as Dialled
 
 
 class MediaStream:
@@ -24,7 +33,6 @@ class MediaStream:
     def __init__(self, live: LiveStream) -> None:
         token = live.token
         self.call_sid = token.call_sid
-        self.stream_sid = live.sid
         self.account_sid = live.start.account_sid or token.account_sid
         self.from_number = token.from_number
         self.to_number = token.to_number
@@ -37,11 +45,15 @@ class MediaStream:
         self.forwarded_from = self.parameters.get("ForwardedFrom", "")
         #: 0, or how often this call has been connected again: greet nobody twice.
         self.resumed = token.resumed
+        self._take(live)
+
+    def _take(self, live: LiveStream) -> None:
+        """The call is on this stream from now on: at first, and when the caller is back from a `dial`."""
+        self.stream_sid = live.sid
         self._live = live
         self._lifetime = live.lifetime
         self._inbox = live.inbox
         self._outgoing = live.outgoing
-        self._examiner = Examiner()
 
     def __repr__(self) -> str:
         return f"<MediaStream {self.stream_sid} of {self.call_sid}>"
@@ -55,6 +67,11 @@ class MediaStream:
     def bidirectional(self) -> bool:
         """False on a <Start> stream: there we only listen."""
         return self._live.bidirectional
+
+    @property
+    def prepared(self) -> Any:
+        """What the handler's `prepare` has returned, closed behind the handler; None if it raised or took over 2 s."""
+        return self._live.prepared
 
     @property
     def overruns(self) -> int:
@@ -75,9 +92,31 @@ class MediaStream:
         """
         return self._inbox.all()
 
-    def media(self) -> AsyncIterator[Media]:
-        """The caller's audio alone. Keys and marks that come meanwhile are thrown away, whoever else waits for them."""
-        return self._inbox.media()
+    def media(self, *, encoding: Encoding = "mulaw", rate: int = 8000) -> AsyncIterator[Media]:
+        """The caller's audio alone. Keys and marks that come meanwhile are thrown away, whoever else waits for them.
+
+        `encoding`: "mulaw" or "pcm16" (little-endian); `rate`: 8000, 16000, 24000 or 48000 samples a second; ValueError
+        for another one. Another rate comes 30 ms later; `timestamp` is that of the payload, in ms, all the same.
+        """
+        return self._inbox.media(encoding, rate)
+
+    def speech(self, end_silence: float = 0.7) -> AsyncIterator[Speech]:
+        """The caller's turns, each when it has ended: after `end_silence` seconds (0.1 to 10) without speech.
+
+        The one that runs when the caller hangs up is given out too. Each of several iterators has all turns. What was
+        said up to 2 s before the iteration began counts if the stream was listened to then (by an iterator before
+        this one, or by a `play` with `barge_in`). A turn of more than 60 s comes in pieces. Turns that are not taken
+        wait; of more than 60 s of them the oldest goes.
+        """
+        if not SHORTEST_SILENCE <= end_silence <= LONGEST_SILENCE:
+            raise ValueError(f"end_silence is {SHORTEST_SILENCE} to {LONGEST_SILENCE} seconds, not {end_silence}")
+        self._live.listen()
+        return turns(self._live.listen, round(end_silence * SAMPLE_RATE))
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether the caller speaks now, known about 0.15 s after they begin. The first look starts to listen."""
+        return not self.ended and self._live.listen().is_speaking
 
     def skip(self) -> None:
         """Passes over what has arrived so far: audio, keys and marks."""
@@ -113,52 +152,110 @@ class MediaStream:
 
     # --- what the caller hears ----------------------------------------------------------------------------------------
 
-    async def play(self, audio: bytes, *, barge_in: bool = False, wait: bool = True) -> Outcome:
-        """Plays raw µ-law, 8000 bytes a second, and returns once the caller has heard it, or "cleared" if it was cut.
+    @overload
+    async def play(
+        self,
+        audio: Bytes | Source,
+        *,
+        encoding: Encoding = ...,
+        rate: int = ...,
+        barge_in: bool = ...,
+        wait: Literal[True] = ...,
+    ) -> Played: ...
+    @overload
+    async def play(
+        self,
+        audio: Bytes | Source,
+        *,
+        encoding: Encoding = ...,
+        rate: int = ...,
+        barge_in: bool = ...,
+        wait: Literal[False],
+    ) -> Playing: ...
+    async def play(
+        self,
+        audio: Bytes | Source,
+        *,
+        encoding: Encoding = "mulaw",
+        rate: int = SAMPLE_RATE,
+        barge_in: bool = False,
+        wait: bool = True,
+    ) -> Played | Playing:
+        """Plays bytes, or what an iterator or async iterator of bytes gives, and returns once the caller has heard it.
 
-        ValueError for what is not µ-law: a WAV file (`calls.media.audio.read_wav` reads it) or PCM16
-        (`pcm16_to_mulaw`).
+        `encoding` is "mulaw" or "pcm16" (16 bits, little-endian), `rate` 8000, 16000, 24000 or 48000; mono. ValueError
+        for what is not that, a sound file for example (`calls.media.audio.read_wav` reads a WAV file).
 
-        `barge_in`: a key or 100 ms of speech clears it. It needs a play that waits.
+        `barge_in`: a key or 0.1 s of speech clears it.
 
-        `wait=False` returns at once: it is played after what was given before. What is not heard within 10 s waits
-        here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for room. Chunks of any size
-        make one speech without seams, as long as each comes at least 0.1 s before the one before it has been heard;
-        whatever comes between (a mark, `clear`, `hang_up`, a pause) ends the speech, and pads it to whole frames of 160
-        bytes.
+        `wait=False` returns a `Playing` at once: it is played after what was given before, as by `say`. What is not
+        heard within 10 s waits here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for
+        room. Chunks of bytes of any size make one speech without seams, as long as each comes at least 0.1 s before the
+        one before it has been heard; whatever comes between (a mark, `say`, `clear`, `hang_up`, a pause) ends the
+        speech, and pads it to whole frames of 160 bytes.
         """
         outgoing = self._outgoing
         # A frame that nothing waits before, 50 times a second for every call, goes straight to the socket.
-        if not wait and not barge_in and type(audio) is bytes and len(audio) == FRAME_SAMPLES and outgoing.takes_frames:
+        if (
+            not (wait or barge_in)
+            and (type(audio) is bytes and len(audio) == FRAME_SAMPLES)
+            and (rate == SAMPLE_RATE and encoding == "mulaw")
+            and outgoing.takes_frames
+        ):
             if text := outgoing.send_now(audio):
                 await outgoing.send(text)
-            return "cleared" if self._lifetime.is_over else "played"
-        if barge_in and not wait:
-            raise ValueError("barge_in needs a play that waits: with wait=False nobody would clear it")
-        outgoing.check_open()
-        self._live.protocol.check_sending("media")
-        audio = self._examined(audio)
-        if not wait:
-            return await outgoing.say(audio)
-        if not barge_in:
-            return await outgoing.say_and_wait(audio)
-        interrupted = self._live.barge_in.watch()
-        try:
-            return await outgoing.say_and_wait(audio, interrupted)
-        finally:
-            self._live.barge_in.stop(interrupted)
+            return self._live.voice.chunks
+        if not wait and isinstance(audio, Bytes) and not barge_in:
+            return await self._live.voice.add(audio, (encoding, rate))
+        playing = self._live.voice.say(audio, (encoding, rate), barge_in=barge_in)
+        if wait:
+            return await playing.see_through()
+        playing.go_on()
+        return playing
+
+    def say(
+        self, audio: Bytes | Source, *, encoding: Encoding = "mulaw", rate: int = SAMPLE_RATE, barge_in: bool = False
+    ) -> Playing:
+        """Begins to play and returns at once, without `await`: a `Playing`, to be awaited, cleared, paused or asked.
+
+        It begins with the first chunk that a source gives, behind what was said before; a source that stalls keeps its
+        place. One that is cleared is closed. A plain iterator is asked in a thread, since it may wait for a network.
+        """
+        playing = self._live.voice.say(audio, (encoding, rate), barge_in=barge_in)
+        playing.go_on()
+        return playing
 
     async def clear(self) -> None:
         """What was not heard yet never will be: it leaves Twilio's buffer, and what still waited here is forgotten.
 
         Waiting plays return "cleared", and marks come back as that.
         """
-        await self._outgoing.clear()
+        await self._live.speaking.clear()
 
     async def mark(self, name: str) -> None:
         """Asks for a Mark event once everything given to play so far has been heard. Names may repeat."""
         self._outgoing.check_open()
-        await self._outgoing.mark(name)
+        await self._live.speaking.mark(name)
+
+    async def press(self, keys: str) -> Played:
+        """Plays the tones of these keys, for a machine that listens for them: 0-9, *, #, A-D; "w" waits half a second.
+
+        ValueError for anything else.
+        """
+        return await self.play(tones.press(keys))
+
+    async def dial(self, number: str, *, timeout: int = 20, caller_id: str | None = None) -> Dialled:
+        """Connects the caller to another number, and returns when they are back: Dialled(status, duration).
+
+        `number` is written like +14155550100, or is a SIP address, sip:name@host. `timeout` is for how many seconds it
+        may ring, 5 to 600. `caller_id` is the number that is shown there, one of your Twilio account's; the caller's
+        own if it is None. ValueError for anything else.
+
+        What was given to play is heard first. Then the stream ends, and with it whatever iterates over it; `dial`
+        returns on another one (`stream_sid`), and the recording has a gap in between. StreamEnded if the caller hangs
+        up meanwhile. StateError on a <Start> stream, and while somebody is dialled already.
+        """
+        return await dial(self._live, Order.checked(number, timeout, caller_id), self._take)
 
     async def hang_up(self) -> None:
         """Lets the caller hear what was given to play, then ends the stream; the call is hung up at once.
@@ -191,15 +288,3 @@ class MediaStream:
     def note(self, text: str) -> None:
         """A line in the call's timeline, at this moment: `note("asked for a refund")`. Cut at 4000 characters."""
         self._live.notebook.note(text)
-
-    def _examined(self, audio: object) -> bytes:
-        if not isinstance(audio, bytes | bytearray | memoryview):
-            is_name = isinstance(audio, str | PurePath)
-            what = f"the name of a file ({str(audio)[:80]!r})" if is_name else type(audio).__name__
-            raise TypeError(
-                f"play takes raw µ-law bytes, not {what}; calls.media.audio.read_wav(data) returns those of a WAV file"
-            )
-        audio = bytes(audio)
-        if objection := self._examiner.objection(audio):
-            raise ValueError(objection)
-        return audio

@@ -9,6 +9,7 @@ from benchmark import load, report
 from benchmark.load import BenchmarkError, Window
 from benchmark.ramp import lost_bytes
 from benchmark.scenarios import Lab
+from benchmark.talking import talkers
 
 
 HELD = Window(
@@ -122,3 +123,14 @@ def test_bytes_that_are_not_recorded_are_counted(tmp_path, monkeypatch):
     with lab.bench("callstream") as bench:
         said = load.Ended(streams=[("MZ" + "0" * 32, 10, 4, 0)], refused=0, dropped=0)
         assert lost_bytes(bench.server, said) == 14 * 160
+
+
+@pytest.mark.process
+@pytest.mark.sqlite  # the benchmark's own database
+@pytest.mark.django_db
+def test_talkers_are_answered_once_a_turn(tmp_path):
+    lab = Lab(tmp_path, "", (0, 0), 1.0, 1, print)
+    with lab.bench("callstream") as bench, talkers(tmp_path, bench.server, 0, 2, "turns") as load:
+        # In mid-sentence: when they are told to close they say no more, and by the clock their turn is over.
+        load.measure(1)
+        assert [heard for _, _, heard, _ in load.close().streams] == [1, 1]

@@ -14,8 +14,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from benchmark.callers import opening
-from calls.media.audio import SILENCE, WAV_HEADER_SIZE, mulaw_to_pcm16
-from calls.models import Call, Stream
+from calls.media.audio import SILENCE, WAV_HEADER_SIZE, mulaw_to_pcm16, tone
+from calls.models import Call, CallEvent, Stream
 from simulator.webhooks import Web
 from tests.support.callers import Calls, place
 from tests.support.child import HANDLERS
@@ -207,3 +207,29 @@ def test_frames_that_arrive_in_pieces_of_any_size_are_all_recorded(servers):
         assert lane(stream, "inbound") == spoken
         assert (stream.end_reason, stream.frames_rejected, stream.sequence_gaps) == ("stop", 0, 0)
     verify()
+
+
+#: How far what a handler is told may be from what its caller heard, in ms.
+TOLD = 40
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_after_each_interruption_a_handler_knows_how_much_its_caller_has_heard(servers, seed):
+    moments = random.Random(seed)
+    keys = tuple((at + moments.uniform(0.3, 1.3), "5") for at in (0.5, 2.0, 3.5))
+    reports = on_both(servers, {"handler": "converses", "dtmf": keys, "audio": QUIET * 8})
+    for report in (report for of_one in reports for report in of_one):
+        heard = report.streams[0].heard_audio
+        told = CallEvent.objects.filter(call__sid=report.call_sid, kind="said").values_list("data", flat=True)
+        assert [data["outcome"] for data in told] == ["cleared"] * 3 + ["played"]
+        apart = [abs(data["heard_ms"] - heard.count(data["value"]) / 8) for data in told]
+        assert max(apart) <= TOLD, (apart, list(told))
+
+
+def test_what_is_taken_back_is_heard_once_from_its_first_sample_to_its_last(servers):
+    reports = on_both(servers, {"handler": "takes_back", "dtmf": ((0.8, "1"), (2.1, "2")), "audio": QUIET * 7})
+    for report in (report for of_one in reports for report in of_one):
+        recorded = lane(Stream.objects.get(sid=report.stream_sids[0]), "outbound").replace(SILENCE, b"")
+        assert recorded == tone(440, 3000).replace(SILENCE, b"")
+        heard = report.streams[0].heard_audio.replace(SILENCE, b"")
+        assert abs(len(heard) - len(recorded)) <= 2 * 8 * TOLD

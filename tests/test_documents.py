@@ -6,6 +6,7 @@ import json
 import re
 import time
 import tomllib
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,9 @@ from websockets.asyncio.server import serve
 from calls import handlers
 from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
 from calls.models import Call, Stream, Tag
+from calls.server.talker import Talker
+from calls.server.tickets import Dialled
+from calls.sounds import sound
 from tests.support.line import PATIENCE
 from tests.support.phone import CALL, LOUD, Phone, begin, done
 
@@ -81,10 +85,13 @@ def example(name: str) -> handlers.Handler:
     return handlers.Handler(name, talk, vars(talk).get("__callstream__", handlers.Options()))
 
 
+#: What tests/test_readme.py tries.
+ON_SERVERS = {"assistant", "announced"}
+
+
 def test_every_example_is_tried_here_or_on_a_server():
-    assert set(examples()) == {
-        *("menu", "dictation", "goodbyes", "whisper", "payment", "supervised", "assistant", "announced", "desk"),
-    }
+    tried = set(re.findall(r'example\("(\w+)"\)', Path(__file__).read_text()))
+    assert set(examples()) == tried | ON_SERVERS
 
 
 @pytest.mark.parametrize(("resumed", "plays"), [(0, 2), (1, 1)])
@@ -149,6 +156,16 @@ async def test_the_payment_keeps_the_card_out_of_recording_and_rows():
     assert any(isinstance(row, GapRow) and row.reason == "paused" for row in rows)
 
 
+async def test_the_reader_says_what_was_heard_when_it_is_interrupted(capsys):
+    phone = Phone()
+    talk = begin(example("reader")(phone.stream))
+    await phone.heard("media")
+    phone.later(500)
+    phone.press("1")
+    await done(talk)
+    assert re.fullmatch(r"heard [5-9]\d\d ms of \d+ ms that were sent\n", capsys.readouterr().out)
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("resumed", "visits"), [(0, 2), (1, 7)])
 async def test_the_desk_asks_the_database_and_leaves_a_row_for_later(resumed, visits):
@@ -174,6 +191,27 @@ async def test_the_supervisor_listens_to_the_end():
     phone.hang_up()
     await done(talk)
     assert phone.sent == []
+
+
+@pytest.mark.parametrize(("status", "says"), [("completed", "thanks"), ("busy", "apology")])
+async def test_the_desk_plays_music_until_it_has_somebody_and_goes_on_when_they_are_back(monkeypatch, status, says):
+    phone, back = Phone(), Phone()
+    desk = example("desk")
+    monkeypatch.setitem(desk.talk.__globals__, "who_is_free", no_time_at_all)
+    talker = Talker(phone.live, lambda: desk(phone.stream))
+    talker.start()
+    assert (await phone.heard("clear"))["event"] == "clear"
+    await phone.live.lifetime.until_ending()
+    phone.live.outing.leave(talker)
+    phone.live.outing.come_back(back.live, Dialled(status))
+    assert b64decode((await back.heard("media"))["media"]["payload"]) == sound(says)[:8000]
+    await back.play_out()
+    assert await back.live.lifetime.until_ending() == "handler"
+
+
+async def no_time_at_all() -> str:
+    await asyncio.sleep(0)
+    return "+14155550100"
 
 
 # --- docs/architecture.md ---------------------------------------------------------------------------------------------
@@ -227,8 +265,8 @@ PATH = re.compile(
     r"(?<![\w/.:{}-])((?:calls|config|handlers|templates|simulator|benchmark|tests|docs|deploy|scripts|\.ci)/[\w./-]*\w"
     r"|[A-Za-z][\w-]*\.md)(?![\w/{*-])"
 )
-# What a reader makes, or a test.
-MADE = re.compile(r"handlers/(menu|dictation|goodbyes|whisper|payment|assistant|announced|supervised|mine|desk)\.py")
+# What a test makes; a reader makes the examples.
+MADE = {"handlers/mine.py", "handlers/desk.py"}
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -245,7 +283,8 @@ def exists(name: str, path: str) -> bool:
 
 def test_every_path_that_a_text_names_exists():
     named = {(name, path) for name, text in texts() for path in PATH.findall(text)}
-    assert sorted((name, path) for name, path in named if not exists(name, path) and not MADE.fullmatch(path)) == []
+    made = MADE | {f"handlers/{name}.py" for name in examples()}
+    assert sorted((name, path) for name, path in named if not exists(name, path) and path not in made) == []
 
 
 # --- whatever links, and whatever states a figure ---------------------------------------------------------------------

@@ -38,8 +38,8 @@ def test_a_sample_may_be_cut_in_two(rate):
 
 @pytest.mark.parametrize("rate", RATES)
 def test_half_a_sample_at_the_end_is_dropped(rate):
-    converter = to_mulaw("pcm16", rate)
-    assert converted(converter, b"\0\1" * 600 + b"\0") == converted(converter, b"\0\1" * 600)
+    whole = b"\0\1" * 600
+    assert converted(to_mulaw("pcm16", rate), whole + b"\0") == converted(to_mulaw("pcm16", rate), whole)
 
 
 @pytest.mark.parametrize("rate", [16000, 24000, 48000])
@@ -47,6 +47,22 @@ def test_mulaw_may_have_another_rate_too(rate):
     wide = converted(from_mulaw("mulaw", rate), b"\x9a" * 8000)
     assert len(wide) == rate
     assert len(converted(to_mulaw("mulaw", rate), wide)) == 8000
+
+
+def test_only_what_holds_something_back_has_an_end():
+    assert [to_mulaw("pcm16", rate).holds for rate in RATES] == [False, True, True, True]
+    assert [from_mulaw("pcm16", rate).holds for rate in RATES] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(("form", "why"), [(("mulaw", 8000), "not raw µ-law"), (("pcm16", 24000), "not raw 16-bit")])
+def test_what_is_no_audio_is_not_converted(form, why):
+    converter = to_mulaw(*form)
+    with pytest.raises(ValueError, match=why):
+        converter.convert(b"RIFF" + bytes(100))
+
+
+def test_what_the_caller_says_is_not_examined():
+    assert from_mulaw("mulaw", 8000).convert(b"RIFF") == b"RIFF"
 
 
 @pytest.mark.parametrize("convert", [to_mulaw, from_mulaw])

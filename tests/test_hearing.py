@@ -47,13 +47,13 @@ def test_after_two_silent_seconds_it_waits_for_a_sign_of_life(hearing):
 def test_a_socket_that_was_silent_to_its_end_was_dead_since_the_last_sign(hearing):
     hearing.note_sign(SECOND)
     hearing.advance(4.0)
-    assert hearing.end(4.0, is_stopped=False) == SECOND
+    assert hearing.end(4.0, is_stopped=False)[0] == SECOND
     assert hearing.heard == SECOND
     assert recorded(hearing) == ([(0, SECOND)], [(SECOND, 4 * SECOND, "cleared")])
 
 
 def test_a_caller_who_hangs_up_has_heard_everything_until_then(hearing):
-    assert hearing.end(4.0, is_stopped=True) == 4 * SECOND
+    assert hearing.end(4.0, is_stopped=True)[0] == 4 * SECOND
     assert recorded(hearing) == ([(0, 4 * SECOND)], [(4 * SECOND, SECOND, "cleared")])
 
 
@@ -62,7 +62,7 @@ def test_a_caller_who_is_lost_hears_no_more_however_long_it_takes_to_read_the_re
     hearing.note_lost(2.0)
     hearing.advance(3.0)
     assert hearing.heard == 0
-    assert hearing.end(4.0, is_stopped=True) == SECOND
+    assert hearing.end(4.0, is_stopped=True)[0] == SECOND
     assert hearing.heard == SECOND
 
 
@@ -94,4 +94,23 @@ def test_what_was_heard_while_paused_is_not_recorded_though_it_is_laid_later(hea
 @pytest.mark.parametrize(("at", "end"), [(1.05, SECOND), (1.5, 1.5 * SECOND)])
 def test_a_frame_that_is_about_to_come_is_no_silence(hearing, at, end):
     hearing.tape.media("inbound", 0, b"x" * SECOND, 0)
-    assert hearing.end(at, is_stopped=True) == end
+    assert hearing.end(at, is_stopped=True)[0] == end
+
+
+def test_what_is_taken_back_will_be_sent_again_and_is_no_gap(hearing):
+    assert hearing.take_back(SECOND) == b"a" * 4 * SECOND
+    assert hearing.heard == SECOND
+    assert recorded(hearing) == ([(0, SECOND)], [])
+
+
+def test_what_is_taken_back_from_a_silent_socket_waits_for_a_sign_of_life_all_the_same(hearing):
+    assert len(hearing.take_back(3 * SECOND)) == 2 * SECOND
+    assert hearing.heard == 0
+    hearing.note_sign(3 * SECOND)
+    hearing.advance(3.0)
+    assert hearing.heard == 3 * SECOND
+
+
+def test_the_end_says_how_much_was_not_heard(hearing):
+    assert hearing.end(4.0, is_stopped=True) == (4 * SECOND, SECOND)
+    assert hearing.note_cleared(0) == 0

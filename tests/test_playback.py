@@ -72,6 +72,27 @@ def test_nothing_is_heard_of_nothing(playback):
     assert books(playback) == (0, 0, 0, 0)
 
 
+# --- taking back ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_taken_back_was_sent_and_not_heard_and_the_marks_behind_it_are_not_cleared(playback):
+    playback.play(0, b"a" * 160)
+    mark = playback.mark(0, "end")
+    playback.play(0, b"b" * 160)
+    assert playback.take_back(100) == ([(0, b"a" * 100)], b"a" * 60 + b"b" * 160)
+    assert (playback.end, mark.cleared, books(playback)) == (100, False, (320, 100, 220, 0))
+
+
+def test_the_front_is_the_number_of_the_next_sample_to_be_heard(playback):
+    playback.play(0, b"a" * 320)
+    playback.advance(100)
+    assert playback.front == 100
+    playback.take_back(200)
+    playback.play(200, b"a" * 120)
+    playback.advance(210)
+    assert playback.front == 330
+
+
 # --- marks ------------------------------------------------------------------------------------------------------------
 
 

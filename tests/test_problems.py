@@ -5,7 +5,8 @@ import datetime as dt
 import pytest
 
 from calls.models import Call
-from calls.summaries.problems import STREAM_ERRORS, problems, stream_error_code
+from calls.summaries.problems import problems
+from calls.summaries.stream_errors import STREAM_ERRORS, stream_error_code
 from calls.summaries.summary import summarise
 from tests.support.factories import START, make_call, make_event, make_staff, make_stream
 from tests.support.webhooks import CALL, COMPLETED, INCOMING, STARTED, post
@@ -71,6 +72,37 @@ def test_how_we_end_a_stream_ourselves_is_not_a_problem(code):
     stream = make_stream(end_reason="handler", ended_at=START, length=8000)
     make_event(stream.call, kind="stream-error", data={"StreamError": code, "StreamSid": stream.sid})
     assert words(stream.call) == []
+
+
+def test_a_handler_that_failed_is_told_with_its_line_and_what_to_write_instead():
+    stream = make_stream(handler_failed=True)
+    data = {"error": "TypeError: no", "line": "handlers/desk.py:7 in desk", "advice": "Write `async for`, not `for`."}
+    make_event(stream.call, kind="handler-failed", stream=stream, occurred_at=START, data=data)
+    (problem,) = problems(stream.call, [stream], stream.call.events.all())
+    assert problem.text.startswith("The handler failed after 0.0 s, at handlers/desk.py:7 in desk. TypeError: no. ")
+    assert problem.advice == "Write `async for`, not `for`."
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "said"),
+    [
+        (
+            "handler-returned-at-once",
+            {"seconds": 0.02},
+            "The handler returned after 0.02 s, and the caller was hung up on",
+        ),
+        ("await-forgotten", {"what": "MediaStream.play", "line": "handlers/desk.py:7"}, "at handlers/desk.py:7: Media"),
+        (
+            "prepare-failed",
+            {"error": "OSError: no", "line": "handlers/desk.py:7"},
+            "at handlers/desk.py:7: OSError: no.",
+        ),
+        ("prepare-failed", {"error": "it was not done after 2 s"}, "was not there: it was not done after 2 s."),
+    ],
+)
+def test_a_handlers_mistakes_are_sentences(kind, data, said):
+    call = make_event(make_call(), kind=kind, data=data).call
+    assert any(said in sentence for sentence in sentences(call))
 
 
 def test_a_connection_that_broke_off_is_one():

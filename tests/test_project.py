@@ -245,6 +245,17 @@ class Demo:
         command = [sys.executable, "manage.py", *words]
         subprocess.run(command, cwd=self.project, env=self.environment, check=True, capture_output=True)
 
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "manage.py", *words], cwd=self.project, env=self.environment)
+
+    def write_handler(self, text: str) -> None:
+        (self.project / "handlers" / "mine.py").write_text(text)
+
+    def name_handler(self) -> None:
+        with self.dotenv.open("a") as dotenv:
+            dotenv.write("STREAM_HANDLERS=mine=handlers.mine.mine\n")
+        self.says("One call is here", times=2)
+
     def says(self, text: str, times: int = 1) -> None:
         until(lambda: self.log.read_text().count(text) >= times or self.process.poll() is not None, text, 60)
         assert self.log.read_text().count(text) == times, self.log.read_text()
@@ -269,14 +280,57 @@ def demo(tmp_path):
 @pytest.mark.process
 @pytest.mark.sqlite
 def test_make_run_takes_new_code_and_settings_and_places_no_further_call(demo):
-    (demo.project / "handlers" / "mine.py").write_text("from calls.handlers import echo as mine\n")
+    (demo.project / "templates" / "new.html").touch()
     demo.says("has restarted")
-    with demo.dotenv.open("a") as dotenv:
-        dotenv.write("STREAM_HANDLERS=mine=handlers.mine.mine\n")
-    demo.says("One call is here", times=2)
+    demo.write_handler("from calls.handlers import echo as mine\n")
+    demo.name_handler()
     # Neither the port nor what is signed has to be said again.
     demo.manage("simulate_call", "--handler", "mine", "--hang-up-after", "1")
     assert demo.stop() == 0, demo.log.read_text()
+
+
+# Says once that it has begun, and goes on until a file is there.
+WAITS = """
+import asyncio
+from pathlib import Path
+
+async def mine(stream):
+    print("old: begun", flush=True)
+    while not Path("go").exists():
+        await asyncio.sleep(0.05)
+    print("old: ended", flush=True)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.sqlite
+def test_make_run_takes_new_code_for_the_next_call_while_one_runs_by_the_old(demo):
+    demo.write_handler(WAITS)
+    demo.name_handler()
+    running = demo.begin("simulate_call", "--handler", "mine", "--hang-up-after", "60", "--silence-timeout", "0")
+    demo.says("old: begun")
+    demo.write_handler("async def mine(stream):\n    print('new: begun', flush=True)\n")
+    demo.says("handlers_reloaded handlers/mine.py has changed")
+    demo.manage("simulate_call", "--handler", "mine")
+    demo.says("new: begun")
+    (demo.project / "go").touch()
+    demo.says("old: ended")
+    assert running.wait(timeout=10) == 0
+    assert "has restarted" not in demo.log.read_text()
+
+
+@pytest.mark.process
+@pytest.mark.sqlite
+def test_make_run_tells_of_a_syntax_error_with_its_line_and_goes_on_by_what_worked(demo):
+    demo.write_handler("async def mine(stream):\n    print('old', flush=True)\n")
+    demo.name_handler()
+    demo.write_handler("async def mine(stream):\n    print('new', flush=True\n")
+    demo.says(
+        "handlers_kept handlers/mine.py has changed and cannot be used: "
+        "SyntaxError: '(' was never closed (mine.py, line 2)"
+    )
+    demo.manage("simulate_call", "--handler", "mine")
+    demo.says("goes by the last code that worked: SyntaxError")
 
 
 @pytest.mark.process

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from calls.media.audio import pcm16_to_mulaw
-from calls.media.resampler import Resampler, decode, encode
+from calls.media import audio
+from calls.media.resampler import Resampler, decode, encode, pcm16_to_mulaw
 
 
 MULAW = ("mulaw", 8000)
@@ -110,15 +110,10 @@ def test_no_more_is_held_back_than_30_ms():
         assert len(up.convert(b"\xff" * 8000)) >= 2 * (rate - 30 * rate // 1000)
 
 
-def test_after_its_end_another_sound_begins():
-    resampler = Resampler(("pcm16", 24000), MULAW)
-    first, second = (resampler.convert(noise(2400)) + resampler.flush() for _ in range(2))
-    assert first == second
-
-
 def test_samples_are_encoded_as_g711_has_them():
     every = np.arange(-32768, 32768).astype("<i2").tobytes()
-    assert encode(decode(every, "pcm16"), "mulaw") == pcm16_to_mulaw(every)
+    expected = audio.pcm16_to_mulaw(every)
+    assert encode(decode(every, "pcm16"), "mulaw") == pcm16_to_mulaw(every) == expected
 
 
 def test_what_is_louder_than_16_bits_is_clipped_and_does_not_wrap():

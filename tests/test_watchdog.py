@@ -8,6 +8,7 @@ import pytest
 
 from calls.process import watchdog
 from calls.process.watchdog import Watchdog
+from calls.server.preparations import ExpectedCall
 
 
 class Seen:
@@ -49,6 +50,13 @@ async def test_a_line_that_waits_inside_a_library_is_named_and_not_the_library(s
     assert seen.stalls[0].place.startswith("tests/test_watchdog.py:")
 
 
+async def test_a_call_that_is_prepared_for_is_named(seen):
+    call = ExpectedCall("CA7b1e09d4c2a85f6390d1e4b7a2c8f056", "", "", "", "inbound", {}, 0)
+    time.sleep(0.5)  # noqa: ASYNC251
+    await seen.stalled.wait()
+    assert seen.stalls[0].call_sid == call.call_sid
+
+
 async def test_a_loop_that_only_waits_is_not_stalled(seen):
     await asyncio.sleep(0.5)
     assert seen.stalls == []
@@ -80,6 +88,15 @@ async def test_while_it_lasts_a_long_stall_is_logged_with_its_whole_stack(seen, 
     while "and still is" not in caplog.text:
         never.wait(0.1)
     assert "in test_while_it_lasts_a_long_stall_is_logged_with_its_whole_stack" in caplog.text
+
+
+async def test_a_short_stall_of_another_line_is_another_line_of_the_log(seen, caplog):
+    time.sleep(0.4)  # noqa: ASYNC251
+    await seen.stalled.wait()
+    seen.stalled.clear()
+    time.sleep(0.4)  # noqa: ASYNC251
+    await seen.stalled.wait()
+    assert caplog.text.count("loop_blocked") == 2
 
 
 async def test_many_short_stalls_are_one_line(seen, caplog):

@@ -382,7 +382,7 @@ def test_an_unknown_handler_is_an_apology_and_a_line(client, caplog):
 def test_a_handler_that_cannot_be_imported_is_an_apology(client, settings, caplog):
     settings.STREAM_HANDLERS = {"lost": "nowhere.to.be.found"}
     assert verbs(post(client, "/incoming/lost", INCOMING)) == ["Say", "Hangup"]
-    assert f"twiml_failed handler='lost' call={CALL}" in caplog.messages
+    assert f"handler_unusable handler='lost' call={CALL}" in caplog.messages
 
 
 @pytest.mark.django_db

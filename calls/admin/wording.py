@@ -34,10 +34,18 @@ _EVENTS = {
     # What happened on a stream.
     "barge-in": "The caller interrupted us",
     "cleared": "We stopped talking",
+    "playback-paused": "We paused",
+    "playback-resumed": "We went on from there",
+    "source-failed": "What we were saying broke off",
     "unsent": "The caller left before all was said",
+    "dialled": "The caller was connected to another number",
+    "returned": "The caller was back",
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
     "handler-failed": "The handler failed",
+    "handlers-kept": "The handler's last code that worked was used, since what is on disk cannot be",
+    "handler-returned-at-once": "The handler returned at once, and had said nothing",
+    "prepare-failed": "What the handler prepares was not there",
     "handler-cut": "The handler took too long to finish, and was ended",
     "sent-after-hang-up": "The handler went on playing after it had hung up",
     "await-forgotten": "An await is missing in the handler",
@@ -81,13 +89,21 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
     match event.kind:
         case "loop-blocked":
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
-        case "handler-failed":
-            return str(data.get("error", ""))
+        case "handler-failed" | "prepare-failed" | "handlers-kept" | "source-failed":
+            return ", at ".join(str(data[name]) for name in ("error", "line") if data.get(name))
+        case "handler-returned-at-once":
+            return f"after {data.get('seconds', '?')} s"
+        case "playback-paused" | "playback-resumed":
+            return f"after {data.get('heard_ms', 0) / 1000:.1f} s of it"
         case "note":
             return str(data.get("text", ""))
         case "words-missing":
             side = "theirs" if data.get("lane") == "inbound" else "ours"
             return f"{data.get('length', '?')} s of {side}, from {data.get('start', '?')} s on: {data.get('why', '')}"
+        case "dialled":
+            return str(data.get("number", ""))
+        case "returned":
+            return outcome_of_dial(data)
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")
@@ -104,6 +120,12 @@ def of_missing_words(data: dict[str, Any], start: int, end: int, call: Call) -> 
 def of_value(value: Any) -> str:
     """A value of JSON: text as it is, anything else as JSON has it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def outcome_of_dial(data: dict[str, Any]) -> str:
+    """What became of a number, in Twilio's word; how long they talked, if they did."""
+    seconds = data.get("duration")
+    return f"{data.get('number', '')}: {data.get('status', 'unknown')}" + (f", {seconds} s" if seconds else "")
 
 
 def of_mark(mark: Mark) -> tuple[str, str]:

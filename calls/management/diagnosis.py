@@ -29,6 +29,7 @@ from calls import addresses
 from calls.recorder.spool import damaged, fingerprint, foreign
 from calls.rest import RestError, numbers
 from calls.rest.numbers import Number
+from calls.speech import silero
 
 
 Level = Literal["ok", "skip", "warn", "FAIL"]
@@ -58,6 +59,7 @@ def examine() -> Iterator[Finding]:
     yield from check_database()
     yield from check_layer()
     yield from check_spool()
+    yield from check_speech()
     if settings.TWILIO_AUTH_TOKENS and urlsplit(settings.PUBLIC_URL).hostname:
         yield from asyncio.run(_all(check_server()))
     else:
@@ -125,6 +127,20 @@ async def _round_trip() -> None:
     finally:
         # The layer's own connections outlive a loop that is not asked to close them.
         await layer.close_pools()
+
+
+def check_speech() -> Iterator[Finding]:
+    """Nobody needs it whose handlers ask for no turns and play nothing that may be interrupted."""
+    try:
+        silero.load()
+    except silero.Missing as error:
+        yield Finding(
+            "skip",
+            f"Speech is told by its loudness: {_line(error)}",
+            "Noise interrupts what is played with `barge_in` then, and makes turns of `stream.speech()`.",
+        )
+    else:
+        yield Finding("ok", "Speech is told from noise by Silero's model.")
 
 
 def check_spool() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The server of `make run`: `manage.py runserver` as a process of its own, and where `simulate_call` finds it."""
+"""The server of `make run`: `manage.py rundemo --serve` as a process of its own, and where `simulate_call` finds it."""
 
 import os
 import signal
@@ -60,9 +60,8 @@ def announced_at() -> tuple[str, str]:
 
 @contextmanager
 def serving(port: int) -> Iterator[Server]:
-    """`manage.py runserver` as a child process, answering; ended on the way out."""
-    # No reloader: it replaces the process at once, in the middle of a call.
-    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    """`manage.py rundemo --serve` as a child process, answering; ended on the way out."""
+    command = [sys.executable, "manage.py", "rundemo", "--serve", "--port", str(port)]
     server = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment(port))
     signals = STOP
     try:

@@ -4,9 +4,7 @@ One µ-law byte is one sample, so lengths in bytes and in samples are the same n
 """
 
 import struct
-from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
 from math import pi, sin
 from typing import Literal
 
@@ -129,97 +127,6 @@ def _samples(body: bytes, form: tuple[int, ...]) -> bytes:
         f"{rate} Hz, {channels} channel(s), {bits} bits, format {code}; it has to be 8000 Hz, mono, PCM16 or µ-law. "
         "`sox in.wav -r 8000 -c 1 -b 16 out.wav` makes one."
     )
-
-
-# How the sound files begin that are most often taken for raw samples: WAV, Ogg, FLAC, MP3 with a tag.
-_FILES = (b"RIFF", b"OggS", b"fLaC", b"ID3\x03\x00", b"ID3\x04\x00")
-# What is looked at in one go, in bytes: 0.26 s of µ-law.
-_WINDOW = 2048
-_HIGH_NIBBLE = bytes(byte >> 4 for byte in range(256))
-
-
-class Examiner:
-    """Notices audio that is not µ-law. It looks at the first seconds of a stream only, since it costs 0.2 ms a window.
-
-    Of little-endian PCM16 every other byte is the high one. The low ones are as good as random, the high ones are not;
-    or (a tone, loud or decoded from µ-law) the numbers follow each other smoothly, and as µ-law they do not. In µ-law
-    all bytes are alike. Tests hold it against speech, tones, DTMF, dings and noise: µ-law is never taken for PCM16.
-    """
-
-    # Windows that are looked at in one call, and altogether; silent ones do not count.
-    AT_ONCE, ALTOGETHER, REACH = 4, 16, 64
-    # This many smooth windows in a row are no coincidence; a hissed consonant makes one or two.
-    IN_A_ROW = 4
-
-    def __init__(self) -> None:
-        self._left = self.ALTOGETHER
-        self._smooth = 0
-        self._collected = b""
-
-    def objection(self, audio: bytes) -> str:
-        """What this is instead of µ-law, and what to do; "" if nothing is wrong with it."""
-        if audio.startswith(_FILES):
-            return "this is a sound file, not raw µ-law: calls.media.audio.read_wav(data) returns a WAV file's samples"
-        if self._left and self._is_pcm16(audio):
-            return "this is 16-bit PCM, not µ-law: calls.media.audio.pcm16_to_mulaw(data) makes that of it, at 8000 Hz"
-        return ""
-
-    def _is_pcm16(self, audio: bytes) -> bool:
-        self._collected = collected = self._collected + audio[: self.REACH * _WINDOW]
-        if len(collected) < _WINDOW:
-            return False
-        self._collected = b""
-        until = max(self._left - self.AT_ONCE, 0)
-        for at in range(0, len(collected) - _WINDOW + 1, _WINDOW):
-            if self._left > until and self._shows_pcm16(collected[at : at + _WINDOW]):
-                return True
-        return False
-
-    def _shows_pcm16(self, window: bytes) -> bool:
-        # Silence is silence in both.
-        if len(set(window)) < 8:
-            return False
-        self._left -= 1
-        self._smooth = self._smooth + 1 if _is_smooth(window[:512]) else 0
-        return self._smooth == self.IN_A_ROW or _has_random_halves(window)
-
-
-def _has_random_halves(window: bytes) -> bool:
-    """Whether the even bytes or the odd ones are spread evenly, the others are not like them, and PCM16 is smooth.
-
-    A µ-law ding of 1000 or 2000 Hz may have such halves too, but as PCM16 it is rough: 0.65 at least, of thousands that
-    were made at random. Speech is mostly below 0.3.
-    """
-    halves = [[half.count(value) / len(half) for value in range(16)] for half in _nibbles(window)]
-    apart = sum(abs(low - high) for low, high in zip(*halves, strict=True)) / 2
-    spread = any(max(half) <= 0.12 and sum(part > 0.01 for part in half) >= 15 for half in halves)
-    return apart >= 0.25 and spread and _roughness(_around_zero(window)) < 0.3
-
-
-def _around_zero(window: bytes) -> list[int]:
-    """The window as PCM16, without its direct current."""
-    pcm16 = struct.unpack(f"<{len(window) // 2}h", window)
-    middle = sum(pcm16) // len(pcm16)
-    return [sample - middle for sample in pcm16]
-
-
-def _nibbles(window: bytes) -> tuple[bytes, bytes]:
-    high = window.translate(_HIGH_NIBBLE)
-    return high[0::2], high[1::2]
-
-
-def _is_smooth(window: bytes) -> bool:
-    """Whether it runs smoothly as PCM16 and not as µ-law."""
-    pcm16 = struct.unpack(f"<{len(window) // 2}h", window)
-    return _roughness(pcm16) < 0.3 and 0.6 < _roughness([LINEAR[byte] for byte in window]) < 1.4
-
-
-def _roughness(samples: Sequence[int]) -> float:
-    """How far each sample is from the one before it: 0 for a slow wave, 1 for noise, 2 for the fastest tone."""
-    energy = sum(sample * sample for sample in samples)
-    if not energy:
-        return 0.0
-    return sum((a - b) * (a - b) for a, b in pairwise(samples)) / (2 * energy)
 
 
 def is_speech(mulaw: bytes, threshold: int = 4) -> bool:

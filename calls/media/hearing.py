@@ -70,10 +70,18 @@ class Hearing:
         self._keep(heard)
         if self.lives(now):
             self._lay(self._all())
-        return self._note_cleared(lost)
+        return self.note_cleared(lost)
 
-    def end(self, at: float, *, is_stopped: bool) -> int:
-        """The caller hears nothing any more. Returns where that was.
+    def take_back(self, now: int) -> bytes:
+        """Twilio's buffer is being emptied, and what lay in it is returned: it will be sent again."""
+        heard, unheard = self.playback.take_back(now)
+        self._keep(heard)
+        if self.lives(now):
+            self._lay(self._all())
+        return unheard
+
+    def end(self, at: float, *, is_stopped: bool) -> tuple[int, int]:
+        """The caller hears nothing any more. Returns where that was, and how many samples were not heard by then.
 
         Without a `stop` of Twilio's (`is_stopped`), a socket that had been silent for long before was dead by then.
         """
@@ -88,8 +96,7 @@ class Hearing:
         pieces = [(start, audio[: until - start], paused) for start, audio, paused in pieces if start < until]
         self._unheard = said - sum(len(audio) for _, audio, _ in pieces)
         self._lay(pieces)
-        self._note_cleared(lost + self._unheard)
-        return end
+        return end, self.note_cleared(lost + self._unheard)
 
     @property
     def _last_sign(self) -> int:
@@ -112,7 +119,8 @@ class Hearing:
     def _lay(self, pieces: list[tuple[int, bytes, bool]]) -> None:
         self.tape.heard(pieces)
 
-    def _note_cleared(self, lost: int) -> int:
+    def note_cleared(self, lost: int) -> int:
+        """So many samples that were sent will never be heard."""
         if lost:
             self.tape.cleared(self.playback.end, lost)
         return lost

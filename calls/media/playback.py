@@ -66,6 +66,8 @@ class PendingMark:
     name: str
     position: int
     cleared: bool = False
+    #: Another one is sent in its place: that it comes back tells nothing.
+    withdrawn: bool = False
 
 
 @dataclass(slots=True)
@@ -132,14 +134,27 @@ class Playback:
 
         Every mark that is pending at this moment counts as cleared, even if its echo is already on its way.
         """
-        heard = self.advance(now)
-        lost = self.pending
-        self._segments.clear()
-        self.cleared += lost
-        self.end = min(self.end, max(now, self._floor))
+        heard, unheard = self._empty(now)
         for mark in self._marks:
             mark.cleared = True
-        return heard, lost
+        return heard, len(unheard)
+
+    def take_back(self, now: int) -> tuple[list[tuple[int, bytes]], bytes]:
+        """A clear was sent, and what it cut off will be sent again. Returns what was heard until now, and the rest."""
+        return self._empty(now)
+
+    def _empty(self, now: int) -> tuple[list[tuple[int, bytes]], bytes]:
+        heard = self.advance(now)
+        unheard = b"".join(segment.audio for segment in self._segments)
+        self._segments.clear()
+        self.cleared += len(unheard)
+        self.end = min(self.end, max(now, self._floor))
+        return heard, unheard
+
+    @property
+    def front(self) -> int:
+        """The ordinal of the next sample to be heard, of all that were sent."""
+        return self.sent - self.pending
 
     def returned(self, now: int, name: str) -> PendingMark | None:
         """A mark came back: the oldest pending one of that name, or None for a name that is not pending."""

@@ -19,7 +19,6 @@ from calls.media.audio import LINEAR, Encoding, encode_table
 
 Samples = NDArray[np.float32]
 
-_FULL_SCALE = np.float32(32768)
 _MULAW_SAMPLES = np.array(LINEAR, np.float32)
 _MULAW_BYTES = np.frombuffer(encode_table(), np.uint8)
 
@@ -33,7 +32,8 @@ class Resampler:
 
     def __init__(self, source: tuple[Encoding, int], target: tuple[Encoding, int]) -> None:
         self._source, self._target = source, target
-        self._begin()
+        self._stream = soxr.ResampleStream(source[1], target[1], 1, "float32", vr=True)
+        self._taken = self._given = 0
 
     def convert(self, data: bytes) -> bytes:
         samples = decode(data, self._source[0])
@@ -41,20 +41,19 @@ class Resampler:
         return self._give(self._stream.resample_chunk(samples))
 
     def flush(self) -> bytes:
-        """The end; the next sound may begin. Silence pushes it out, since by itself soxr is up to a sample short."""
+        """The end. Silence pushes it out, since by itself soxr is up to a sample short."""
         (_, rate), (_, target_rate) = self._source, self._target
         left = -(-self._taken * target_rate // rate) - self._given
-        end = self._give(self._stream.resample_chunk(np.zeros(rate // 10, np.float32))[:left])
-        self._begin()
-        return end
-
-    def _begin(self) -> None:
-        self._stream = soxr.ResampleStream(self._source[1], self._target[1], 1, "float32", vr=True)
-        self._taken = self._given = 0
+        return self._give(self._stream.resample_chunk(np.zeros(rate // 10, np.float32))[:left])
 
     def _give(self, samples: Samples) -> bytes:
         self._given += len(samples)
         return encode(samples, self._target[0])
+
+
+def pcm16_to_mulaw(data: bytes) -> bytes:
+    """At one rate, as `calls.media.audio` does it, ten times as fast."""
+    return bytes(_MULAW_BYTES[np.frombuffer(data, "<u2")])
 
 
 def decode(data: bytes, encoding: Encoding) -> Samples:
@@ -65,4 +64,4 @@ def decode(data: bytes, encoding: Encoding) -> Samples:
 
 def encode(samples: Samples, encoding: Encoding) -> bytes:
     whole = np.clip(np.rint(samples), -32768, 32767).astype("<i2")
-    return _MULAW_BYTES[whole.view("<u2")].tobytes() if encoding == "mulaw" else whole.tobytes()
+    return bytes(_MULAW_BYTES[whole.view("<u2")]) if encoding == "mulaw" else bytes(whole)

@@ -29,9 +29,12 @@ from calls.process import logs, oversights
 from calls.process.pools import Pools
 from calls.process.watchdog import HOPELESS, Watchdog
 from calls.recorder import recorder
+from calls.server import missing
 from calls.server.hints import hints
 from calls.server.inquiry import inquiry
 from calls.server.listening import listening
+from calls.server.preparations import preparations
+from calls.server.stalls import Stall
 from calls.server.switchboard import switchboard
 from calls.sockets import daphne
 from calls.speech.transcription import drain
@@ -85,9 +88,10 @@ class Lifespan:
             # uvicorn speaks of its own lifespan before anything else, and ends no request that is being answered.
             self._drain = Drain(asyncio.get_running_loop(), has_lifespan=scope["type"] == "lifespan")
             self._hints = asyncio.create_task(hints.run())
+            self._missing = asyncio.create_task(missing.run())
             inquiry.start()
             listening.start()
-            self._watchdog = Watchdog(switchboard.note_stall, give_up)
+            self._watchdog = Watchdog(_note_stall, give_up)
             self._watchdog.start()
             oversights.watch()
         if scope["type"] == "lifespan":
@@ -173,6 +177,7 @@ class Drain:
         logger.warning("drain start active=%d", active)
         try:
             cut = await switchboard.drain(settings.DRAIN_SECONDS, self._skip)
+            await preparations.close()
             if active:
                 await asyncio.sleep(LAST_WORDS)
             await drain(TRANSCRIBER_PATIENCE)
@@ -183,6 +188,11 @@ class Drain:
             for each, handler in self._previous.items():
                 signal.signal(each, handler)
             signal.raise_signal(number)
+
+
+def _note_stall(stall: Stall) -> None:
+    switchboard.note_stall(stall)
+    preparations.note_stall(stall)
 
 
 def give_up() -> None:

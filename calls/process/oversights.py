@@ -13,6 +13,7 @@ from typing import TextIO
 from django.conf import settings
 
 from calls.server.live_stream import handled
+from calls.server.stalls import is_ours
 
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,15 @@ def watch() -> None:
     warnings.filterwarnings("always", _FORGOTTEN.pattern, RuntimeWarning)
     warnings.showwarning = _show
     if settings.DEBUG:
-        # Costs a little for every coroutine; without it, one that was given a name is found where that name ends.
-        sys.set_coroutine_origin_tracking_depth(1)
+        remember_origins()
+
+
+def remember_origins() -> None:
+    """Has Python remember where coroutines are made, in this thread, so that the line of a forgotten one is known.
+
+    Costs a little for every coroutine; without it, one that was given a name is found where that name ends.
+    """
+    sys.set_coroutine_origin_tracking_depth(1)
 
 
 def _show(
@@ -46,6 +54,9 @@ def _show(
     if origin := _ORIGIN.findall(str(message)):
         filename, lineno = origin[-1][0], int(origin[-1][1])
     where, stream = f"{_short(filename)}:{lineno}", handled.get()
+    if is_ours(filename):
+        # What was given a name is found missing where its function has ended, and that is our own line.
+        where = "a line that DEBUG=true names"
     if stream is None or stream.note_forgotten(forgotten[1], where):
         call = stream.call_sid if stream else "none"
         logger.error("await_forgotten call=%s at %s: %s() does nothing without await", call, where, forgotten[1])

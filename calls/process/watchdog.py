@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from sys import _current_frames
 from types import FrameType
 
+from calls.server.preparations import ExpectedCall
 from calls.server.stalls import Stall, file_of, place
 from calls.streams import MediaStream
 
@@ -28,7 +29,7 @@ LIMIT = 0.25
 REPORTED = 2.0
 # Seconds after which nobody on the line waits any more: the process is given up, and whoever restarts it does.
 HOPELESS = 20.0
-# Stalls of less than a second are logged once in this many seconds.
+# Stalls of less than a second are logged once in this many seconds for each line that makes them.
 SILENT = 10.0
 
 # Where the loop calls what it runs: what lies outside of these frames is how the server was started.
@@ -47,6 +48,8 @@ class Watchdog:
         #: What the thread saw of the last stall: the beat that was due, and where the loop stood.
         self._seen: tuple[float, Stall] = (0.0, Stall(0))
         self._logged = float("-inf")
+        #: Where stalls have been logged since then, and how many have not been.
+        self._places: set[str] = set()
         self._unlogged = 0
         self._stop = threading.Event()
 
@@ -74,10 +77,14 @@ class Watchdog:
 
     def _end(self, stall: Stall) -> None:
         now = time.monotonic()
-        if stall.seconds >= 1 or now - self._logged > SILENT:
+        if now - self._logged > SILENT:
+            self._logged = now
+            self._places.clear()
+        if stall.seconds >= 1 or stall.place not in self._places:
+            self._places.add(stall.place)
             more = f" (and {self._unlogged} shorter ones since the last line)" if self._unlogged else ""
             logger.error("loop_blocked for %s; every call of this process waited%s", stall, more)
-            self._logged, self._unlogged = now, 0
+            self._unlogged = 0
         else:
             self._unlogged += 1
         self._on_stall(stall)
@@ -121,5 +128,5 @@ def _inside(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _call(frames: list[FrameType]) -> str:
     """The call whose stream one of the functions holds, even in a task that a handler has started."""
-    streams = (value for frame in frames for value in list(frame.f_locals.values()) if isinstance(value, MediaStream))
-    return next((stream.call_sid for stream in streams), "")
+    values = (value for frame in frames for value in list(frame.f_locals.values()))
+    return next((value.call_sid for value in values if isinstance(value, MediaStream | ExpectedCall)), "")

@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Literal, cast
 
 import msgspec
 
+from calls.media.formats import PLAIN, Encoding
+from calls.media.frames import Frames
 from calls.media.protocol import Dtmf, Media
 from calls.server.lifetime import Lifetime
 
@@ -68,11 +71,24 @@ class Inbox:
         """Everything, until the stream is over. An event is given out once, even if several tasks iterate."""
         return self._give()
 
-    def media(self) -> AsyncIterator[Media]:
-        """The caller's audio alone; the rest is thrown away, whoever else waits for it."""
-        return cast(AsyncIterator[Media], self._give(only_media=True))
+    def media(self, encoding: Encoding = "mulaw", rate: int = 8000) -> AsyncIterator[Media]:
+        """The caller's audio alone, in that format; the rest is thrown away, whoever else waits for it."""
+        if (encoding, rate) == PLAIN:
+            return self._media()
+        return self._converted(Frames(encoding, rate))
 
-    async def _give(self, *, only_media: bool = False) -> AsyncIterator[Event]:
+    def _media(self) -> AsyncGenerator[Media, None]:
+        return cast(AsyncGenerator[Media, None], self._give(only_media=True))
+
+    async def _converted(self, frames: Frames) -> AsyncIterator[Media]:
+        async with aclosing(self._media()) as coming:
+            async for media in coming:
+                for converted in frames.add(media):
+                    yield converted
+        for converted in frames.end():
+            yield converted
+
+    async def _give(self, *, only_media: bool = False) -> AsyncGenerator[Event, None]:
         # One for both, and neither around the other: one generator less to wake for every frame.
         self._readers += 1
         events, lifetime = self._events, self._lifetime

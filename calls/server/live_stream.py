@@ -9,7 +9,7 @@ import datetime as dt
 import logging
 import time
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -33,6 +33,7 @@ from calls.media.rows import AnyRow, StreamRow
 from calls.media.tape import Tape
 from calls.security import StreamToken
 from calls.server.barge_in import BargeIn
+from calls.server.ear import Ear
 from calls.server.inbox import Inbox
 from calls.server.keypad import Keypad
 from calls.server.lifetime import Lifetime
@@ -40,9 +41,15 @@ from calls.server.marks import Marks
 from calls.server.notebook import Notebook
 from calls.server.outgoing import Outgoing
 from calls.server.socket import Socket
+from calls.server.speaking import Speaking
 from calls.server.stalls import Stall
+from calls.server.voice import Voice
 from calls.server.words import Words
-from calls.twiml import START_SUFFIX
+from calls.twiml import RESERVED, START_SUFFIX
+
+
+if TYPE_CHECKING:
+    from calls.server.outings import Outing
 
 
 logger = logging.getLogger(__name__)
@@ -69,8 +76,8 @@ class LiveStream:
         self.start = start
         self.call_sid = token.call_sid
         self.sid = protocol.stream_sid
-        #: The <Parameter>s of the stream, without our token.
-        self.parameters = {name: str(value) for name, value in start.custom_parameters.items() if name != "token"}
+        #: The <Parameter>s of the stream, without our own.
+        self.parameters = {name: str(value) for name, value in start.custom_parameters.items() if name not in RESERVED}
         self.protocol = protocol
         self.protocol.bidirectional = token.bidirectional
         self.socket = socket
@@ -85,12 +92,20 @@ class LiveStream:
         self.inbox = Inbox(self.lifetime)
         self.keypad = Keypad(self.tape)
         self.notebook = Notebook(self.tape, self.clock, self.lifetime)
-        self.barge_in = BargeIn(self.tape)
+        #: What listens to the caller; None while nobody wants to know whether they speak.
+        self.ear: Ear | None = None
+        self.barge_in = BargeIn(self.tape, self.listen)
         self.marks = Marks(protocol, self.hearing.playback, self.tape, self.inbox)
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
+        self.speaking = Speaking(self.outgoing, protocol, self.hearing, self.marks)
+        self.voice = Voice(self.speaking, self.barge_in, self.tape)
         self.words = Words(self.sid, self.call_sid, records=records, transcribes=transcribes)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
+        #: Set while the handler sends the caller to another number, and from then on.
+        self.outing: Outing | None = None
+        #: What the handler's `prepare` has returned.
+        self.prepared: Any = None
         #: Whether it was the handler that ended it.
         self.hung_up = False
         self._gaps_seen = 0
@@ -105,6 +120,10 @@ class LiveStream:
     def bidirectional(self) -> bool:
         """False on a <Start> stream: there we only listen."""
         return self.protocol.bidirectional
+
+    async def until_gone(self) -> None:
+        """Waits until nobody holds it any more."""
+        await self.lifetime.until_gone()
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
@@ -132,9 +151,18 @@ class LiveStream:
             self._gaps_seen = self.protocol.sequence_gaps
         if media.track == "inbound":
             clock.arrived(end, at)
-        if self.barge_in.awaited is not None:
-            self.barge_in.hear(media)
+        if self.ear is not None:
+            self.ear.hear(end, media)
         self.inbox.put_media(media)
+
+    def listen(self) -> Ear:
+        """The stream's ear, which it has from now on, until nobody has used it for 10 s."""
+        if self.ear is None:
+            self.ear = Ear(self.clock, self.lifetime, self._stop_listening, self.sid)
+        return self.ear
+
+    def _stop_listening(self) -> None:
+        self.ear = None
 
     def _receive_other(self, message: AnyMessage | Unknown) -> None:
         match message:
@@ -269,15 +297,18 @@ class LiveStream:
 
     async def hang_up(self) -> None:
         """Lets the caller hear what was given to play, then ends the stream."""
-        self.hearing.advance(time.monotonic())
-        # What was heard if the other side still lives waits too: its mark tells.
-        is_heard = self.outgoing.is_idle and self.hearing.is_complete
-        if not self.lifetime.is_over and self.bidirectional and not is_heard:
-            await self.outgoing.say_and_wait(b"")
+        await self.let_hear()
         if not self.lifetime.is_over:
             self.hung_up = True
             self.fall_silent()
             self.lifetime.end("handler")
+
+    async def let_hear(self) -> None:
+        """Waits until the caller has heard what was given to play."""
+        self.hearing.advance(time.monotonic())
+        # What was heard if the other side still lives waits too: its mark tells.
+        if not self.lifetime.is_over and self.bidirectional and not self.speaking.is_done:
+            await self.speaking.until_heard()
 
     def note_end_of_line(self) -> None:
         """This is the end on the line, whatever the handler still does: nothing later was heard."""
@@ -292,7 +323,7 @@ class LiveStream:
         """
         at = time.monotonic()
         if self.lifetime.fall_silent():
-            self.outgoing.end(at, is_stopped=self.protocol.state is State.STOPPED)
+            self.speaking.end(at, is_stopped=self.protocol.state is State.STOPPED)
             self.inbox.wake()
 
 

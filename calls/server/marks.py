@@ -15,7 +15,8 @@ from calls.server.inbox import Inbox, Mark, Outcome
 # Names of the marks that a play sends for itself.
 OWN_MARK = "callstream:"
 
-Played = asyncio.Future[Outcome]
+# What became of a mark of our own.
+Settled = asyncio.Future[Outcome]
 
 
 class Marks:
@@ -27,10 +28,10 @@ class Marks:
         self._tape = tape
         self._inbox = inbox
         #: By the mark's index: who waits for it, and when it was sent.
-        self._plays: dict[int, Played] = {}
+        self._plays: dict[int, Settled] = {}
         self._sent_at: dict[int, dt.datetime] = {}
 
-    def send(self, cue: Cue[Played], now: int) -> str:
+    def send(self, cue: Cue[Settled], now: int) -> str:
         """A mark is about to be sent: returns its text."""
         name = cue.name if cue.played is None else f"{OWN_MARK}{self._playback.marks_sent}"
         text = cue.text or self._protocol.mark(name)
@@ -41,7 +42,7 @@ class Marks:
             self._plays[mark.index] = cue.played
         return text
 
-    def forgo(self, cues: list[Cue[Played]], now: int) -> None:
+    def forgo(self, cues: list[Cue[Settled]], now: int) -> None:
         """These were never sent, and count as cleared."""
         for cue in cues:
             if cue.played is not None:
@@ -52,6 +53,15 @@ class Marks:
             self._tape.mark(self._playback.forgo_mark(now, cue.name), at, "cleared", at)
             self._inbox.put(Mark(cue.name, "cleared"))
 
+    def withdraw(self, cues: list[Cue[Settled]]) -> None:
+        """These were sent, and what lay before them is sent again: so are they. The first ones tell nothing."""
+        for cue in cues:
+            mark, cue.mark = cue.mark, None
+            assert mark is not None  # it was sent
+            mark.cleared = mark.withdrawn = True
+            self._plays.pop(mark.index, None)
+            self._settle(mark, "cleared", None)
+
     def returned(self, name: str, now: int) -> bool:
         """A mark came back. False if none of that name is on its way, which changes nothing."""
         mark = self._playback.returned(now, name)
@@ -59,7 +69,7 @@ class Marks:
             return False
         outcome: Outcome = "cleared" if mark.cleared else "played"
         self._settle(mark, outcome, timezone.now())
-        if not name.startswith(OWN_MARK):
+        if not (mark.withdrawn or name.startswith(OWN_MARK)):
             self._inbox.put(Mark(name, outcome))
         return True
 

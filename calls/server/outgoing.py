@@ -7,26 +7,21 @@ import asyncio
 import logging
 import time
 
-from django.utils import timezone
-
 from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
+from calls.media.formats import PLAIN
 from calls.media.hearing import Hearing
 from calls.media.protocol import StreamProtocol
-from calls.media.script import Cue, Script
-from calls.server.inbox import Outcome
+from calls.media.script import Cue
 from calls.server.lifetime import Lifetime
-from calls.server.marks import Marks, Played
+from calls.server.marks import Marks
 from calls.server.socket import Socket, SocketClosed
+from calls.server.speeches import Speeches
 
 
 logger = logging.getLogger(__name__)
 
 # How much may lie in Twilio's buffer; past ten minutes it throws away (31931).
 LOOK_AHEAD = 10 * SAMPLE_RATE
-# What may wait to be sent, in samples: 10 minutes. Beyond that even a play that does not wait does.
-MOST_WAITING = 600 * SAMPLE_RATE
-# How long after its audio a mark may stay away before we go on without it, in seconds.
-MARK_PATIENCE = 10.0
 # Seconds between two looks for room while the peer does not read.
 PATIENCE = 0.02
 # A speech is over if nothing of it follows for this many seconds after its end.
@@ -53,12 +48,11 @@ class Outgoing:
         self._marks = marks
         self._lifetime = lifetime
         self._loop = asyncio.get_running_loop()
-        self._script: Script[Played] = Script()
+        self.speeches = Speeches(hearing.playback)
+        self._script = self.speeches.script
         self._timer: asyncio.TimerHandle | None = None
         self._pump: asyncio.Task[None] | None = None
         self._is_flowing = False
-        #: How often the handler has cleared.
-        self._clears = 0
         #: Nothing waits: a frame may go straight to Twilio.
         self.is_idle = True
 
@@ -73,6 +67,11 @@ class Outgoing:
         """Sends a frame of 160 bytes without waiting. Returns the text that is left to `send` where that cannot be."""
         self.check_open()
         text = self._protocol.media(frame)
+        opened = self.speeches.current
+        if opened is not None and opened.speech.flying and self._script.has_flight:
+            opened.speech.flying += FRAME_SAMPLES
+        else:
+            self.speeches.fly(PLAIN, FRAME_SAMPLES)
         self._playback.play(self._clock.now(time.monotonic()), frame)
         return "" if self._socket.write(text) else text
 
@@ -90,97 +89,9 @@ class Outgoing:
         if self._lifetime.is_over:
             raise StreamEnded(f"{self._protocol.stream_sid} is over")
 
-    # --- what handlers ask for ----------------------------------------------------------------------------------------
+    # --- what waits ---------------------------------------------------------------------------------------------------
 
-    async def say(self, audio: bytes) -> Outcome:
-        """Puts audio behind what was said before, and returns at once, unless ten minutes wait already."""
-        clears = self._clears
-        while self._script.samples > MOST_WAITING and self._is_wanted(clears):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-        if self._is_wanted(clears):
-            self._script.say(audio)
-            await self._flow()
-        return "played" if self._is_wanted(clears) else "cleared"
-
-    def _is_wanted(self, clears: int) -> bool:
-        return not self._lifetime.is_over and self._clears == clears
-
-    async def say_and_wait(self, audio: bytes, interrupted: asyncio.Future[None] | None = None) -> Outcome:
-        """Waits until this and all that was given before is heard or cleared; the caller may interrupt it."""
-        played: Played = self._loop.create_future()
-        cue = Cue(played=played)
-        whole = self._script.say_all(audio, cue)
-        try:
-            await self._flow()
-            if not await self._decided(cue, played, interrupted):
-                return "played" if self._hearing.lives(self._now()) else "cleared"
-            if not played.done():
-                await self.clear()
-            return played.result()
-        finally:
-            if not played.done():
-                self._script.take_back(whole, cue)
-                self._look_on()
-
-    async def mark(self, name: str) -> None:
-        """Sends a mark behind everything that was said."""
-        self._script.cue(Cue(name, self._protocol.mark(name)))
-        await self._flow()
-
-    async def clear(self) -> None:
-        """Empties Twilio's buffer, and forgets what waits here."""
-        self.check_open()
-        text = self._protocol.clear()
-        self._clears += 1
-        unsent = self._drop()
-        lost = self._hearing.clear(self._now())
-        if lost or unsent >= FRAME_SAMPLES:
-            more = {"unsent": unsent} if unsent else {}
-            self._hearing.tape.event("cleared", timezone.now(), samples=lost, **more)
-        self._marks.clear()
-        await self.send(text)
-
-    def end(self, at: float, *, is_stopped: bool) -> None:
-        """The stream is over since `at` (monotonic seconds): settles what was heard."""
-        position = self._hearing.end(at, is_stopped=is_stopped)
-        if self._pump is not None:
-            self._pump.cancel()
-        unsent = self._drop()
-        if unsent >= FRAME_SAMPLES:
-            self._hearing.tape.event("unsent", timezone.now(), samples=unsent)
-        self._marks.end(position)
-
-    # --- inside -------------------------------------------------------------------------------------------------------
-
-    def _now(self) -> int:
-        return self._clock.now(time.monotonic())
-
-    def _drop(self) -> int:
-        """What waits is never sent: who waits for it learns that. Returns how many samples that is."""
-        samples, cues = self._script.drop()
-        self._look_on()
-        self._marks.forgo(cues, self._now())
-        return samples
-
-    async def _decided(self, cue: Cue[Played], played: Played, interrupted: asyncio.Future[None] | None) -> bool:
-        """Waits for a mark to come back, or for the caller to interrupt. False if it stays away."""
-        waiting: set[asyncio.Future[Outcome] | asyncio.Future[None]] = {played}
-        if interrupted is not None:
-            waiting.add(interrupted)
-        while True:
-            mark = cue.mark
-            ahead = 0 if mark is None else mark.position - self._now()
-            patience = ahead / SAMPLE_RATE + MARK_PATIENCE
-            done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                return True
-            if mark is not None:
-                self._marks.give_up(mark)
-                tape = self._hearing.tape
-                logger.warning("mark_lost call=%s stream=%s: no echo of %s", tape.call_sid, tape.sid, mark.name)
-                return False
-
-    async def _flow(self) -> None:
+    async def flow(self) -> None:
         """Sends what waits, in order, as far as there is room for it; the rest follows by itself."""
         if self._is_flowing:
             return
@@ -191,35 +102,39 @@ class Outgoing:
                     await self.send(text)
         finally:
             self._is_flowing = False
-            self._look_on()
+            self.look_on()
 
     def _next(self) -> str:
-        """The next message, "" if there is no room for it."""
-        item = self._script.next(LOOK_AHEAD - self._playback.pending)
+        """The next message, "" if there is none, or no room for it."""
+        playback = self._playback
+        self._script.forget_heard(playback.front)
+        item = self._script.next(LOOK_AHEAD - playback.pending, playback.sent)
         if item is None:
             return ""
         if isinstance(item, Cue):
-            return self._marks.send(item, self._now())
-        self._playback.play(self._now(), item)
+            return self._marks.send(item, self.now())
+        playback.play(self.now(), item)
         return self._protocol.media(item)
 
-    def _look_on(self) -> None:
+    def look_on(self) -> None:
         """What is to be done with what is left."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.is_idle = not (self._script or self._script.has_rest or self._is_flowing)
-        if self._script:
-            self._start_pump()
-        elif self._script.has_rest:
+        is_held_back = self.speeches.is_held_back
+        self.is_idle = not (self._script or self._is_flowing or is_held_back)
+        if self._script.has_rest or (is_held_back and not self._script):
             ahead = self._playback.pending / SAMPLE_RATE
             self._timer = self._loop.call_later(
-                ahead - BEFORE if ahead > WELL_AHEAD else ahead + PAUSE, self._end_speech
+                ahead - BEFORE if ahead > WELL_AHEAD else ahead + PAUSE, self._close_speech
             )
+        elif self._script.next_size >= 0:
+            self._start_pump()
 
-    def _end_speech(self) -> None:
+    def _close_speech(self) -> None:
         self._timer = None
-        self._script.end_speech()
+        self.speeches.close()
+        self._script.close()
         self._start_pump()
 
     def _start_pump(self) -> None:
@@ -230,8 +145,8 @@ class Outgoing:
         try:
             while True:
                 self._hearing.advance(time.monotonic())
-                await self._flow()
-                if not self._script:
+                await self.flow()
+                if self._script.next_size < 0:
                     return
                 await asyncio.sleep(self._until_room())
         except StreamEnded:
@@ -242,3 +157,12 @@ class Outgoing:
     def _until_room(self) -> float:
         """Seconds until the next message may be sent."""
         return max((self._playback.pending + self._script.next_size - LOOK_AHEAD) / SAMPLE_RATE, PATIENCE)
+
+    def stop(self) -> None:
+        """Nothing is sent any more."""
+        if self._pump is not None:
+            self._pump.cancel()
+
+    def now(self) -> int:
+        """Where the stream is by now, in samples."""
+        return self._clock.now(time.monotonic())

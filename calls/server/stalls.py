@@ -9,6 +9,8 @@ from typing import Any
 
 from django.conf import settings
 
+from calls.server.mistakes import cause
+
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _OURS = str(Path(__file__).parent.parent)
@@ -37,20 +39,30 @@ def file_of(frame: FrameType) -> str:
 
 def place(frames: list[FrameType]) -> str:
     """The first line of the user's own, of frames innermost first; of ours or of a library's, if there is none."""
-    own = (frame for frame in frames if not file_of(frame).startswith((*_LIBRARIES, _OURS, "<")))
-    ours = (frame for frame in frames if file_of(frame).startswith(_OURS))
+    own = (frame for frame in frames if _is_own(frame))
+    ours = (frame for frame in frames if is_ours(file_of(frame)))
     frame = next(own, None) or next(ours, None) or next(iter(frames), None)
-    if frame is None:
-        return ""
+    return "" if frame is None else _line(frame, frame.f_lineno)
+
+
+def raised_at(error: BaseException) -> str:
+    """The user's own line that an error came from; "" if it came from none. Of a group, that of its first one."""
+    through = reversed(list(traceback.walk_tb(cause(error).__traceback__)))
+    # A frame itself has gone on, to a `finally` for example.
+    return next((_line(frame, number) for frame, number in through if _is_own(frame)), "")
+
+
+def is_ours(filename: str) -> bool:
+    return filename.startswith(_OURS)
+
+
+def _is_own(frame: FrameType) -> bool:
+    return not file_of(frame).startswith((*_LIBRARIES, _OURS, "<"))
+
+
+def _line(frame: FrameType, number: int) -> str:
     name = file_of(frame).removeprefix(f"{settings.BASE_DIR}/")
-    return f"{name}:{frame.f_lineno} in {frame.f_code.co_name}"
-
-
-def raised_at(error: BaseException) -> list[FrameType]:
-    """The frames that an error came through, innermost first; of a group, its first one."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
+    return f"{name}:{number} in {frame.f_code.co_name}"
 
 
 def standing(coroutine: Any) -> list[FrameType]:

@@ -1,1 +1,1 @@
-"""What callers and we say, as words: transcribers, and who gives them the lanes of a stream while it runs."""
+"""What is heard in a call besides its sound: who speaks when, and the words."""

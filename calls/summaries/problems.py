@@ -3,21 +3,25 @@
 The call's page, the list's chips and `Call.has_warning` all ask here, so that none of them knows more than the others.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from django.conf import settings
 
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, CallEvent, Stream
 from calls.summaries.absence import is_worth_a_warning
+from calls.summaries.stream_errors import STREAM_ERRORS, stream_error_code
 
 
 # The events that tell of one.
-KINDS = ("incoming", "stream-ended", "refused", "stream-error", "handler-failed", "loop-blocked", "words-missing")
+KINDS = (
+    *("incoming", "stream-ended", "refused", "stream-error", "loop-blocked", "await-forgotten"),
+    *("handler-failed", "handler-returned-at-once", "handlers-kept", "prepare-failed", "source-failed"),
+    "words-missing",
+)
 # The fields of streams that are looked at.
 STREAM_FIELDS = (
     *("call", "sid", "name", "bidirectional", "started_at", "ended_at", "end_reason", "length", "absent"),
@@ -83,6 +87,17 @@ def of_event(event: CallEvent, streams: Sequence[Stream]) -> Problem | None:
             return _of_stream_error(event.data, streams)
         case "handler-failed":
             return _of_failure(event, streams)
+        case "source-failed":
+            return _of_source(event)
+        case "handlers-kept":
+            text = f"The call went by the handler's last code that worked: {_error(event)}"
+            return Problem("old code", text, "Mend what has changed: the next call takes it.")
+        case "handler-returned-at-once":
+            return _of_return(event)
+        case "await-forgotten":
+            return _of_await(event)
+        case "prepare-failed":
+            return _of_preparation(event)
         case "loop-blocked":
             return _of_stall(event)
         case "words-missing":
@@ -97,6 +112,7 @@ _MORE_ROOM = "Start more workers, or raise MAX_STREAMS."
 _ADVICE = {
     "as many calls": _MORE_ROOM,
     "there is no handler": "Add it to STREAM_HANDLERS, or let the number lead to /incoming/ and a handler's name.",
+    "the handler": "Mend the handler; the server's log has the traceback.",
     "the document of": "Mend the handler; the server's log has the traceback.",
     "Twilio could not use": "Mend the handler's TwiML: the code is explained at https://www.twilio.com/docs/api/errors.",
 }
@@ -132,8 +148,34 @@ def _of_words(event: CallEvent) -> Problem:
 def _of_failure(event: CallEvent, streams: Sequence[Stream]) -> Problem:
     stream = next((stream for stream in streams if stream.pk == event.stream_id), None)
     after = f" after {(event.occurred_at - stream.started_at).total_seconds():.1f} s" if stream else ""
-    text = " ".join(part for part in (f"The handler failed{after}.", _error(event), _outcome(stream)) if part)
-    return Problem(_FAILED, text, "Mend the handler; the server's log has the traceback.", "bad")
+    where = f", at {line}" if (line := event.data.get("line")) else ""
+    text = " ".join(part for part in (f"The handler failed{after}{where}.", _error(event), _outcome(stream)) if part)
+    advice = str(event.data.get("advice", "Mend the handler; the server's log has the traceback."))
+    return Problem(_FAILED, text, advice, "bad")
+
+
+def _of_return(event: CallEvent) -> Problem:
+    seconds = event.data.get("seconds", "?")
+    text = f"The handler returned after {seconds} s, and the caller was hung up on without having heard anything."
+    advice = "A handler talks for as long as it runs: it has to await what it is to wait for."
+    return Problem("said nothing", text, advice, "bad")
+
+
+def _of_await(event: CallEvent) -> Problem:
+    what, line = (str(event.data.get(name, "")) for name in ("what", "line"))
+    text = f"An await is missing in the handler, at {line}: {what}() alone does nothing."
+    return Problem("await missing", text, "Write await in front of it.")
+
+
+def _of_preparation(event: CallEvent) -> Problem:
+    where = f", at {line}" if (line := event.data.get("line")) else ""
+    text = f"What the handler prepares for a call was not there{where}: {_error(event)}"
+    return Problem("not prepared", text, "Mend its prepare: it has 2 s, and the handler goes on without it.")
+
+
+def _of_source(event: CallEvent) -> Problem:
+    text = f"What we were saying to the caller broke off. {_error(event)}"
+    return Problem("broke off", text, "What gives the speech has failed; the server's log has the traceback.")
 
 
 def _error(event: CallEvent) -> str:
@@ -151,94 +193,6 @@ def _outcome(stream: Stream | None) -> str:
 
 
 # --- what Twilio says of a stream ------------------------------------------------------------------------------------
-
-
-class StreamError(NamedTuple):
-    """One of Twilio's codes (https://www.twilio.com/docs/api/errors): its name there, and the same in plain words."""
-
-    name: str
-    stage: Literal["open", "broken", "warned"]
-    meaning: str
-    advice: str
-
-
-_REPORT = "That is a fault of this server: report it, with the log of that moment."
-STREAM_ERRORS = {
-    31900: StreamError(
-        "unknown error", "open", "Twilio does not know why", "Twilio's debugger and the server's log may know more."
-    ),
-    31901: StreamError(
-        *("connection timeout", "open", "our server did not answer in time"),
-        "Check that PUBLIC_URL leads to this server, and that the proxy lets WebSockets through.",
-    ),
-    31902: StreamError(
-        *("connection refused", "open", "nothing listens at our address"),
-        "Check that the server and its proxy are running, and that PUBLIC_URL names the right port.",
-    ),
-    31903: StreamError(
-        *("broken pipe", "broken", "the connection to our server broke off"),
-        "A restart does that, or a proxy that ends what is quiet or old: look at both, at that moment.",
-    ),
-    31904: StreamError(
-        *("unreachable", "open", "our server could not be reached"),
-        "Check the host name in PUBLIC_URL, its DNS entry, and the firewall.",
-    ),
-    31910: StreamError(
-        *("tls error", "open", "no secure connection could be made to our server"),
-        "Check the certificate at PUBLIC_URL: in date, for that name, and with its whole chain.",
-    ),
-    31920: StreamError(
-        *("handshake error", "open", "our server answered the handshake with something else than 101"),
-        "Check PUBLIC_URL, and that the proxy passes WebSockets on to /connection; a 403 in the server's log is a "
-        "signature that does not fit.",
-    ),
-    31921: StreamError(
-        "close error", "broken", "our server closed the connection", "The server's log of that moment says why."
-    ),
-    31922: StreamError(
-        "scheme", "open", "the stream's address does not begin with wss://", "PUBLIC_URL has to begin with https://."
-    ),
-    31923: StreamError("malformed url", "open", "the stream's address is not a URL", "Check PUBLIC_URL."),
-    31924: StreamError(
-        *("protocol error", "broken", "what came from our server is not WebSocket"),
-        "A proxy that changes what it passes on does that; a stream that only listens must be sent nothing.",
-    ),
-    31930: StreamError(
-        *(
-            "buffer overflow",
-            "warned",
-            "some of the caller's audio was thrown away, because our server read too slowly",
-        ),
-        "The worker had too much to do: start more of them, or lower MAX_STREAMS.",
-    ),
-    31931: StreamError(
-        *("media discarded", "warned", "some of what we played was thrown away: more than 10 minutes were waiting"),
-        "The handler has to send less ahead.",
-    ),
-    31940: StreamError("connector", "open", "the <Stream>'s connector is not right", "Check the handler's TwiML."),
-    31941: StreamError(
-        *("track", "open", "the <Stream>'s track does not exist"),
-        "A <Connect> knows only inbound_track; check the TwiML.",
-    ),
-    31942: StreamError("connector", "open", "the <Stream>'s connector is not right", "Check the handler's TwiML."),
-    31950: StreamError("malformed message", "warned", "a message of ours could not be read, and was left out", _REPORT),
-    31951: StreamError("invalid message", "warned", "a message of ours was wrong, and was left out", _REPORT),
-    31953: StreamError(
-        "rtp timeout",
-        "warned",
-        "no audio came from the phone network",
-        "The line fell silent: nothing to do here.",
-    ),
-}
-_CODE = re.compile(r"(?<!\d)31\d{3}(?!\d)")
-
-
-def stream_error_code(text: str) -> int | None:
-    """The code of a StreamError, which may hold its number, its name, or a sentence with either in it."""
-    if number := _CODE.search(text):
-        return int(number[0])
-    said = text.lower()
-    return next((code for code, error in STREAM_ERRORS.items() if error.name in said), None)
 
 
 def _of_stream_error(data: dict[str, Any], streams: Sequence[Stream]) -> Problem | None:
@@ -289,7 +243,7 @@ def _of_streams(streams: Sequence[Stream]) -> Iterator[Problem]:
         text = f"For {unheard / SAMPLE_RATE:.1f} s of the call there was no stream: nothing of that was recorded."
         yield Problem("part missing", text, "The server's log of that moment may say why.", "bad")
     # Two that run at once do not replace each other: <Start> beside <Connect>.
-    lines = Counter(stream.line for stream in streams)
+    lines = Counter(stream.line for stream in streams if stream.end_reason != Stream.EndReason.DIAL)
     if count := sum(again for again in lines.values() if again > 1):
         yield Problem("reconnected", f"The call was carried by {count} streams, one after the other.", tone="quiet")
 

@@ -8,8 +8,9 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse
 from django.urls import path
+from django.utils import timezone
 
-from calls.handlers import echo
+from calls.handlers import echo, handler
 from calls.media.audio import tone
 from calls.media.rows import GapRow
 from calls.process import watchdog
@@ -97,6 +98,33 @@ async def talks_on(stream):
     await asyncio.sleep(3)
 
 
+async def converses(stream):
+    """Says four things as a speech service gives them, each of which may be interrupted, and notes what was heard."""
+    for value in b"\x31\x32\x33\x34":
+        played = await stream.play(_service(value), barge_in=True)
+        facts = {"value": value, "outcome": played.outcome, "heard_ms": played.heard_ms}
+        stream._live.tape.event("said", timezone.now(), **facts)
+
+
+async def _service(value):
+    """2.5 s of speech, faster than it is spoken, in chunks of odd sizes."""
+    for size in [777] * 25 + [575]:
+        await asyncio.sleep(0.01)
+        yield bytes([value]) * size
+
+
+async def takes_back(stream):
+    """Is interrupted by each key, and goes on half a second later from where the caller had come to."""
+    speech = tone(440, 3000)
+    playing = stream.say(speech)
+    for _ in range(2):
+        await stream.digits(1)
+        await playing.pause()
+        await asyncio.sleep(0.5)
+        await playing.resume()
+    await playing
+
+
 async def forgets(stream):
     """Means to play and to mark, and does neither."""
     for _ in range(2):
@@ -105,5 +133,42 @@ async def forgets(stream):
         pass
 
 
-NAMES = ("raises", "hangs", "blocks", "never_returns", "poisons", "fills", "overflows", "talks_on", "forgets")
+class Prepared:
+    async def aclose(self):
+        print("what was prepared is closed", flush=True)
+
+
+async def prepared(call):
+    return Prepared()
+
+
+@handler(prepare=prepared)
+async def prepares(stream):
+    """Has something to be closed."""
+    async for _ in stream:
+        pass
+
+
+async def dials(stream):
+    """Says with keys what came of it, and echoes: 1 for completed, 2 for busy, then a 9 if it began anew."""
+    outcome = await stream.dial("+14155550111", timeout=5)
+    await stream.press({"completed": "1", "busy": "2"}[outcome.status] + "9" * bool(stream.resumed))
+    await echo(stream)
+
+
+NAMES = (
+    "dials",
+    "raises",
+    "hangs",
+    "blocks",
+    "never_returns",
+    "poisons",
+    "fills",
+    "overflows",
+    "talks_on",
+    "forgets",
+    "prepares",
+    "converses",
+    "takes_back",
+)
 HANDLERS = ",".join(f"{name}=tests.support.child.{name}" for name in NAMES)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from base64 import b64encode
 
 from calls.media.audio import tone
@@ -62,6 +63,17 @@ class Phone:
             encoded = b64encode(audio).decode()
             self._send(MEDIA, track=track, chunk=1, timestamp=20 * self.number, payload=encoded)
 
+    def speak(self, audio):
+        """Caller audio in frames of 20 ms, one directly behind the other."""
+        for at in range(0, len(audio), 160):
+            self.say(audio[at : at + 160])
+
+    async def listened(self):
+        """Waits until all whole windows of what the caller said were judged."""
+        async with asyncio.timeout(PATIENCE):
+            while self.live.ear.waiting:  # noqa: ASYNC110 - the ear tells its listeners of turns only
+                await asyncio.sleep(0.005)
+
     def press(self, digits):
         for digit in digits:
             self._send(DTMF, digit=digit)
@@ -81,6 +93,13 @@ class Phone:
         async with asyncio.timeout(PATIENCE):
             while self.live.inbox:  # noqa: ASYNC110 - the stream tells nobody that its queue is empty
                 await asyncio.sleep(0)
+
+    def later(self, milliseconds):
+        """So much time has passed on the line, and the caller was there all the time."""
+        clock = self.live.clock
+        clock._start += 8 * milliseconds
+        clock._lead += 8 * milliseconds
+        self.live.hearing.note_sign(clock.now(time.monotonic()))
 
     def hang_up(self):
         self.protocol.stop()

@@ -9,6 +9,7 @@ Every server is a real process on a core of its own, under a load generator on a
   turnover   --calls one after the other, 50 at once: the memory before and after
   history    one load on top of longer and longer histories
   listening  how soon a recording of two hours plays, and what ten listeners cost 50 live calls
+  talking    what --talkers whose turns are told cost --calls that echo, as a ratio of their p99 (1 minute)
 """
 
 from argparse import RawDescriptionHelpFormatter
@@ -21,7 +22,7 @@ from django.core.management import BaseCommand, CommandError, CommandParser
 
 
 # What each scenario takes for --calls.
-CALLS = {"gate": 100, "soak": 150, "turnover": 1000, "history": 100, "listening": 50}
+CALLS = {"gate": 100, "soak": 150, "turnover": 1000, "history": 100, "listening": 50, "talking": 80}
 SIZES = [0, 1_000, 100_000]
 
 
@@ -41,6 +42,7 @@ class Command(BaseCommand):
         parser.add_argument("--seconds", type=float, default=4, help="how long each load is measured (4)")
         parser.add_argument("--minutes", type=float, default=5, help="for soak (5)")
         parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="for history: calls of the past")
+        parser.add_argument("--talkers", type=int, default=20, help="for talking (20)")
         parser.add_argument("--postgres", metavar="URL", help="a server where databases may be made and dropped")
         parser.add_argument("--cores", type=int, nargs=2, metavar="N", help="for the server and for the load")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")

@@ -1,7 +1,8 @@
 """`make run`: the server with a database, an admin and a first call, for somebody who has none of these yet.
 
-It serves until Ctrl-C. When code or templates have changed, the server is restarted, once no call is running; when
-.env has changed, all of this is. What cannot start waits for the next change.
+It serves until Ctrl-C. New code of handlers is taken for the next call, by the server itself. When other code or
+templates have changed, the server is restarted, once no call is running; when .env has changed, all of this is. What
+cannot start waits for the next change.
 """
 
 import json
@@ -23,9 +24,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
 
 from calls.addresses import is_loopback
+from calls.management.reloading import Reloader
 from calls.management.serving import Server, announced, environment, origin, serving
 from calls.media import audio
 from calls.models import Call, Dtmf, Stream
+from calls.process.oversights import remember_origins
 from calls.sounds import sound
 
 
@@ -46,8 +49,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
         parser.add_argument("--prepare", action="store_true", help="Do what comes before serving, check, and end.")
+        parser.add_argument("--serve", action="store_true", help="Only serve, with new code of handlers for new calls.")
 
-    def handle(self, *args: Any, port: int, prepare: bool, **options: Any) -> None:
+    def handle(self, *args: Any, port: int, prepare: bool, serve: bool, **options: Any) -> None:
+        if serve:
+            Reloader().start()
+            remember_origins()
+            # Django's own reloader replaces the process at once, in the middle of a call.
+            call_command("runserver", f"127.0.0.1:{port}", use_reloader=False)
+            return
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             refuse_taken(port)
@@ -101,7 +111,7 @@ class Command(BaseCommand):
             time.sleep(LOOK)
             if server is not None and server.poll() is not None:
                 raise CommandError("The server has stopped; its last lines say why.")
-            changed = min((name for name, _ in files.items() ^ snapshot().items()), default="")
+            changed = min((name for name in changes(files) if server is None or not is_reloaded(name)), default="")
             # The calls of a server that has died are ended by the next one.
             running = bool(changed) and server is not None and Stream.objects.live().exists()
             if changed and not running:
@@ -114,6 +124,16 @@ class Command(BaseCommand):
     def say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def changes(files: dict[str, float]) -> set[str]:
+    """Which files are not as they were."""
+    return {name for name, _ in files.items() ^ snapshot().items()}
+
+
+def is_reloaded(name: str) -> bool:
+    """Whether a server that runs takes new code of this file by itself."""
+    return name.startswith("handlers/") and name.endswith(".py")
 
 
 def snapshot() -> dict[str, float]:

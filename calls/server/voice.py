@@ -1,0 +1,64 @@
+"""What a handler says on its stream: in one go, as it comes from a source, or chunk by chunk."""
+
+import asyncio
+
+from calls.media.formats import Form, to_mulaw
+from calls.media.script import Speech
+from calls.media.tape import Tape
+from calls.server.barge_in import BargeIn
+from calls.server.playing import Playing
+from calls.server.sources import Bytes, Source, check_source, feed, pieces
+from calls.server.speaking import Speaking
+
+
+# What may wait to be sent, in samples: 10 minutes. Beyond that even a chunk that is not waited for does.
+MOST_WAITING = 600 * 8000
+
+
+class Voice:
+    """One stream's."""
+
+    def __init__(self, speaking: Speaking, barge_in: BargeIn, tape: Tape) -> None:
+        self._speaking = speaking
+        self._barge_in = barge_in
+        self._tape = tape
+        self._chunks: Playing | None = None
+
+    @property
+    def chunks(self) -> Playing:
+        """What is said in chunks at the moment, all of it."""
+        opened, playing = self._speaking.speeches.current, self._chunks
+        assert opened is not None  # something was added to it just now
+        if playing is None or playing.speech is not opened.speech:
+            playing = self._chunks = Playing(self._speaking, opened.speech, self._tape)
+        return playing
+
+    def say(self, audio: Bytes | Source, form: Form, *, barge_in: bool = False) -> Playing:
+        """Says it behind what was said before, from its first chunk on; whoever calls this sees it through.
+
+        Raises what `Speaking.check`, `check_source` and `to_mulaw` do, and then nothing is said.
+        """
+        self._speaking.check()
+        check_source(audio)
+        converter, speech = to_mulaw(*form), Speech()
+        if isinstance(audio, Bytes):
+            first, *audio = pieces(bytes(audio)) or [b""]
+            # Whatever is wrong with it is told to whom it belongs, and nothing is said.
+            speech.add(converter.convert(first))
+        playing = Playing(self._speaking, speech, self._tape)
+        playing.begin(feed(audio, converter, speech, self._speaking), self._barge_in if barge_in else None)
+        return playing
+
+    async def add(self, chunk: Bytes, form: Form) -> Playing:
+        """Adds a chunk to what was said in chunks before, without a seam. Waits only if ten minutes wait already."""
+        speaking = self._speaking
+        speaking.check()
+        opened = speaking.speeches.open(form)
+        playing, speech = self.chunks, opened.speech
+        while speaking.speeches.script.samples > MOST_WAITING and not speech.is_over:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        for piece in pieces(bytes(chunk)):
+            await speaking.add(speech, opened.converter.convert(piece))
+            if len(chunk) > len(piece):
+                await asyncio.sleep(0)
+        return playing
