@@ -243,9 +243,10 @@ async def test_a_service_that_reads_nothing_costs_words_only(service, monkeypatc
     assert [data["why"] for data in await until(missing)] == [scribe.CUT_OFF]
 
 
-async def test_a_transcriber_of_ones_own_may_raise_what_it_likes(settings):
+@pytest.mark.parametrize("error", [KeyError("surprise"), SystemExit(1), asyncio.CancelledError()])
+async def test_a_transcriber_of_ones_own_may_raise_what_it_likes(settings, error):
     transcribed_by(settings, raises_once)
-    raises_once.calls = 0
+    raises_once.calls, raises_once.error = 0, error
     async with Line("listens") as line:
         speak(line, (REFUND, 20))
     assert await until(texts) == ["again"]
@@ -254,7 +255,7 @@ async def test_a_transcriber_of_ones_own_may_raise_what_it_likes(settings):
 async def raises_once(audio):
     raises_once.calls += 1
     if raises_once.calls == 1:
-        raise KeyError("surprise")
+        raise raises_once.error
     async for _ in audio:
         yield Heard("again", 0.0, 0.1)
 
@@ -334,10 +335,10 @@ async def test_a_drain_waits_for_the_last_words_but_not_for_ever(service):
     service.stalls = True
     async with Line("listens") as line:
         speak(line, (REFUND, 20))
-    [late] = transcription.lingering
+    assert transcription.lingering
     await transcription.drain(0.01)
-    await asyncio.wait({late}, timeout=1)
-    assert late.cancelled()
+    assert not transcription.lingering
+    assert [data["why"] for data in await until(missing)] == [scribe.CUT_OFF]
 
 
 async def test_a_drain_has_nothing_to_wait_for_where_all_is_written_down(service):

@@ -67,8 +67,8 @@ def _raise_for(scribes: list[Scribe]) -> None:
         if scribe.refusal:
             raise Refused(scribe.refusal)
     for scribe in scribes:
-        if scribe.feed.missing:
-            raise Failed(scribe.feed.missing[0].why)
+        if scribe.reel.missing:
+            raise Failed(scribe.reel.missing[0].why)
 
 
 @transaction.atomic

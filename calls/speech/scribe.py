@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from calls.media.audio import SAMPLE_RATE
-from calls.media.feed import Feed
+from calls.media.reel import Reel
 from calls.media.rows import UtteranceRow
 from calls.speech.transcribers import Refused, Transcribe
 
@@ -33,7 +33,7 @@ class Scribe:
         tries: float = math.inf,
     ) -> None:
         """`tell` is given what is understood, at once. After that many failures in a row the rest is given up."""
-        self.stream, self.track, self.feed = stream, track, Feed()
+        self.stream, self.track, self.reel = stream, track, Reel()
         self._transcribe, self._tell, self._tries = transcribe, tell, tries
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._is_closed = False
@@ -44,26 +44,26 @@ class Scribe:
         self.refusal = ""
 
     def put(self, start: int, audio: bytes) -> None:
-        self.feed.put(start, audio)
+        self.reel.put(start, audio)
         self._news.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     def rest(self, now: int) -> None:
         """The lane is known up to that position."""
-        self.feed.rest(now)
-        if self.feed.waits:
+        self.reel.rest(now)
+        if self.reel.waits:
             self._news.set()
 
     def close(self) -> None:
         """Nothing more comes."""
-        self.feed.pause()
+        self.reel.pause()
         self._is_closed = True
         self._news.set()
 
     async def until_room(self) -> None:
         """Waits until little waits: for who has all of a lane at once."""
-        while self.feed.waits > LITTLE and self._task and not self._task.done():
+        while self.reel.waits > LITTLE and self._task and not self._task.done():
             self._room.clear()
             await self._room.wait()
 
@@ -76,14 +76,14 @@ class Scribe:
         if self._task and not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task})
-            self.feed.abandon(self._why or CUT_OFF)
+            self.reel.abandon(self._why or CUT_OFF)
 
     def audio(self) -> "Audio":
         return Audio(self)
 
     async def next_piece(self) -> bytes:
         """Waits for the next one; empty if nothing more comes."""
-        while not (piece := self.feed.take()):
+        while not (piece := self.reel.take()):
             if self._is_closed:
                 return b""
             self._news.clear()
@@ -105,32 +105,34 @@ class Scribe:
             except Refused as error:
                 logger.error("transcriber_refused stream=%s lane=%s: %s", self.stream, self.track, _reason(error))
                 self.refusal = f"the transcriber refused: {_reason(error)}"
-                self.feed.abandon(self.refusal)
+                self.reel.abandon(self.refusal)
                 return
-            except Exception as error:  # whatever a transcriber of somebody else's raises
+            except (Exception, SystemExit, asyncio.CancelledError) as error:  # whatever somebody else's code raises
+                if _is_cancelled():
+                    raise
                 self._note_failure(error)
                 if self._failed >= self._tries:
-                    self.feed.abandon(self._why)
+                    self.reel.abandon(self._why)
                     return
             await asyncio.sleep(min(FIRST_PAUSE * 2 ** (self._failed - 1), LONGEST_PAUSE))
 
     async def _listen(self) -> None:
         async with aclosing(self._transcribe(self.audio())) as heard:
             async for each in heard:
-                if row := self.feed.hear(self.stream, self.track, each):
+                if row := self.reel.hear(self.stream, self.track, each):
                     self._failed, self._why = 0, ""
                     self._tell(row)
-        if not self._is_closed or self.feed.waits:
+        if not self._is_closed or self.reel.waits:
             raise ConnectionError("the transcriber ended before the call")
-        self.feed.settle()
+        self.reel.settle()
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, error: BaseException) -> None:
         self._failed, self._why = self._failed + 1, f"the transcriber failed: {_reason(error)}"
         if self._failed == 1:
             logger.warning(
                 "transcriber_failed stream=%s lane=%s: %s; it is tried again", self.stream, self.track, _reason(error)
             )
-        self.feed.rewind(self._why)
+        self.reel.rewind(self._why)
 
 
 class Audio:
@@ -148,7 +150,13 @@ class Audio:
         raise StopAsyncIteration
 
 
-def _reason(error: Exception) -> str:
+def _is_cancelled() -> bool:
+    """Whether it was we who gave up. A transcriber may also have waited for a task of its own that it had cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _reason(error: BaseException) -> str:
     """One line, of what may come from far away."""
     text = str(error) if type(error) in (Refused, ConnectionError) else f"{type(error).__name__}: {error}"
     return ascii(" ".join(text.split()))[1:-1][:200]

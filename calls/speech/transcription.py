@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import suppress
 
 from django.utils import timezone
 
 from calls.media.audio import SAMPLE_RATE
-from calls.media.feed import Missing
+from calls.media.reel import Missing
 from calls.media.rows import AnyRow, ChunkRow, EventRow, StreamChange, UtteranceRow
 from calls.media.transcript import Said, said
 from calls.speech.scribe import Scribe
@@ -78,20 +79,27 @@ class Transcription:
         self._news = asyncio.Event()
 
     async def _finish(self) -> None:
-        tasks = {task for scribe in self._scribes.values() for task in scribe.tasks}
-        for patience in (WAITED_FOR, LINGER - WAITED_FOR):
-            if tasks:
-                await asyncio.wait(tasks, timeout=patience)
-            self._is_told = True
-            self._tell()
+        # A drain may not wait so long.
+        with suppress(asyncio.CancelledError):
+            await self._linger()
+        self._is_told = True
+        self._tell()
         for scribe in self._scribes.values():
             await scribe.cut_off()
         self._submit(self._outcome())
 
+    async def _linger(self) -> None:
+        tasks = {task for scribe in self._scribes.values() for task in scribe.tasks}
+        if tasks:
+            await asyncio.wait(tasks, timeout=WAITED_FOR)
+            self._is_told = True
+            self._tell()
+            await asyncio.wait(tasks, timeout=LINGER - WAITED_FOR)
+
     def _outcome(self) -> list[AnyRow]:
         """That all words are known, or which are missing."""
         now = timezone.now()
-        missing = [(track, part) for track, scribe in self._scribes.items() for part in few(scribe.feed.missing)]
+        missing = [(track, part) for track, scribe in self._scribes.items() for part in few(scribe.reel.missing)]
         if not missing:
             return [StreamChange(self._stream, {"transcribed_at": now})]
         return [
@@ -128,3 +136,5 @@ async def drain(seconds: float) -> None:
         _, late = await asyncio.wait({*lingering}, timeout=seconds)
         for task in late:
             task.cancel()
+        if late:
+            await asyncio.wait(late)

@@ -47,7 +47,7 @@ class Missing(msgspec.Struct):
         return self.start + self.length
 
 
-class Feed:
+class Reel:
     """What is put in comes out by `take`, in pieces; `hear` says where on the lane it was that something was said."""
 
     def __init__(self, most_waiting: int = MOST_WAITING) -> None:
