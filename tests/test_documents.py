@@ -10,12 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from websockets.asyncio.server import serve
 
 from calls import handlers
+from calls.handlers import ExpectedCall
 from calls.media.rows import DtmfRow, GapRow
 from calls.models import Stream
-from tests.support.line import PATIENCE
-from tests.support.phone import LOUD, Phone, begin, done
+from tests.support.line import PATIENCE, payload
+from tests.support.phone import CALL, LOUD, Phone, begin, done
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +78,7 @@ def example(name: str) -> handlers.Handler:
 
 
 def test_every_example_is_tried_here_or_on_a_server():
-    assert set(examples()) == {"menu", "dictation", "payment", "supervised", "assistant", "announced"}
+    assert set(examples()) == {*("menu", "dictation", "payment", "supervised", "assistant", "announced", "concierge")}
 
 
 @pytest.mark.parametrize(("resumed", "plays"), [(0, 2), (1, 1)])
@@ -115,6 +117,30 @@ async def test_the_payment_keeps_the_card_out_of_recording_and_rows():
     rows = phone.tape.cut_all()
     assert {row.digit for row in rows if isinstance(row, DtmfRow)} == {"•"}
     assert any(isinstance(row, GapRow) and row.reason == "paused" for row in rows)
+
+
+async def greet(socket):
+    """A speech service that greets whom it is told of."""
+    await socket.send(LOUD * len((await socket.recv()).removeprefix("greet ")))
+
+
+async def test_the_concierge_finds_an_open_socket(monkeypatch):
+    concierge, phone = example("concierge"), Phone()
+    call = ExpectedCall(CALL, "", "+14155550100", "", "inbound", {"CallerName": "ANNA"}, 0)
+    async with serve(greet, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("SPEECH_URL", f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with await concierge.options.prepare(call) as phone.live.prepared:
+            talk = begin(concierge(phone.stream))
+            await phone.play_out()
+            await done(talk)
+    assert b"".join(payload(each) for each in phone.sent if each["event"] == "media") == LOUD * 4
+
+
+async def test_the_concierge_apologises_without_one():
+    phone = Phone()
+    talk = begin(example("concierge")(phone.stream))
+    await phone.play_out()
+    await done(talk)
 
 
 async def test_the_supervisor_listens_to_the_end():
@@ -179,7 +205,7 @@ PATH = re.compile(
     r"|[A-Za-z][\w-]*\.md)(?![\w/{*-])"
 )
 # What a reader makes, or a test.
-MADE = re.compile(r"handlers/(menu|dictation|payment|assistant|announced|supervised|mine|desk)\.py")
+MADE = re.compile(r"handlers/(menu|dictation|payment|assistant|announced|supervised|concierge|mine|desk)\.py")
 
 
 def texts() -> Iterator[tuple[str, str]]:
