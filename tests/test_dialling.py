@@ -77,6 +77,23 @@ async def waits_in_vain(stream):
         await asyncio.Event().wait()
 
 
+async def writes_down(stream):
+    """Before, while they are away, and when they do not come back."""
+    stream.set(before=1)
+
+    async def write():
+        await enough.wait()
+        stream.set(meanwhile=2)
+        said.append("written")
+
+    writing = asyncio.create_task(write())
+    try:
+        await stream.dial("+14155550100")
+    except StreamEnded:
+        stream.set(behind=3)
+    await writing
+
+
 async def gives_up(stream):
     waiting = asyncio.create_task(stream.dial("+14155550100"))
     await enough.wait()
@@ -308,6 +325,31 @@ async def test_the_timeline_says_whom_and_what_came_of_it(async_client):
         "dialled": {"number": "+14155550100", "caller_id": "+14155550123"},
         "returned": {"number": "+14155550100", "status": "completed", "duration": 42},
     }
+
+
+@recorded
+async def test_what_is_written_down_meanwhile_is_kept(async_client):
+    async with Line("writes_down") as line:
+        await sent_out(async_client, line, "writes_down")
+        await line.gone()
+    enough.set()
+    await becomes("written")
+    switchboard.collect()
+    await until(Call.objects.filter(data={"before": 1, "meanwhile": 2}).exists)
+    outings.lose(line.call_sid)
+    await until(Call.objects.filter(data={"before": 1, "meanwhile": 2, "behind": 3}).exists)
+
+
+@recorded
+async def test_what_was_written_down_meanwhile_is_kept_when_they_are_back(async_client):
+    async with Line("writes_down") as line:
+        dial = await sent_out(async_client, line, "writes_down")
+        await line.gone()
+    enough.set()
+    await becomes("written")
+    async with await back(async_client, line, dial) as second:
+        await second.gone()
+    await until(Call.objects.filter(data={"before": 1, "meanwhile": 2}).exists)
 
 
 @recorded

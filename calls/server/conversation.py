@@ -101,7 +101,7 @@ class Conversation:
         order = outing.departure.order
         live.tape.event("dialled", timezone.now(), number=order.number, caller_id=order.caller_id)
         live.tape.change(dial=outing.departure.stored())
-        await self._commit(live.tape.cut(live.clock.elapsed(time.monotonic())))
+        await self._commit(live.cut(time.monotonic()))
         if live.protocol.state is not State.STOPPED:
             return True
         # Nobody is dialled any more.

@@ -16,6 +16,7 @@ from calls.models import Stream
 from calls.models.calls import LONGEST_CALL
 from calls.recorder import recorder
 from calls.server.outings import Outing, outings
+from calls.server.switchboard import switchboard
 
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ async def run() -> None:
     """Looks for as long as the process lives."""
     while True:
         await asyncio.sleep(EVERY)
+        switchboard.collect()
         if outings.away and recorder.away_since is None:
             await look()
 

@@ -43,5 +43,6 @@ class Notebook:
         self._tape.event("note", timezone.now(), text=data.note(text), position=position)
 
     def _check_open(self) -> None:
-        if self._lifetime.is_recorded:
+        # A handler whose caller is with another number goes on writing: what it leaves is collected (`switchboard`).
+        if self._lifetime.is_recorded and self._lifetime.reason != "dial":
             raise StreamEnded("the last rows of this stream are written: what comes later needs a table of your own")

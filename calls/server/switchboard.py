@@ -126,6 +126,12 @@ class Switchboard:
             self.relays.discard(relay)
             relay.note_gone()
 
+    def collect(self) -> None:
+        """Hands over what handlers have written down of their calls while their callers are away."""
+        for outing in outings.away.values():
+            if outing.live.lifetime.is_recorded and (rows := outing.live.tape.cut_all()):
+                recorder.submit(rows)
+
     async def drain(self, seconds: float, skip: asyncio.Event) -> int:
         """Lets the live streams finish for that long (or until `skip`), then ends them. Returns how many it ended.
 
@@ -162,6 +168,7 @@ class Switchboard:
             live.lifetime.end("shutdown")
         for relay in self.relays:
             relay.cut()
+        self.collect()
         outings.cut()
 
     async def _all_gone(self) -> None:

@@ -42,6 +42,8 @@ class Talker:
 
     def go_on(self, live: LiveStream) -> None:
         """Its caller is back, on this stream."""
+        if self._live.lifetime.is_recorded:
+            recorder.submit(self._live.tape.cut_all())
         self._live = live
         self.has_failed_late = False
 
