@@ -133,7 +133,10 @@ def _dialled(text: str) -> Dialled:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise ArgumentTypeError(f"{text} is not a number of seconds")
     return seconds

@@ -1118,7 +1118,7 @@ async def test_the_command_counts_the_calls_that_failed():
         (["--dtmf", "3.0"], "write it as SECONDS:DIGIT"),
         (["--dtmf", "3.0:x"], "write it as SECONDS:DIGIT"),
         (["--dial", "engaged"], "write it as OUTCOME:SECONDS"),
-        (["--dial", "busy:soon"], "could not convert string to float"),
+        (["--dial", "busy:soon"], "soon is not a number of seconds"),
         (["--duration", "-1"], "is not a number of seconds"),
         (["--drop", "2"], "is not a share"),
         (["--calls", "0"], "is less than one"),
