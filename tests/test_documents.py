@@ -16,6 +16,7 @@ from websockets.asyncio.server import serve
 
 from calls import handlers
 from calls.handlers import ExpectedCall
+from calls.media.audio import peaks
 from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
 from calls.models import Call, Stream, Tag
 from calls.server.talker import Talker
@@ -165,6 +166,19 @@ async def test_the_reader_says_what_was_heard_when_it_is_interrupted(capsys):
     phone.press("1")
     await done(talk)
     assert re.fullmatch(r"heard [5-9]\d\d ms of \d+ ms that were sent\n", capsys.readouterr().out)
+
+
+async def test_the_mirror_says_what_it_was_told():
+    phone = Phone()
+    talk = begin(example("mirror")(phone.stream))
+    phone.say(LOUD, times=60)
+    await phone.taken()
+    phone.say(LOUD, times=60)
+    await phone.play_out()
+    await done(talk)
+    said = b"".join(b64decode(message["media"]["payload"]) for message in phone.sent if message["event"] == "media")
+    assert 16_000 <= len(said) < 16_320
+    assert peaks(said, 8000)[0] > 60
 
 
 @pytest.mark.django_db(transaction=True)
