@@ -7,6 +7,8 @@ LiveStream, and nothing on that way waits.
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,10 +23,15 @@ from calls.security import StreamToken, is_signed_handshake
 from calls.server.conversation import Conversation
 from calls.server.hints import group
 from calls.server.live_stream import LiveStream, log_rejected
-from calls.server.socket import Receive, Send, Socket
+from calls.server.outings import outings
+from calls.server.relay import CARRIED, Relay
+from calls.server.socket import Receive, Send, Socket, SocketClosed
 from calls.server.switchboard import switchboard
+from calls.server.talker import Talker
+from calls.server.tickets import Pass, ReturnTicket
 from calls.sockets.frames import EXTENSION
 from calls.streams import MediaStream
+from calls.twiml import OUTING
 
 
 logger = logging.getLogger(__name__)
@@ -46,6 +53,18 @@ class Refused(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What `start` says, and the texts that came up to it."""
+
+    start: Start
+    texts: tuple[str, ...]
+
+    def ticket(self) -> ReturnTicket | None:
+        """Of a caller who was sent to another number, and comes back."""
+        return ReturnTicket.read(self.start.custom_parameters.get(OUTING), self.start.call_sid)
+
+
 class MediaStreamConsumer(AsyncConsumer):
     """One media stream: the handshake, the wait for `start`, the refusals, and the socket's receive loop."""
 
@@ -56,40 +75,74 @@ class MediaStreamConsumer(AsyncConsumer):
         message = await receive()
         if message["type"] != "websocket.connect":
             return
-        if (refusal := _handshake_refusal(scope)) is not None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        carried = Pass.read(headers.get(CARRIED.lower()))
+        if (refusal := _handshake_refusal(scope, headers, carried)) is not None:
             logger.warning("handshake_refused reason=%s", refusal)
             await send({"type": "websocket.close", "code": 4403, "reason": refusal})
             return
         await send({"type": "websocket.accept"})
-        await self._serve(Socket(receive, send, scope.get("extensions", {}).get(EXTENSION)))
+        short_way = scope.get("extensions", {}).get(EXTENSION)
+        socket = Socket(receive, send, short_way, _address(scope.get("server")))
+        if carried is not None:
+            # So that the other worker knows that it has reached the right one: not its neighbour, and no stranger.
+            await socket.send(Pass(carried.key, is_answer=True).sign())
+        await self._serve(socket, is_carried=carried is not None)
 
-    async def _serve(self, socket: Socket) -> None:
+    async def _serve(self, socket: Socket, *, is_carried: bool) -> None:
         protocol = StreamProtocol()
         try:
-            start = await _start_in_time(socket, protocol)
-            if start is None:
+            opening = await _start_in_time(socket, protocol)
+            if opening is None:
                 return
-            token, handler = _check(start, protocol.stream_sid)
+            token, ticket = _check(opening, protocol.stream_sid, is_carried=is_carried)
+            if ticket is not None and not is_carried and outings.find(ticket.key) is None:
+                if await switchboard.carry(Relay(socket, ticket), opening.texts):
+                    return
+                ticket = None
+            handler = _handler(token)
         except TimeoutError:
             await socket.close(4408, "draining" if switchboard.draining else f"no start within {START_TIMEOUT} s")
-            return
-        except Refused as refused:
-            logger.warning("stream_rejected reason=%s", refused.reason)
-            await socket.close(refused.code, refused.reason)
-            return
-        live = LiveStream(token, start, protocol, socket, records=handler.records, transcribes=handler.transcribes)
-        reader = asyncio.create_task(_read(live))
-        try:
-            await Conversation(live, partial(handler, MediaStream(live)), handler.options.prepare).run(reader)
-        finally:
-            reader.cancel()
+        except (Refused, SocketClosed) as refused:
+            logger.warning("stream_rejected reason=%s", refused)
+            await socket.close(getattr(refused, "code", 1000), str(refused))
+        else:
+            live = LiveStream(
+                token, opening.start, protocol, socket, records=handler.records, transcribes=handler.transcribes
+            )
+            await _converse(live, handler, ticket)
 
 
-def _handshake_refusal(scope: dict[str, Any]) -> str | None:
+async def _converse(live: LiveStream, handler: handlers.Handler, ticket: ReturnTicket | None) -> None:
+    """With the handler that waits for this caller, if one does, else with a new one."""
+    outing = outings.find(ticket.key) if ticket is not None else None
+    if ticket is not None and outing is not None:
+        conversation = Conversation(live, outing.handling, partial(outing.come_back, live, ticket.dialled))
+    else:
+        talker = Talker(live, partial(handler, MediaStream(live)), handler.options.prepare)
+        conversation = Conversation(live, talker, talker.start)
+    reader = asyncio.create_task(_read(live))
+    try:
+        await conversation.run(reader)
+    finally:
+        reader.cancel()
+
+
+def _address(server: Sequence[Any] | None) -> str:
+    """Where the server took a socket, as another process finds it; "" for one that only this machine can."""
+    if not server or not server[1]:
+        return ""
+    host, port = server[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _handshake_refusal(scope: dict[str, Any], headers: dict[str, str], carried: Pass | None) -> str | None:
     """Why this handshake is refused, before anything is accepted and without a query."""
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     if "origin" in headers:
         return "an Origin header: a browser, not Twilio"
+    if carried is not None:
+        # One for whom there is a place, also in a process that is full or drains.
+        return None if outings.find(carried.key) else "nobody waits here for this caller"
     if switchboard.draining:
         return "draining"
     if len(switchboard.starting) >= MAX_STARTING or switchboard.is_full:
@@ -100,7 +153,7 @@ def _handshake_refusal(scope: dict[str, Any]) -> str | None:
     return None
 
 
-async def _start_in_time(socket: Socket, protocol: StreamProtocol) -> Start | None:
+async def _start_in_time(socket: Socket, protocol: StreamProtocol) -> Opening | None:
     limit = asyncio.timeout(START_TIMEOUT)
     switchboard.starting.add(limit)
     try:
@@ -110,8 +163,9 @@ async def _start_in_time(socket: Socket, protocol: StreamProtocol) -> Start | No
         switchboard.starting.discard(limit)
 
 
-async def _start(socket: Socket, protocol: StreamProtocol) -> Start | None:
+async def _start(socket: Socket, protocol: StreamProtocol) -> Opening | None:
     """Reads until `start`; None if the socket closes before."""
+    connected = ""
     while True:
         frame = await socket.receive()
         if frame["type"] != "websocket.receive":
@@ -123,26 +177,36 @@ async def _start(socket: Socket, protocol: StreamProtocol) -> Start | None:
             log_rejected(protocol, error)
             continue
         if isinstance(message, StartMessage):
-            return message.start
-        if not isinstance(message, ConnectedMessage) and protocol.unknown == 1:
+            return Opening(message.start, tuple(filter(None, (connected, text))))
+        if isinstance(message, ConnectedMessage):
+            connected = text or ""
+        elif protocol.unknown == 1:
             logger.info("unknown_event before start")
 
 
-def _check(start: Start, stream_sid: str) -> tuple[StreamToken, handlers.Handler]:
-    """The token that binds this stream to its call, and the handler. Refused if it is not ours, or was used before."""
+def _check(opening: Opening, stream_sid: str, *, is_carried: bool) -> tuple[StreamToken, ReturnTicket | None]:
+    """What binds this stream to its call, and to a handler that waits. Refused if that is not ours, or was used."""
+    start, ticket = opening.start, opening.ticket()
     token = StreamToken.read(start.custom_parameters.get("token"))
     if token is None:
         raise Refused(4403, "no good token")
     if token.call_sid != start.call_sid:
         raise Refused(4403, "the token is of another call")
+    is_awaited = ticket is not None and outings.find(ticket.key) is not None
+    if is_carried and not is_awaited:
+        raise Refused(4404, "nobody waits here for this caller")
     if not switchboard.nonces.use(token.nonce):
         raise Refused(4403, "the token was used before")
-    if switchboard.draining:
+    if switchboard.draining and not is_awaited:
         raise Refused(4503, "draining")
     if stream_sid in switchboard.live:
         raise Refused(4409, "this stream is already here")
-    if switchboard.is_full:
+    if switchboard.is_full and not is_awaited:
         raise Refused(4503, "full")
+    return token, ticket
+
+
+def _handler(token: StreamToken) -> handlers.Handler:
     try:
         handler = handlers.find(token.handler)
     except Exception:
@@ -150,7 +214,7 @@ def _check(start: Start, stream_sid: str) -> tuple[StreamToken, handlers.Handler
         raise Refused(4404, "the handler cannot be used") from None
     if handler is None:
         raise Refused(4404, "no such handler")
-    return token, handler
+    return handler
 
 
 async def _read(live: LiveStream) -> None:

@@ -11,6 +11,7 @@ from django.utils.decorators import sync_and_async_middleware
 
 from calls.addresses import HEALTH, READINESS
 from calls.recorder import recorder
+from calls.server.outings import outings
 from calls.server.switchboard import switchboard
 
 
@@ -50,6 +51,7 @@ class Readiness:
         said: dict[str, object] = {"ready": not reasons}
         if in_detail:
             said |= {"reasons": reasons, "streams": len(switchboard.live)}
+            said |= {"waiting": len(outings), "carried": len(switchboard.relays)}
         response = JsonResponse(said, status=503 if reasons else 200)
         # Django would log each of them as an error.
         response._has_been_logged = True  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -180,19 +180,32 @@ class StreamToken(msgspec.Struct, frozen=True, array_like=True):
             to_number=_cut(self.to_number, room),
             nonce=os.urandom(9).hex(),
         )
-        packed = urlsafe_b64encode(msgspec.msgpack.encode(short)).decode().rstrip("=")
-        return signing.TimestampSigner(salt="calls.stream").sign(packed)
+        return seal(short, "calls.stream")
 
     @classmethod
     def read(cls, text: object) -> "StreamToken | None":
         """The token, or None if it is not ours, was changed, or is older than a call can be."""
-        if not isinstance(text, str) or len(text) > TOKEN_MAX_LENGTH or not text.isascii():
-            return None
-        try:
-            packed = signing.TimestampSigner(salt="calls.stream").unsign(text, max_age=TOKEN_MAX_AGE)
-            return msgspec.msgpack.decode(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), type=cls)
-        except (signing.BadSignature, Base64Error, msgspec.DecodeError):
-            return None
+        return unseal(text, "calls.stream", cls, TOKEN_MAX_AGE)
+
+
+SealedT = TypeVar("SealedT", bound=msgspec.Struct)
+
+
+def seal(facts: msgspec.Struct, salt: str) -> str:
+    """A small struct as text that nobody else could make, though anybody can read it. `salt` is for what it is used."""
+    packed = urlsafe_b64encode(msgspec.msgpack.encode(facts)).decode().rstrip("=")
+    return signing.TimestampSigner(salt=salt).sign(packed)
+
+
+def unseal(text: object, salt: str, kind: type[SealedT], max_age: int) -> SealedT | None:
+    """None if it is not ours, was changed, is of another use, or is older than `max_age` seconds."""
+    if not isinstance(text, str) or len(text) > TOKEN_MAX_LENGTH or not text.isascii():
+        return None
+    try:
+        packed = signing.TimestampSigner(salt=salt).unsign(text, max_age=max_age)
+        return msgspec.msgpack.decode(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), type=kind)
+    except (signing.BadSignature, Base64Error, msgspec.DecodeError):
+        return None
 
 
 class CallRef(msgspec.Struct, frozen=True, array_like=True):

@@ -6,6 +6,7 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 from collections.abc import AsyncIterator
 from typing import Any, Literal, overload
 
+from calls.media import tones
 from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
 from calls.media.formats import Encoding
 from calls.media.protocol import Dtmf as Dtmf
@@ -19,9 +20,11 @@ from calls.server.inbox import Mark as Mark
 from calls.server.inbox import Outcome as Outcome
 from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded as StreamEnded
+from calls.server.outings import Order, dial
 from calls.server.playing import Played as Played
 from calls.server.playing import Playing as Playing
 from calls.server.sources import Bytes, Source
+from calls.server.tickets import Dialled as Dialled
 
 
 class MediaStream:
@@ -30,7 +33,6 @@ class MediaStream:
     def __init__(self, live: LiveStream) -> None:
         token = live.token
         self.call_sid = token.call_sid
-        self.stream_sid = live.sid
         self.account_sid = live.start.account_sid or token.account_sid
         self.from_number = token.from_number
         self.to_number = token.to_number
@@ -43,6 +45,11 @@ class MediaStream:
         self.forwarded_from = self.parameters.get("ForwardedFrom", "")
         #: 0, or how often this call has been connected again: greet nobody twice.
         self.resumed = token.resumed
+        self._take(live)
+
+    def _take(self, live: LiveStream) -> None:
+        """The call is on this stream from now on: at first, and when the caller is back from a `dial`."""
+        self.stream_sid = live.sid
         self._live = live
         self._lifetime = live.lifetime
         self._inbox = live.inbox
@@ -229,6 +236,26 @@ class MediaStream:
         """Asks for a Mark event once everything given to play so far has been heard. Names may repeat."""
         self._outgoing.check_open()
         await self._live.speaking.mark(name)
+
+    async def press(self, keys: str) -> Played:
+        """Plays the tones of these keys, for a machine that listens for them: 0-9, *, #, A-D; "w" waits half a second.
+
+        ValueError for anything else.
+        """
+        return await self.play(tones.press(keys))
+
+    async def dial(self, number: str, *, timeout: int = 20, caller_id: str | None = None) -> Dialled:
+        """Connects the caller to another number, and returns when they are back: Dialled(status, duration).
+
+        `number` is written like +14155550100, or is a SIP address, sip:name@host. `timeout` is for how many seconds it
+        may ring, 5 to 600. `caller_id` is the number that is shown there, one of your Twilio account's; the caller's
+        own if it is None. ValueError for anything else.
+
+        What was given to play is heard first. Then the stream ends, and with it whatever iterates over it; `dial`
+        returns on another one (`stream_sid`), and the recording has a gap in between. StreamEnded if the caller hangs
+        up meanwhile. StateError on a <Start> stream, and while somebody is dialled already.
+        """
+        return await dial(self._live, Order.checked(number, timeout, caller_id), self._take)
 
     async def hang_up(self) -> None:
         """Lets the caller hear what was given to play, then ends the stream; the call is hung up at once.

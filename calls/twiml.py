@@ -20,6 +20,9 @@ from calls import addresses
 PARAMETER_MAX_LENGTH = 500
 # A call may have a <Connect> and a <Start> stream of one handler at once, and Twilio wants their names to differ.
 START_SUFFIX = "-start"
+# The <Parameter>s of ours: the stream's token, and the ticket of a caller who comes back to a handler that waits.
+TOKEN, OUTING = "token", "outing"
+RESERVED = (TOKEN, OUTING)
 # What XML 1.0 does not allow, not even escaped: Twilio would run no such document (12100). A caller's name may hold it.
 # https://www.w3.org/TR/xml/#charsets
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -28,7 +31,7 @@ APOLOGY = "We are sorry, this call cannot be answered right now. Please try agai
 
 def check_parameter(name: str, value: str) -> None:
     """ValueError, in a sentence, for a <Parameter> that Twilio would not hand on."""
-    if not name or name == "token":
+    if not name or name in RESERVED:
         raise ValueError(f"A parameter cannot be named {name!r}.")
     if len(name) + len(value) >= PARAMETER_MAX_LENGTH:
         raise ValueError(
@@ -53,6 +56,8 @@ class StreamNoun:
     custom: dict[str, str] = field(default_factory=dict)
     #: Seconds of silence before the stream.
     pause: int = 0
+    #: The ticket of a caller who comes back to a handler that waits.
+    outing: str = ""
 
     def connect(self, response: VoiceResponse | None = None) -> VoiceResponse:
         """Adds <Connect><Stream>: both directions. The document goes on at `action` when the socket is closed."""
@@ -61,6 +66,8 @@ class StreamNoun:
         where: dict[str, object] = {"handler": self.name, "resumed": self.resumed}
         if ref := self.parameters.get("ref"):
             where["ref"] = ref
+        if self.outing:
+            where[OUTING] = self.outing
         connect = Connect(action=addresses.absolute(addresses.STREAM_ENDED, **where))
         self._add(connect, self.name, bidirectional=True)
         response.append(connect)
@@ -103,7 +110,9 @@ class StreamNoun:
             status_callback=addresses.absolute(addresses.STREAM_STATUS),
             **attributes,
         )
-        stream.parameter(name="token", value=self.sign(bidirectional))
+        stream.parameter(name=TOKEN, value=self.sign(bidirectional))
+        if self.outing and bidirectional:
+            stream.parameter(name=OUTING, value=self.outing)
         for name, value in ((_NO_XML.sub("", name), _NO_XML.sub("", value)) for name, value in self.custom.items()):
             # Even those that were put into `custom` directly: Twilio would not run a document with a longer one.
             check_parameter(name, value)
@@ -148,6 +157,20 @@ def transfer(number: str) -> str:
     """Connects whoever is on the line to a number; the call is over when either of them hangs up."""
     response = VoiceResponse()
     response.dial(number)
+    return str(response)
+
+
+def dial(number: str, *, timeout: int, caller_id: str, action: str) -> str:
+    """Connects a caller to a number or a SIP address for a while; what comes then is asked at `action`.
+
+    https://www.twilio.com/docs/voice/twiml/dial
+    """
+    response = VoiceResponse()
+    dial = response.dial(action=action, timeout=timeout, caller_id=caller_id or None)
+    if number.startswith(("sip:", "sips:")):
+        dial.sip(number)
+    else:
+        dial.number(number)
     return str(response)
 
 

@@ -16,12 +16,14 @@ from calls.media.rows import CallRow, EventRow
 from calls.media.sids import is_stream_sid
 from calls.models import Call
 from calls.recorder import recorder
+from calls.server.outings import outings
 from calls.server.preparations import preparations
 from calls.server.switchboard import switchboard
+from calls.server.tickets import ReturnTicket
 from calls.webhooks.answers import BAD_DOCUMENT, Answer, event, failed_action
 from calls.webhooks.documents import connect
 from calls.webhooks.keeping import AWAY, ask, keep
-from calls.webhooks.reconnecting import how_to_go_on, last_streams
+from calls.webhooks.reconnecting import Past, how_to_go_on, last_streams
 from calls.webhooks.request import Webhook, number
 from calls.webhooks.signature import from_twilio
 
@@ -56,7 +58,8 @@ async def _after_failure(webhook: Webhook, name: str, code: str) -> HttpResponse
         return await _answer(webhook, "incoming", answer)
     if (action := failed_action(webhook.parameters)) is not None:
         # The call has been talking to us: it goes on where its stream broke, rather than start over.
-        return await _go_on(webhook, action.get("handler") or name, number(action.get("resumed")) or 0)
+        resumed = number(action.get("resumed")) or 0
+        return await _go_on(webhook, action.get("handler") or name, resumed, action.get(twiml.OUTING))
     return None
 
 
@@ -120,6 +123,8 @@ async def call_status(webhook: Webhook) -> HttpResponse:
         sequence_number=number(sequence),
     )
     await keep(webhook.request, webhook.call, row)
+    if Call.Status.is_terminal(status):
+        outings.lose(webhook.call_sid)
     return HttpResponse(status=204)
 
 
@@ -146,24 +151,36 @@ async def stream_status(webhook: Webhook) -> HttpResponse:
 @from_twilio
 async def stream_ended(webhook: Webhook) -> HttpResponse:
     """The `action` of <Connect>: its socket is closed. Hangs up if the conversation is over, else connects again."""
-    resumed = number(webhook.parameters.get("resumed")) or 0
-    return await _go_on(webhook, webhook.parameters.get("handler", ""), resumed)
+    parameters = webhook.parameters
+    resumed = number(parameters.get("resumed")) or 0
+    return await _go_on(webhook, parameters.get("handler", ""), resumed, parameters.get(twiml.OUTING))
 
 
-async def _go_on(webhook: Webhook, name: str, resumed: int) -> HttpResponse:
-    """How a call goes on whose socket, the one that was connected again `resumed` times, is closed."""
+async def _go_on(webhook: Webhook, name: str, resumed: int, outing: str | None) -> HttpResponse:
+    """How a call goes on whose socket, the one that was connected again `resumed` times, is closed; or its <Dial>.
+
+    `outing` is the ticket with which its caller was sent to another number, if they were.
+    """
     if Call.Status.is_terminal(webhook.parameters.get("CallStatus", "")):
         preparations.drop(webhook.call_sid)
+        outings.lose(webhook.call_sid)
         return await _answer(webhook, "stream-ended", Answer(twiml.hang_up(), "hung up: the call is over"))
-    how, broken, is_away = switchboard.finished.get(webhook.call_sid), resumed + 1, False
-    if how is None:
+    past, is_away = _remembered(webhook.call_sid, resumed), False
+    if past.how is None and past.departure is None:
         try:
             asked = webhook
-            how, call, broken = await ask(webhook.request, lambda: last_streams(asked.call_sid, resumed + 1))
-            name = name or call.handler
-            webhook = webhook.reminded(CallerName=call.caller_name, ForwardedFrom=call.forwarded_from)
+            past = await ask(webhook.request, lambda: last_streams(asked.call_sid, resumed + 1))
+            name = name or past.call.handler
+            webhook = webhook.reminded(CallerName=past.call.caller_name, ForwardedFrom=past.call.forwarded_from)
         except AWAY as error:
             logger.warning("stream_ended without a database call=%s: %s", webhook.call_sid, ascii(str(error))[:200])
             is_away = True
-    answer = how_to_go_on(webhook, how, name, resumed, broken)
+    answer = how_to_go_on(webhook, past, name, resumed, ReturnTicket.read(outing, webhook.call_sid))
     return await _answer(webhook, "stream-ended", answer, is_away=is_away)
+
+
+def _remembered(call_sid: str, resumed: int) -> Past:
+    """What this process knows of a call that it has served last."""
+    outing = outings.of_call(call_sid)
+    departure = None if outing is None else outing.departure
+    return Past(switchboard.finished.get(call_sid), departure, resumed + 1)

@@ -20,12 +20,14 @@ Inferred, where no source says: audio that still waits when the socket closes is
 and the stream goes on; a close with 1000 gives stream-stopped, any other stream-error (31921, or 31903 without a close
 frame); a `<Start>` stream goes on after the server sent something on it; a refused handshake and a broken stream fall
 through to `action` at once; both tracks of a `<Start>` stream share one chunk counter (as in the documentation's
-example); Say and Play take no time; a `<Dial>` is always answered, and the person called hangs up when both sides have
-said everything; the caller's audio waits while no stream is open.
+example); Say and Play take no time; a `<Dial>` is answered unless the scenario says otherwise, and the person called
+hangs up when both sides have said everything; its `action` is asked too if the caller hangs up meanwhile; the caller's
+audio waits while no stream is open.
 """
 
 from simulator.api import ApiError, PhoneNumber, PlacedCall, TwilioApi
 from simulator.call import SimulatedCall, simulate
+from simulator.dialled import Dialled
 from simulator.documents import TwimlError, Verb, parse_twiml
 from simulator.messages import BadMessage
 from simulator.outbound import OutboundCall
@@ -38,6 +40,7 @@ __all__ = [
     "ApiError",
     "BadMessage",
     "CallFailed",
+    "Dialled",
     "OutboundCall",
     "PhoneNumber",
     "PlacedCall",

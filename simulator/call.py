@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from simulator import parameters
 from simulator.audio import tone
 from simulator.caller import FRAME_SECONDS, Caller
+from simulator.dialled import Dialled, read_dial
 from simulator.documents import StreamNoun, TwimlError, Verb, parse_twiml, read_stream
 from simulator.scenario import Report, Scenario, frames_in, new_sid
 from simulator.sockets import ABNORMAL, Stream
@@ -157,7 +158,8 @@ class SimulatedCall:
         return document
 
     async def _follow(self, verb: Verb, url: str, extra: dict[str, str] | None = None) -> Document:
-        form = parameters.voice(self.scenario, "in-progress") | (extra or {})
+        status = "completed" if self.caller.gone else "in-progress"
+        form = parameters.voice(self.scenario, status) | (extra or {})
         return await self._fetch(urljoin(self._url, url), form, verb.get("method", "POST"))
 
     async def _connect(self, verb: Verb) -> Document | None:
@@ -191,17 +193,41 @@ class SimulatedCall:
             await self._close(stream)
 
     async def _dial(self, verb: Verb) -> Document | None:
-        """Somebody answers, and hangs up when both have said everything; then `action` or the next verb."""
-        began, says = self.caller.position, self.scenario.callee_audio or tone(350, 3)
-        until = max(self.scenario.frames, began + frames_in(says))
-        self.caller.connect(says)
-        await self.caller.talk(lambda: self._is_redirected or self.caller.position >= until, stays=True)
-        self.caller.connect(b"")
-        if self.caller.gone or self._is_redirected or not verb.get("action"):
+        """https://www.twilio.com/docs/voice/twiml/dial: the next verb when it is over, or `action`.
+
+        That is asked too if the caller hangs up meanwhile; its document is run by nobody then.
+        """
+        try:
+            number = read_dial(verb)
+        except TwimlError as error:
+            raise CallFailed(f"the TwiML cannot be used: {error}") from None
+        self.report.dialled.append(number)
+        began, planned = self.caller.position, self._planned()
+        self.log(f"{number} is dialled: {planned.status}")
+        await self._on_the_phone(verb, planned)
+        if self._is_redirected or not verb.get("action"):
             return None
         seconds = round((self.caller.position - began) * FRAME_SECONDS)
-        outcome = {"DialCallSid": new_sid("CA"), "DialCallStatus": "completed", "DialCallDuration": str(seconds)}
-        return await self._follow(verb, verb.get("action"), outcome)
+        outcome = {"DialCallSid": new_sid("CA"), "DialCallStatus": planned.status}
+        if planned.is_answered:
+            outcome["DialCallDuration"] = str(seconds)
+        document = await self._follow(verb, verb.get("action"), outcome)
+        return None if self.caller.gone else document
+
+    def _planned(self) -> Dialled:
+        """What becomes of the next number: what the scenario says, its last word again and again."""
+        at = min(len(self.report.dialled), len(self.scenario.dial)) - 1
+        return self.scenario.dial[at] if self.scenario.dial else Dialled()
+
+    async def _on_the_phone(self, verb: Verb, planned: Dialled) -> None:
+        """Somebody answers, and hangs up after so long, or when both have said everything; or it rings in vain."""
+        began, says = self.caller.position, self.scenario.callee_audio or tone(350, 3)
+        until = began + round(planned.rings(verb) / FRAME_SECONDS)
+        if planned.is_answered:
+            until = max(self.scenario.frames, began + frames_in(says)) if planned.seconds is None else until
+            self.caller.connect(says)
+        await self.caller.talk(lambda: self._is_redirected or self.caller.position >= until, stays=True)
+        self.caller.connect(b"")
 
     async def _pause(self, verb: Verb) -> None:
         until = self.caller.position + round(float(verb.get("length", "1")) / FRAME_SECONDS)

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from simulator.audio import read_wav
+from simulator.dialled import STATUSES, Dialled
 from simulator.outbound import ANSWERS, MANNERS
 from simulator.scenario import Scenario
 
@@ -23,6 +24,10 @@ _FIELDS = (
 )
 _SILENCE = "fail if the server says nothing at all for so long; 0 for handlers that only listen (default %(default)s)"
 _CALLBACKS = "how the status callbacks come; early: before the reply to the request (default %(default)s)"
+_DIALLED = (
+    f"what becomes of a number that is dialled ({', '.join(STATUSES)}), and after how long; may be repeated, "
+    "one for each that is dialled"
+)
 
 
 def add_numbers(group: _ArgumentGroup) -> None:
@@ -41,6 +46,7 @@ def add_call(parser: ArgumentParser) -> None:
     call.add_argument("--calls", type=_positive, default=1, metavar="N", help="how many at once")
     call.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
     call.add_argument("--callee-audio", type=_wav, default=b"", metavar="FILE", help="what the person dialled says")
+    call.add_argument("--dial", type=_dialled, action="append", default=[], metavar="OUTCOME[:SECONDS]", help=_DIALLED)
     call.add_argument(
         "--dtmf", type=_digit, action="append", default=[], metavar="SECONDS:DIGIT", help="a key; may be repeated"
     )
@@ -78,7 +84,10 @@ def add_output(parser: ArgumentParser) -> None:
 def scenario_of(options: Options, **where: Any) -> Scenario:
     """One call as the options have it; what only the program knows (addresses, account, token) it says itself."""
     fields = {name: options[name] for name in _FIELDS}
-    return Scenario(**{**fields, "server": options["server"] or "", "dtmf": tuple(options["dtmf"])}, **where)
+    return Scenario(
+        **{**fields, "server": options["server"] or "", "dtmf": tuple(options["dtmf"]), "dial": tuple(options["dial"])},
+        **where,
+    )
 
 
 def address(text: str) -> str:
@@ -114,6 +123,13 @@ def _digit(text: str) -> tuple[float, str]:
     if len(digit) != 1 or digit not in "0123456789*#ABCD":
         raise ArgumentTypeError(f"{text!r}: write it as SECONDS:DIGIT, e.g. 3.0:1, with a digit of 0-9 * # A-D")
     return _seconds(seconds), digit
+
+
+def _dialled(text: str) -> Dialled:
+    status, colon, seconds = text.partition(":")
+    if status not in STATUSES:
+        raise ArgumentTypeError(f"{text!r}: write it as OUTCOME:SECONDS, e.g. busy or completed:5")
+    return Dialled(status, _seconds(seconds) if colon else None)
 
 
 def _seconds(text: str) -> float:

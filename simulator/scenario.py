@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from simulator.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE, stereo_wav
+from simulator.dialled import Dialled
 from simulator.playbuffer import Outcome, flatten
 
 
@@ -43,6 +44,7 @@ class Scenario:
     extra: Mapping[str, str] = field(default_factory=dict)  # further parameters of the voice webhook
     audio: bytes = b""
     callee_audio: bytes = b""  # what the person whom a <Dial> reaches says; empty: a tone
+    dial: tuple[Dialled, ...] = ()  # what becomes of one <Dial> after the other; empty: both say all they have to say
     dtmf: tuple[tuple[float, str], ...] = ()
     duration: float | None = None
     linger: float = 2.0
@@ -120,6 +122,7 @@ class Report:
 
     call_sid: str
     streams: list[StreamReport] = field(default_factory=list)
+    dialled: list[str] = field(default_factory=list)  # every number that a <Dial> called
     twiml: list[str] = field(default_factory=list)  # every document, as received
     requests: list[tuple[str, int]] = field(default_factory=list)  # (address, status) of every webhook and callback
     errors: list[str] = field(default_factory=list)

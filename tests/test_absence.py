@@ -159,3 +159,42 @@ def test_calls_that_were_recorded_before_are_explained_by_the_migration():
     assert Gap.objects.filter(reason="no_stream").count() == 8
     assert sorted(Call.objects.values_list("audio_samples", flat=True)) == [88000, 160000, 160000]
     assert all(Recording.of(call).samples == call.audio_samples for call in Call.objects.all())
+
+
+# --- with another number ----------------------------------------------------------------------------------------------
+
+
+def dialled(writer, outcome=None):
+    """A call whose handler had its caller dial somebody after a second, and that went on after ten."""
+    writer.write([stream_row(), chunk(0, b"x" * 8000), event("dialled", data={"number": "+14155550111"})])
+    writer.write([ended("dial", length=8000, ended_at=START + SECOND)])
+    if outcome:
+        writer.write([stream_row("MZ2", call_sid="CA1", started_at=START + 10 * SECOND)])
+        writer.write([event("returned", stream="MZ2", data={"number": "+14155550111", **outcome})])
+    writer.write([over(20)])
+    return Stream.objects.get(sid="MZ1")
+
+
+def shown(stream, *, whole_numbers=True):
+    found, _ = entries(stream.call, Recording.of(stream.call), whole_numbers=whole_numbers)
+    return [(entry.text, entry.tone, entry.track) for entry in found if entry.kind == "gap"]
+
+
+def test_the_time_with_another_number_is_a_gap_that_says_so_and_no_warning(writer):
+    stream = dialled(writer, {"status": "completed", "duration": 8})
+    text = "9.00 s, while the caller was with +14155550111: completed, 8 s"
+    assert shown(stream) == [(text, "paused", "inbound")]
+    assert list(problems(stream)) == []
+    assert not Call.objects.get().has_warning
+    assert named(stream.call, Stream.objects.all(), []) == []
+
+
+def test_whoever_may_not_see_numbers_does_not_see_whom_they_were_with(writer):
+    stream = dialled(writer, {"status": "busy", "duration": 0})
+    assert shown(stream, whole_numbers=False)[0][0] == "9.00 s, while the caller was with +•••••••0111: busy"
+
+
+def test_a_caller_who_has_not_come_back_was_with_them_to_the_end(writer):
+    stream = dialled(writer)
+    assert shown(stream)[0][0] == "19.00 s, while the caller was with +14155550111"
+    assert not Call.objects.get().has_warning

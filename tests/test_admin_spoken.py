@@ -5,6 +5,7 @@ import re
 import pytest
 from django.db import connection
 
+from calls.models import RecordingAccess
 from tests.support.factories import make_call, make_staff, make_stream, make_utterance
 
 
@@ -81,6 +82,22 @@ def test_the_first_of_a_calls_hits_is_on_the_calls_clock(client, ops):
     assert "#t=11.00" in search(client, "said:refund").content.decode()
 
 
+def test_whose_words_are_quoted_is_on_record_once_in_half_an_hour(client, ops):
+    calls = {say("I want a refund").pk for _ in range(3)}
+    say("thank you")
+    for _ in range(2):
+        search(client, "said:refund")
+    assert [access.kind for access in RecordingAccess.objects.all()] == ["read"] * 3
+    assert {access.call_id for access in RecordingAccess.objects.all()} == calls
+
+
+def test_who_has_read_a_line_in_the_list_still_reads_the_call(client, ops):
+    call = say("I want a refund")
+    search(client, "said:refund")
+    client.get(f"{LIST}{call.pk}/words.json")
+    assert sorted(access.detail for access in call.accesses.all()) == ["a line, in the list", "words"]
+
+
 def test_who_may_not_listen_finds_nothing_and_reads_why(client):
     client.force_login(make_staff("view_call", "see_numbers"))
     say("I want a refund")
@@ -112,8 +129,10 @@ def test_the_search_costs_the_same_for_one_call_and_for_many(client, ops, django
     say("thank you")
     client.get(LIST)
     for term in ("said:refund", "said:thank"):
-        # A list's ten (no tag is on them), the calls in which it was said, and where; SQLite asks for the newest line.
-        with django_assert_num_queries(12 if connection.vendor == "postgresql" else 14):
+        search(client, term)  # who reads it is on record now
+        # A list's ten (no tag is on them), the calls in which it was said, where, and whether that is on record; SQLite
+        # asks for the newest line, twice.
+        with django_assert_num_queries(13 if connection.vendor == "postgresql" else 15):
             search(client, term)
 
 

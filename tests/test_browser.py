@@ -40,6 +40,7 @@ from tests.support.factories import (
     make_recording,
     make_staff,
     make_stream,
+    make_utterance,
 )
 from tests.support.servers import until
 
@@ -175,6 +176,8 @@ def eventful():
     make_mark(stream, name="thanks", position=120_000, outcome="played")
     make_digit(stream, "7", timestamp_ms=8_000)
     make_event(call, kind="answered")
+    make_utterance(stream, "How can I help you today?", start=16_000, track="outbound")
+    make_utterance(stream, "I want a refund for order A-17", start=64_000)
     return call
 
 
@@ -703,6 +706,148 @@ def test_a_running_calls_first_audio_appears_by_itself(visit, ops):
     wait_until(page, "document.querySelector('audio').currentTime > 0.2")
 
 
+# --- what was said ----------------------------------------------------------------------------------------------------
+
+
+def lines(page):
+    return page.locator(".call-line-text").all_inner_texts()
+
+
+def wait_for_lines(page, count):
+    wait_until(page, f"document.querySelectorAll('.call-line-said').length === {count}")
+
+
+def go_to(page, second):
+    page.evaluate(f"location.hash = 't={second}'")
+
+
+def chat(seconds=120):
+    """Both sides in turn, a line every two seconds."""
+    call = make_recording(seconds=seconds)
+    stream = call.streams.get()
+    for second in range(0, seconds, 2):
+        track = "outbound" if second % 4 else "inbound"
+        make_utterance(stream, f"line {second}", start=second * 8_000, track=track)
+    return call
+
+
+def test_words_stand_under_the_wave_by_speaker_and_a_click_on_one_is_heard_from_there(visit, ops):
+    page = visit(page_of(eventful()), ops)
+    wait_for_lines(page, 2)
+    assert page.locator(".call-line-who").all_inner_texts() == ["Us", "Caller"]
+    page.hover(".call-line-said >> text=I want a refund")
+    page.click(".call-one-word >> text=refund")
+    wait_until(page, "!document.querySelector('audio').paused && document.querySelector('audio').currentTime >= 9.5")
+    assert at(page) < 11
+
+
+def test_the_word_that_is_heard_is_marked(visit, ops):
+    page = visit(page_of(eventful(), "#t=9.6"), ops)
+    page.wait_for_selector(".call-heard .call-word-now >> text=refund")
+    go_to(page, 3.6)
+    page.wait_for_selector(".call-heard .call-word-now >> text=help")
+    assert page.locator(".call-word-now").count() == 1
+    go_to(page, 15)
+    wait_until(page, "!document.querySelector('.call-heard, .call-word-now')")
+
+
+def test_a_line_without_times_of_words_is_heard_from_its_beginning(visit, ops):
+    call = make_recording(seconds=20)
+    make_utterance(call.streams.get(), "I want a refund", start=64_000, words=[])
+    page = visit(page_of(call), ops)
+    page.click(".call-line-text")
+    wait_until(page, "document.querySelector('audio').currentTime >= 8")
+    page.wait_for_selector(".call-heard")
+
+
+def test_words_that_the_service_wrote_otherwise_than_the_line_are_found_in_it(visit, ops):
+    call = make_recording(seconds=20)
+    words = [["i", 0, 800], ["owe", 8_000, 800], ["twenty", 16_000, 800], ["euros", 24_000, 800], ["ok", 32_000, 800]]
+    make_utterance(call.streams.get(), "I owe €20 Euros. OK?", length=40_000, words=words)
+    page = visit(page_of(call), ops)
+    page.hover(".call-line-text")
+    assert page.locator(".call-one-word").all_inner_texts() == ["I", "owe", "Euros", "OK"]
+    assert lines(page) == ["I owe €20 Euros. OK?"]
+
+
+def test_the_keyboard_goes_from_line_to_line_and_hears_one(visit, ops):
+    page = visit(page_of(chat(20)), ops)
+    wait_for_lines(page, 10)
+    assert page.locator('.call-line-at[tabindex="0"]').count() == 1
+    page.focus('.call-line-at[tabindex="0"]')
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    wait_until(page, "document.querySelector('audio').currentTime >= 4")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "#t=4.00"
+
+
+def test_what_is_heard_is_in_sight_unless_somebody_has_scrolled_away(visit, ops):
+    page = visit(page_of(chat(), "#t=100.5"), ops)
+    wait_for_lines(page, 60)
+    heard = page.locator(".call-heard")
+    heard.wait_for()
+    box = page.locator(".call-words-box").bounding_box()
+    assert box["y"] < heard.bounding_box()["y"] < box["y"] + box["height"]
+    assert page.is_hidden(".call-words-now")
+    page.evaluate("document.querySelector('.call-words-box').scrollTop = 0")
+    go_to(page, 104.5)
+    page.wait_for_selector(".call-heard >> text=line 104")
+    assert page.evaluate("document.querySelector('.call-words-box').scrollTop") == 0
+    page.click(".call-words-now")
+    wait_until(page, "document.querySelector('.call-words-now').hidden")
+    assert page.evaluate("document.querySelector('.call-words-box').scrollTop") > 0
+
+
+def test_following_moves_the_words_and_not_the_page(visit, ops):
+    page = visit(page_of(chat()), ops)
+    wait_for_lines(page, 60)
+    for second in (2.5, 30.5, 60.5, 90.5, 118.5):
+        go_to(page, second)
+        page.wait_for_selector(f".call-heard >> text=line {int(second) // 2 * 2}")
+    assert page.evaluate("scrollY") == 0
+    assert page.evaluate("document.querySelector('.call-words-box').scrollTop") > 0
+
+
+def test_words_of_a_running_call_appear_in_their_places(visit, ops):
+    call = make_recording(seconds=12, status="in-progress", ended_at=None)
+    stream = call.streams.get()
+    page = visit(page_of(call), ops)
+    page.wait_for_selector(".call-words-state >> text=no transcriber")
+    make_utterance(stream, "I want a refund", start=64_000)
+    make_chunk(stream, audio.tone(440, 1000), start=96_000)
+    wait_for_lines(page, 1)
+    make_utterance(stream, "How can I help?", start=16_000, track="outbound")
+    stream.utterances.filter(start=64_000).update(text="I want a re-fund")
+    make_chunk(stream, audio.tone(440, 1000), start=104_000)
+    wait_for_lines(page, 2)
+    wait_until(page, "document.querySelector('.call-lines').textContent.includes('re-fund')")
+    assert lines(page) == ["How can I help?", "I want a re-fund"]
+    assert page.is_hidden(".call-words-state")
+
+
+def test_a_page_without_words_says_so_in_a_sentence(visit, ops):
+    page = visit(page_of(make_recording(seconds=1)), ops)
+    page.wait_for_selector("text=Nothing is written down: no transcriber is set up")
+
+
+def test_what_is_missing_is_told_and_leads_there(visit, ops):
+    call = eventful()
+    lost = {"lane": "inbound", "start": 12.0, "length": 3.0, "why": "the service did not answer"}
+    make_event(call, stream=call.streams.get(), source="stream", kind="words-missing", data=lost)
+    page = visit(page_of(call), ops)
+    page.click("text=Words of the caller are missing from 0:12 to 0:15: the service did not answer")
+    wait_until(page, "document.querySelector('audio').currentTime === 12")
+
+
+def test_a_search_for_what_was_said_leads_to_its_moment(visit, ops):
+    eventful()
+    page = visit(f"{LIST}?q=said:refund", ops)
+    page.click("#result_list .field-parties a")
+    page.wait_for_selector(".call-heard .call-word-now >> text=refund")
+    assert at(page) == pytest.approx(9.5, abs=0.01)
+
+
 def test_what_is_being_typed_survives_the_calls_news(visit, ops):
     call = make_recording(seconds=2, status="in-progress", ended_at=None)
     page = visit(page_of(call), ops)
@@ -838,6 +983,8 @@ def twilio(settings):
 def everywhere():
     """A path to every kind of page, with something on it."""
     call = eventful()
+    Call.objects.filter(pk=call.pk).update(data={"order": "A-17"})
+    make_event(call, kind="note", stream=call.streams.get(), data={"text": "asked for a refund", "position": 64_000})
     live = make_recording(seconds=2, status="in-progress", ended_at=None)
     make_call(from_number="sip:" + "a" * 250, caller_name="Ada", notes="n", has_warning=True, reviewed=True)
     call.tags.add(Tag.objects.create(name="billing"))
@@ -852,7 +999,7 @@ def everywhere():
     number.save()
     stream = call.streams.get()
     parts = {"stream": stream, "mark": stream.marks.first(), "dtmf": stream.dtmf.first(), "gap": stream.gaps.first()}
-    parts["audiochunk"] = stream.chunks.first()
+    parts["audiochunk"], parts["utterance"] = stream.chunks.first(), stream.utterances.first()
     about = {
         **parts,
         "recordingaccess": access,
@@ -861,7 +1008,14 @@ def everywhere():
         "tag": Tag.objects.get(),
     }
     return [
-        *("/admin/", "/admin/calls/", LIST, f"{LIST}?q=ada&status=completed&o=-5", f"{LIST}?q=nobody"),
+        *(
+            "/admin/",
+            "/admin/calls/",
+            LIST,
+            f"{LIST}?q=ada&status=completed&o=-5",
+            f"{LIST}?q=nobody",
+            f"{LIST}?q=said:refund",
+        ),
         *(page_of(call), page_of(live), f"{LIST}{call.pk}/history/", f"{LIST}place/", f"{LIST}numbers/"),
         *(f"{LIST}{live.pk}/{name}/" for name in ("hang-up", "goodbye", "transfer")),
         *(f"/admin/calls/{name}/" for name in about),

@@ -175,7 +175,7 @@ def test_a_handler_that_declares_what_cannot_be_is_named_with_its_reason(good, t
             "`async def name(stream",
         ),
         ("from gtts import gTTS", "ModuleNotFoundError: No module named 'gtts', at ", "handlers/requirements.txt"),
-        ("async def own(stream:", "SyntaxError: '(' was never closed (wrong_handlers.py, line 1)", "handlers.module"),
+        ("async def own(stream:", "SyntaxError: '(' was never closed (wrong_handlers.py, line 1)", "Mend that line"),
     ],
 )
 def test_a_beginners_mistake_is_named_at_the_start_with_what_to_do(good, tmp_path, monkeypatch, text, said, hint):

@@ -6,6 +6,7 @@ import pytest
 
 from calls.media.audio import tone
 from calls.media.turns import WINDOW
+from calls.server.live_stream import handled
 from calls.speech import detector as module
 from calls.speech import silero
 from calls.speech.detector import Detector, Loudness
@@ -139,6 +140,16 @@ async def test_a_loop_that_stood_still_is_late_once(detector, no_model, monkeypa
             await asyncio.sleep(0)
     detector.remove(feed)
     assert lates[:2] == [True, False]
+
+
+async def test_it_runs_for_no_handler_of_its_own(detector, no_model):
+    seen = []
+    feed = Feed()
+    feed.look = lambda *, is_late: (seen.append(handled.get()), feed.done.set())
+    handled.set("the stream that asked")
+    detector.add(feed)
+    await done(feed)
+    assert seen == [None]
 
 
 async def test_it_rests_while_nobody_wants_it(detector, no_model):

@@ -6,6 +6,7 @@ import json
 import re
 import time
 import tomllib
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +15,13 @@ import pytest
 from websockets.asyncio.server import serve
 
 from calls import handlers
+from calls.handlers import ExpectedCall
 from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
 from calls.models import Call, Stream, Tag
-from tests.support.line import PATIENCE
+from calls.server.talker import Talker
+from calls.server.tickets import Dialled
+from calls.sounds import sound
+from tests.support.line import PATIENCE, payload
 from tests.support.phone import CALL, LOUD, Phone, begin, done
 
 
@@ -86,7 +91,7 @@ ON_SERVERS = {"assistant", "announced"}
 
 
 def test_every_example_is_tried_here_or_on_a_server():
-    tried = set(re.findall(r'example\("(\w+)"\)', Path(__file__).read_text()))
+    tried = set(re.findall(r'(?:example|module)\("(\w+)"\)', Path(__file__).read_text()))
     assert set(examples()) == tried | ON_SERVERS
 
 
@@ -179,6 +184,30 @@ async def test_the_desk_asks_the_database_and_leaves_a_row_for_later(resumed, vi
     assert await call.tags.aget() == await Tag.objects.aget(name="refund")
 
 
+async def greet(socket):
+    """A speech service that greets whom it is told of."""
+    await socket.send(LOUD * len((await socket.recv()).removeprefix("greet ")))
+
+
+async def test_the_concierge_finds_an_open_socket(monkeypatch):
+    concierge, phone = example("concierge"), Phone()
+    call = ExpectedCall(CALL, "", "+14155550100", "", "inbound", {"CallerName": "ANNA"}, 0)
+    async with serve(greet, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("SPEECH_URL", f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with await concierge.options.prepare(call) as phone.live.prepared:
+            talk = begin(concierge(phone.stream))
+            await phone.play_out()
+            await done(talk)
+    assert b"".join(payload(each) for each in phone.sent if each["event"] == "media") == LOUD * 4
+
+
+async def test_the_concierge_apologises_without_one():
+    phone = Phone()
+    talk = begin(example("concierge")(phone.stream))
+    await phone.play_out()
+    await done(talk)
+
+
 async def test_the_supervisor_listens_to_the_end():
     phone = Phone(bidirectional=False)
     talk = begin(example("supervised")(phone.stream))
@@ -187,6 +216,29 @@ async def test_the_supervisor_listens_to_the_end():
     phone.hang_up()
     await done(talk)
     assert phone.sent == []
+
+
+@pytest.mark.parametrize(("status", "says"), [("completed", "thanks"), ("busy", "apology")])
+async def test_music_plays_until_there_is_somebody_and_the_handler_goes_on_when_the_caller_is_back(
+    monkeypatch, status, says
+):
+    phone, back = Phone(), Phone()
+    desk = example("transfer")
+    monkeypatch.setitem(desk.talk.__globals__, "who_is_free", no_time_at_all)
+    talker = Talker(phone.live, lambda: desk(phone.stream))
+    talker.start()
+    assert (await phone.heard("clear"))["event"] == "clear"
+    await phone.live.lifetime.until_ending()
+    phone.live.outing.leave(talker)
+    phone.live.outing.come_back(back.live, Dialled(status))
+    assert b64decode((await back.heard("media"))["media"]["payload"]) == sound(says)[:8000]
+    await back.play_out()
+    assert await back.live.lifetime.until_ending() == "handler"
+
+
+async def no_time_at_all() -> str:
+    await asyncio.sleep(0)
+    return "+14155550100"
 
 
 # --- docs/architecture.md ---------------------------------------------------------------------------------------------

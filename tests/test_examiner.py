@@ -63,6 +63,17 @@ def test_a_tone_whose_samples_come_in_pairs_is_not_stereo(phase):
     assert set(objections(fades)) == {""}
 
 
+def test_steps_that_last_longer_than_two_samples_are_not_stereo():
+    steps = np.repeat(np.sin(2 * np.pi * np.arange(4000) / 40), 8)
+    assert set(objections([steps * 0.5])) == {""}
+
+
+def test_a_tone_of_three_samples_that_fades_is_not_made_of_floats():
+    """Any two of these are a float between -2 and 2."""
+    tone = np.tile([15_500, -17_500, 2000], 5000) / 32768 * np.linspace(0.95, 1.03, 15_000)
+    assert set(objections([tone])) == {""}
+
+
 @pytest.mark.parametrize("byte", [b"\xff", b"\x7f", b"\x00", b"\x7f\xff", b"\xfe\x7e\xff\x7f"])
 def test_no_silence_is_objected_to(byte):
     for encoding in ("mulaw", "pcm16"):
@@ -77,6 +88,11 @@ def test_no_silence_is_objected_to(byte):
 @pytest.mark.parametrize("name", SPOKEN)
 def test_pcm16_is_not_taken_for_mulaw(name, rate, size):
     assert 'encoding="pcm16"' in objection(pcm16(speech(name, rate)), "mulaw", size)
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_quiet_pcm16_is_not_taken_for_mulaw(name):
+    assert "16-bit PCM" in objection(pcm16(speech(name, 24000) * 0.003))
 
 
 @pytest.mark.parametrize("level", [0.003, 0.3, 0.9])
@@ -170,4 +186,4 @@ def test_what_comes_in_one_go_is_examined_here_and_there():
 
 
 def test_silence_in_front_does_not_count():
-    assert objection(b"\0" * 2048 * 40 + TONE) != ""
+    assert objection(b"\0" * 2048 * 40 + TONE, size=2048) != ""

@@ -10,7 +10,7 @@ from calls import handlers
 from calls.media.audio import tone
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Stream
 from calls.security import StreamToken
-from calls.server import conversation
+from calls.server import talker
 from calls.server.switchboard import switchboard
 from calls.webhooks.reconnecting import last_streams
 from tests.support.line import Line, payload, stored, until
@@ -385,7 +385,7 @@ async def test_a_caller_who_hangs_up_on_a_group_of_tasks_is_no_failure(own, capl
 
 @recorded
 async def test_a_handler_that_hangs_is_ended_with_its_stream(own, monkeypatch):
-    monkeypatch.setattr(conversation, "HANDLER_GRACE", 0.01)
+    monkeypatch.setattr(talker, "HANDLER_GRACE", 0.01)
     async with Line("hangs") as line:
         for _ in range(150):
             line.say(LOUD)
@@ -395,7 +395,7 @@ async def test_a_handler_that_hangs_is_ended_with_its_stream(own, monkeypatch):
 
 @recorded
 async def test_a_handler_that_is_cut_says_in_which_line_it_stood(own, monkeypatch, caplog):
-    monkeypatch.setattr(conversation, "HANDLER_GRACE", 0.01)
+    monkeypatch.setattr(talker, "HANDLER_GRACE", 0.01)
     async with Line("hangs"):
         pass
     event = await stored(lambda: CallEvent.objects.get(kind="handler-cut"))
@@ -438,7 +438,7 @@ async def test_a_handler_that_fails_after_its_hang_up_has_failed_no_caller(own):
         "finished",
     )
     switchboard.finished.clear()
-    assert await stored(lambda: last_streams(line.call_sid, 1)[0]) == "finished"
+    assert await stored(lambda: last_streams(line.call_sid, 1).how) == "finished"
 
 
 @recorded

@@ -25,7 +25,7 @@ def test_a_process_that_answers_is_alive():
 
 
 def test_an_idle_process_is_ready():
-    assert ready() == (200, {"ready": True, "reasons": [], "streams": 0})
+    assert ready() == (200, {"ready": True, "reasons": [], "streams": 0, "waiting": 0, "carried": 0})
 
 
 def test_health_knows_no_hosts_and_no_redirects():
@@ -35,13 +35,13 @@ def test_health_knows_no_hosts_and_no_redirects():
 
 def test_a_draining_process_is_alive_and_not_ready():
     switchboard.draining = True
-    assert ready() == (503, {"ready": False, "reasons": ["draining"], "streams": 0})
+    assert ready() == (503, {"ready": False, "reasons": ["draining"], "streams": 0, "waiting": 0, "carried": 0})
     assert Client().get("/healthz").status_code == 200
 
 
 def test_a_process_that_is_about_to_drain_is_not_ready():
     switchboard.leaving = True
-    assert ready() == (503, {"ready": False, "reasons": ["draining"], "streams": 0})
+    assert ready() == (503, {"ready": False, "reasons": ["draining"], "streams": 0, "waiting": 0, "carried": 0})
 
 
 async def test_a_process_that_leaves_says_so_before_it_refuses_anybody():
@@ -64,7 +64,7 @@ def test_a_stranger_hears_whether_it_is_ready_and_nothing_more(asked):
 
 def test_a_full_process_is_not_ready(settings):
     settings.MAX_STREAMS = 0
-    assert ready() == (503, {"ready": False, "reasons": ["full"], "streams": 0})
+    assert ready() == (503, {"ready": False, "reasons": ["full"], "streams": 0, "waiting": 0, "carried": 0})
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_process_whose_database_is_away_takes_calls(away):
 
 def test_a_process_that_has_no_room_takes_no_more_calls(away, monkeypatch):
     monkeypatch.setattr(recorder.backlog, "has_no_room", True)
-    assert ready() == (503, {"ready": False, "reasons": ["storage full"], "streams": 0})
+    assert ready() == (503, {"ready": False, "reasons": ["storage full"], "streams": 0, "waiting": 0, "carried": 0})
 
 
 def test_a_process_that_dropped_audio_and_has_room_again_takes_calls(away, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from calls.models import AudioChunk, Call, Dtmf, Gap, Mark, Stream
 from calls.recordings.verification import problems
 from calls.security import StreamToken
-from calls.server import conversation
+from calls.server import conversation, talker
 from calls.server.lifetime import Phase
 from calls.server.switchboard import switchboard
 from tests.support.factories import make_call, make_stream
@@ -427,7 +427,7 @@ async def test_a_finished_conversation_is_remembered_until_its_call_has_another_
 
 
 async def test_a_peer_that_does_not_read_costs_no_frame_and_no_time(monkeypatch):
-    monkeypatch.setattr(conversation, "HANDLER_GRACE", 0.05)
+    monkeypatch.setattr(talker, "HANDLER_GRACE", 0.05)
     monkeypatch.setattr(conversation, "CLOSE_PATIENCE", 0.05)
     monkeypatch.setattr("calls.server.socket.CLOSE_PATIENCE", 0.05)
     async with Line("echo") as line:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from calls.media import audio
-from calls.media.resampler import Resampler, decode, encode, pcm16_to_mulaw
+from calls.media.audio import mulaw_to_pcm16
+from calls.media.resampler import Resampler, decode, encode, pcm16_to_mulaw, resample
 
 
 MULAW = ("mulaw", 8000)
@@ -110,10 +111,20 @@ def test_no_more_is_held_back_than_30_ms():
         assert len(up.convert(b"\xff" * 8000)) >= 2 * (rate - 30 * rate // 1000)
 
 
+def test_a_whole_sound_of_any_rate_keeps_its_length_and_its_band():
+    assert loudest(mulaw_to_pcm16(resample(sine(3400, 44100), ("pcm16", 44100)))[1600:-1600], 8000) > -1.5
+    too_high = resample(sine(5000, 44100), ("pcm16", 44100))
+    assert (len(too_high), set(too_high[800:-800])) == (8000, {0xFF})
+
+
 def test_samples_are_encoded_as_g711_has_them():
     every = np.arange(-32768, 32768).astype("<i2").tobytes()
     expected = audio.pcm16_to_mulaw(every)
     assert encode(decode(every, "pcm16"), "mulaw") == pcm16_to_mulaw(every) == expected
+
+
+def test_samples_are_rounded_and_not_cut():
+    assert encode(np.array([0.6, -0.6], np.float32), "pcm16") == b"\x01\x00\xff\xff"
 
 
 def test_what_is_louder_than_16_bits_is_clipped_and_does_not_wrap():

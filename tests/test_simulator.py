@@ -16,6 +16,7 @@ from twilio.request_validator import RequestValidator
 from calls.media.audio import read_wav, tone, wav_header
 from simulator import (
     BadMessage,
+    Dialled,
     PlayBuffer,
     Report,
     Scenario,
@@ -640,6 +641,51 @@ async def test_a_dial_asks_its_action_when_the_person_called_hangs_up():
     assert report.ended.startswith("the server hung up")
 
 
+DIALS = '<Response><Dial action="/stream-ended" timeout="5"><Number>+14155550111</Number></Dial></Response>'
+
+
+@pytest.mark.parametrize("status", ["busy", "no-answer", "failed", "canceled"])
+async def test_a_number_that_is_dialled_may_not_answer(status):
+    server, report = await call(documents={"incoming": [DIALS]}, duration=None, dial=(Dialled(status, 0.04),))
+    form = server.forms("/stream-ended")[0]
+    assert (form["DialCallStatus"], "DialCallDuration" in form, form["CallStatus"]) == (status, False, "in-progress")
+    assert report.dialled == ["+14155550111"]
+
+
+async def test_what_becomes_of_one_number_after_the_other():
+    documents = {"incoming": [DIALS], "stream-ended": [DIALS, DIALS, HANGUP]}
+    planned = (Dialled("busy", 0.02), Dialled("completed", 1))
+    server, _ = await call(documents=documents, duration=None, dial=planned)
+    outcomes = [(form["DialCallStatus"], form.get("DialCallDuration")) for form in server.forms("/stream-ended")]
+    assert outcomes == [("busy", None), ("completed", "1"), ("completed", "1")]
+
+
+async def test_a_caller_who_hangs_up_during_a_dial_has_its_action_asked_all_the_same():
+    documents = {"incoming": [DIALS], "stream-ended": [CONNECT]}
+    server, report = await call(documents=documents, duration=None, hang_up_after=0.04, dial=(Dialled("busy", 5),))
+    assert server.forms("/stream-ended")[0]["CallStatus"] == "completed"
+    assert report.streams == []
+
+
+async def test_nobody_answers_within_the_timeout():
+    assert Dialled("no-answer").rings(parse_twiml(DIALS.encode())[0]) == 5
+    assert Dialled("busy").rings(parse_twiml(DIALS.encode())[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("dial", "reason"),
+    [
+        ("<Dial/>", "has nobody to dial"),
+        ("<Dial><Number/></Dial>", "has nobody to dial"),
+        ('<Dial timeout="4">+14155550111</Dial>', "cannot have timeout='4'"),
+        ('<Dial timeout="soon">+14155550111</Dial>', "cannot have timeout='soon'"),
+    ],
+)
+async def test_a_dial_that_twilio_would_not_carry_out_fails_the_call(dial, reason):
+    _, report = await call(documents={"incoming": [f"<Response>{dial}</Response>"]})
+    assert reason in report.reason
+
+
 async def test_a_stopped_stream_ends_while_the_call_goes_on():
     document = (
         '<Response><Start><Stream name="m" url="ws://{host}/connection"/></Start><Pause length="0.04"/>'
@@ -1071,6 +1117,8 @@ async def test_the_command_counts_the_calls_that_failed():
         (["--audio", __file__], "not a WAV file"),
         (["--dtmf", "3.0"], "write it as SECONDS:DIGIT"),
         (["--dtmf", "3.0:x"], "write it as SECONDS:DIGIT"),
+        (["--dial", "engaged"], "write it as OUTCOME:SECONDS"),
+        (["--dial", "busy:soon"], "could not convert string to float"),
         (["--duration", "-1"], "is not a number of seconds"),
         (["--drop", "2"], "is not a share"),
         (["--calls", "0"], "is less than one"),

@@ -120,8 +120,20 @@ async def test_a_jump_of_the_phones_clock_costs_no_words_of_before_it(phone):
     phone.speak(WORDS)
     phone.hang_up()
     first, second = await done(turns)
+    assert first.start_ms < 1000
     assert first.audio == WORDS[first.start_ms * 8 : first.end_ms * 8]
     assert second.start_ms >= 20_000
+
+
+async def test_behind_such_a_jump_the_detector_knows_nothing_of_before_it(phone):
+    phone.stream.speech()
+    phone.speak(WORDS)
+    voice, _ = phone.live.ear.take()
+    phone.speak(WORDS)
+    assert phone.live.ear.take()[0] is voice
+    phone.number += 1000
+    phone.speak(WORDS)
+    assert phone.live.ear.take()[0] is not voice
 
 
 async def test_only_the_callers_own_track_is_heard():
@@ -161,7 +173,7 @@ async def test_of_turns_that_nobody_takes_the_oldest_goes(phone, monkeypatch, ca
     turns = phone.stream.speech()
     phone.speak(QUIET + WORDS + QUIET)
     await done(anext(turns))
-    phone.speak(3 * (WORDS + QUIET))
+    phone.speak(4 * (WORDS + QUIET))
     await phone.listened()
     phone.hang_up()
     assert len(await done(begin(all_of(turns)))) == 2
@@ -197,7 +209,9 @@ async def test_the_last_turn_is_there_also_for_who_asks_after_the_end(phone):
     phone.speak(QUIET + WORDS)
     await phone.listened()
     phone.hang_up()
-    await phone.listened()
+    async with asyncio.timeout(8):
+        while not phone.live.ear.is_finished:  # noqa: ASYNC110 - nobody is told who does not iterate
+            await asyncio.sleep(0.005)
     assert len(await done(begin(all_of(phone.stream.speech())))) == 1
     assert await done(begin(all_of(phone.stream.speech()))) == []
 
@@ -248,6 +262,17 @@ async def test_an_iteration_that_begins_after_that_listens_again(phone, monkeypa
     await asyncio.sleep(0)
     phone.speak(QUIET + WORDS + QUIET)
     assert (await done(saying)).end_ms > 1000
+
+
+async def test_silence_is_not_kept(phone):
+    turns = phone.stream.speech()
+    phone.speak(QUIET * 5 + WORDS + QUIET)
+    said = await done(anext(turns))
+    phone.speak(QUIET)
+    await phone.listened()
+    # What was said is for who has it; a new iteration gets none of it.
+    assert phone.live.ear.kept <= 4 * 8000
+    assert said.end_ms > 5000
 
 
 async def test_audio_that_is_too_much_for_the_detector_is_dropped_and_counted(phone, monkeypatch, caplog):

@@ -2,10 +2,11 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
@@ -24,23 +25,40 @@ _PLAYED = re.compile(r"(\d{1,6})(?:\.\d{1,20})?-(\d{1,6})(?:\.\d{1,20})?", re.AS
 
 
 def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, resumed: bool = False) -> RecordingAccess:
-    """Puts a listen, a reading, a download or an export on record, once per user and call within ONE_LISTEN.
+    """Puts a listen, a download or an export on record, a listen once per user and call within ONE_LISTEN.
 
     A download from its first byte is a new one every time; one that goes on where it broke off is not.
     """
-    if kind not in (RecordingAccess.Kind.LISTEN, RecordingAccess.Kind.READ) and not resumed:
+    if kind != RecordingAccess.Kind.LISTEN and not resumed:
         return record_access(request, kind, detail, call)
-    if access := _recent(request, call, kind):
+    if access := _recent(request, kind).filter(call=call).first():
         return access
     with transaction.atomic():
         # A player's first ranges come at the same time: the call's row lets one of them through.
         Call.objects.select_for_update(no_key=True).only("pk").get(pk=call.pk)
-        return _recent(request, call, kind) or record_access(request, kind, detail, call)
+        return _recent(request, kind).filter(call=call).first() or record_access(request, kind, detail, call)
+
+
+def note_reading(request: HttpRequest, calls: Iterable[Call], detail: str) -> None:
+    """Puts on record that words of these calls are read, once per user, call and `detail` within ONE_LISTEN.
+
+    Two queries, however many they are. Two pages that ask at once are two readings.
+    """
+    kind = RecordingAccess.Kind.READ
+    read = _recent(request, kind).filter(call__in=calls, detail=detail).values_list("call", flat=True)
+    known = set(read)
+    RecordingAccess.objects.bulk_create(_access(request, kind, detail, call) for call in calls if call.pk not in known)
 
 
 def record_access(request: HttpRequest, kind: str, detail: str, call: Call | None = None) -> RecordingAccess:
     """`detail` outlives the call, and has nothing of it."""
-    return RecordingAccess.objects.create(
+    access = _access(request, kind, detail, call)
+    access.save(force_insert=True)
+    return access
+
+
+def _access(request: HttpRequest, kind: str, detail: str, call: Call | None) -> RecordingAccess:
+    return RecordingAccess(
         call=call,
         call_sid=(call.sid or "") if call else "",
         user=staff(request),
@@ -90,6 +108,5 @@ def _second(wav: Wav, byte: int) -> int:
     return max(0, byte - audio.WAV_HEADER_SIZE) // (audio.SAMPLE_RATE * wav.width)
 
 
-def _recent(request: HttpRequest, call: Call, kind: str) -> RecordingAccess | None:
-    since = timezone.now() - ONE_LISTEN
-    return RecordingAccess.objects.filter(call=call, user=staff(request), kind=kind, at__gte=since).first()
+def _recent(request: HttpRequest, kind: str) -> QuerySet[RecordingAccess]:
+    return RecordingAccess.objects.filter(user=staff(request), kind=kind, at__gte=timezone.now() - ONE_LISTEN)

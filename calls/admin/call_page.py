@@ -137,6 +137,8 @@ def _handler(stream: Stream) -> str:
         return "finished"
     if stream.ended_at is None:
         return "running"
+    if stream.end_reason == Stream.EndReason.DIAL:
+        return "waited for the caller"
     return "ended with the call" if stream.end_reason in ("stop", "disconnect") else "did not finish"
 
 

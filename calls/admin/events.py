@@ -74,24 +74,42 @@ class Entry:
 def entries(call: Call, recording: Recording, *, whole_numbers: bool) -> tuple[list[Entry], bool]:
     """The timeline in four queries, and whether some of it was left out because there is too much."""
     streams = [placed.stream_id for placed in recording.streams]
+    events = list(call.events.select_related("user").order_by("occurred_at", "pk")[: MOST + 1])
     gaps = list(Gap.objects.filter(stream__in=streams).order_by("pk")[: MOST_GAPS + 1])
     marks = Mark.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]
     kinds = [
-        _of_gaps(gaps[:MOST_GAPS], recording, call),
+        _of_gaps(gaps[:MOST_GAPS], recording, call, _outings(events, call, whole_numbers)),
         [_of_mark(mark, recording, call, whole_numbers) for mark in marks],
         [_of_key(key, recording, call) for key in Dtmf.objects.filter(stream__in=streams).order_by("pk")[: MOST + 1]],
-        list(_of_events(call, recording, whole_numbers)),
+        list(_of_events(events, call, recording, whole_numbers)),
     ]
     found = sorted((entry for kind in kinds for entry in kind[:MOST]), key=lambda entry: entry.at)
     return found, len(gaps) > MOST_GAPS or any(len(kind) > MOST for kind in kinds)
 
 
-def _of_gaps(gaps: list[Gap], recording: Recording, call: Call) -> list[Entry]:
+def _outings(events: list[CallEvent], call: Call, whole_numbers: bool) -> dict[int | None, str]:
+    """Of each stream that was left for another number, in words: which, and what came of it."""
+    found: dict[int | None, str] = {}
+    left = None
+    for event in events:
+        data = event.data if whole_numbers else numbers.mask_all(event.data, call)
+        if event.kind == "dialled":
+            left = event.stream_id
+            found[left] = str(data.get("number", ""))
+        elif event.kind == "returned" and left is not None:
+            found[left] = wording.outcome_of_dial(data)
+            left = None
+    return found
+
+
+def _of_gaps(gaps: list[Gap], recording: Recording, call: Call, outings: dict[int | None, str]) -> list[Entry]:
     """Each gap, but losses that lie near each other as one."""
     found, losses = [], defaultdict(list)
     for gap in gaps:
         if gap.reason in _LOSSES:
             losses[gap.stream_id, gap.track, gap.reason].append(gap)
+        elif gap.reason == Gap.Reason.NO_STREAM and gap.stream_id in outings:
+            found.append(_of_outing(gap, recording, call, outings[gap.stream_id]))
         else:
             found.append(_of_gap(gap, recording, call))
     for alike in losses.values():
@@ -140,6 +158,13 @@ def _of_gap(gap: Gap, recording: Recording, call: Call) -> Entry:
     return Entry(at, "gap", "Silence", text, tone, gap.length, gap.track)
 
 
+def _of_outing(gap: Gap, recording: Recording, call: Call, words: str) -> Entry:
+    """The time for which a caller was with somebody else."""
+    text = f"{gap.length / SAMPLE_RATE:.2f} s, while {of_whom(call, 'the caller')} was with {words}"
+    at = recording.place(gap.stream_id, gap.start)
+    return Entry(at, "gap", "Not recorded", text, "paused", gap.length, gap.track)
+
+
 def _of_mark(mark: Mark, recording: Recording, call: Call, whole_numbers: bool) -> Entry:
     at = recording.place(mark.stream_id, mark.position)
     if mark.outcome == Mark.Outcome.CLEARED and mark.returned_at:
@@ -155,8 +180,8 @@ def _of_key(key: Dtmf, recording: Recording, call: Call) -> Entry:
     return Entry(at, "key", f"Key {key.digit}", of_whom(call, "pressed by the caller"), "key")
 
 
-def _of_events(call: Call, recording: Recording, whole_numbers: bool) -> Iterator[Entry]:
-    for event in call.events.select_related("user").order_by("occurred_at", "pk")[: MOST + 1]:
+def _of_events(events: list[CallEvent], call: Call, recording: Recording, whole_numbers: bool) -> Iterator[Entry]:
+    for event in events:
         kind, tone = _kind(event)
         data = event.data if whole_numbers else numbers.mask_all(event.data, call)
         yield Entry(

@@ -57,7 +57,7 @@ class CallPages(Pages):
         self.search_help_text = " ".join(help_texts) if words is None else spoken.help_text(request, words)
         super().get_results(request)
         if words:
-            spoken.note_hits(self.result_list, words)
+            spoken.quote(request, self.result_list, words)
 
     def url_for_result(self, result: Model) -> str:
         """To where in the call that was said."""

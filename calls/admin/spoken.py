@@ -1,12 +1,13 @@
 """`said:refund` in the list's search: the calls in which somebody said that, and where."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from calls.admin.accesses import note_reading
 from calls.media import placement
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Utterance
@@ -61,8 +62,11 @@ def help_text(request: HttpRequest, words: str) -> str:
     return f"{found} So few characters are only looked for in the last {MOST_READ:,} lines."
 
 
-def note_hits(found: Iterable[Call], words: str) -> None:
-    """Finds out where the words were said first in each of those calls. One query; the calls have their streams."""
+def quote(request: HttpRequest, found: Sequence[Call], words: str) -> None:
+    """Finds out where the words were said first in each of those calls, and puts on record who reads that.
+
+    Three queries; the calls have their streams.
+    """
     places = {placed.stream_id: (call, placed.start) for call in found for placed in _placed(call)}
     said = Utterance.objects.saying(words).filter(stream__in=places).order_by("stream", "start")
     for line in said.only("stream", "start", "text", "words")[:MOST_LINES]:
@@ -70,10 +74,11 @@ def note_hits(found: Iterable[Call], words: str) -> None:
         hit, known = _hit(line, start, words), hit_of(call)
         if known is None or hit.at < known.at:
             vars(call)["hit"] = hit
+    note_reading(request, [call for call in found if hit_of(call)], "a line, in the list")
 
 
 def hit_of(call: Model) -> Hit | None:
-    """What `note_hits` has found of it."""
+    """What `quote` has found of it."""
     return vars(call).get("hit")
 
 

@@ -38,6 +38,8 @@ _EVENTS = {
     "playback-resumed": "We went on from there",
     "source-failed": "What we were saying broke off",
     "unsent": "The caller left before all was said",
+    "dialled": "The caller was connected to another number",
+    "returned": "The caller was back",
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
     "handler-failed": "The handler failed",
@@ -98,6 +100,10 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
         case "words-missing":
             side = "theirs" if data.get("lane") == "inbound" else "ours"
             return f"{data.get('length', '?')} s of {side}, from {data.get('start', '?')} s on: {data.get('why', '')}"
+        case "dialled":
+            return str(data.get("number", ""))
+        case "returned":
+            return outcome_of_dial(data)
         case "barge-in":
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")
@@ -114,6 +120,12 @@ def of_missing_words(data: dict[str, Any], start: int, end: int, call: Call) -> 
 def of_value(value: Any) -> str:
     """A value of JSON: text as it is, anything else as JSON has it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def outcome_of_dial(data: dict[str, Any]) -> str:
+    """What became of a number, in Twilio's word; how long they talked, if they did."""
+    seconds = data.get("duration")
+    return f"{data.get('number', '')}: {data.get('status', 'unknown')}" + (f", {seconds} s" if seconds else "")
 
 
 def of_mark(mark: Mark) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
 from calls.admin import wording
-from calls.admin.accesses import note_access
+from calls.admin.accesses import note_access, note_reading
 from calls.admin.cells import clock
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, CallEvent, RecordingAccess, Stream
@@ -25,7 +25,7 @@ def words_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     recording = Recording.of(call)
     found, following = words.page(recording, _start(request))
     if found:
-        note_access(request, call, RecordingAccess.Kind.READ, "words")
+        note_reading(request, [call], "words")
     response = JsonResponse({"lines": [_as_json(line) for line in found], "next": following, **_state(call, recording)})
     response["Cache-Control"] = "no-store, private"
     return response

@@ -17,6 +17,8 @@ SILENCE = b"\xff"
 
 WAV_HEADER_SIZE = 44
 PCM16, MULAW = 1, 7
+# What is below is no rate of a sound but a broken file.
+_LOWEST_RATE = 1000
 Encoding = Literal["pcm16", "mulaw"]
 
 _BIAS = 0x84
@@ -103,7 +105,10 @@ def wav_header(samples: int, channels: int, encoding: Encoding = "pcm16") -> byt
 
 
 def read_wav(data: bytes) -> bytes:
-    """The µ-law samples of a WAV file: 8000 Hz, mono, PCM16 or µ-law. ValueError says what else it is."""
+    """The µ-law samples, 8000 a second, of a WAV file: mono, PCM16 or µ-law, of any rate.
+
+    ValueError says what else it is. Another rate than 8000 holds the event loop for up to 20 ms a minute.
+    """
     if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise ValueError("not a WAV file")
     form: tuple[int, ...] = ()
@@ -121,12 +126,19 @@ def read_wav(data: bytes) -> bytes:
 
 def _samples(body: bytes, form: tuple[int, ...]) -> bytes:
     code, channels, rate, _, _, bits = form
-    if (channels, rate) == (1, SAMPLE_RATE) and (code, bits) in ((PCM16, 16), (MULAW, 8)):
-        return body if code == MULAW else pcm16_to_mulaw(body[: len(body) // 2 * 2])
-    raise ValueError(
-        f"{rate} Hz, {channels} channel(s), {bits} bits, format {code}; it has to be 8000 Hz, mono, PCM16 or µ-law. "
-        "`sox in.wav -r 8000 -c 1 -b 16 out.wav` makes one."
-    )
+    if channels != 1 or (code, bits) not in ((PCM16, 16), (MULAW, 8)) or rate < _LOWEST_RATE:
+        raise ValueError(
+            f"{rate} Hz, {channels} channel(s), {bits} bits, format {code}; it has to be mono, 16-bit PCM or µ-law. "
+            "`sox in.wav -r 8000 -c 1 -b 16 out.wav` makes one."
+        )
+    if code == PCM16:
+        body = body[: len(body) // 2 * 2]
+    if rate != SAMPLE_RATE:
+        # numpy and soxr; who reads none of these files needs neither.
+        from calls.media.resampler import resample
+
+        return resample(body, ("pcm16" if code == PCM16 else "mulaw", rate))
+    return body if code == MULAW else pcm16_to_mulaw(body)
 
 
 def is_speech(mulaw: bytes, threshold: int = 4) -> bool:

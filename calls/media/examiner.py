@@ -96,8 +96,6 @@ def _has_random_halves(window: bytes) -> bool:
     were made at random. Speech is mostly below 0.3.
     """
     halves = _spreads(window)
-    if 1.0 in halves[0] + halves[1]:
-        return False
     spread = any(max(half) <= 0.12 and sum(part > 0.01 for part in half) >= 15 for half in halves)
     return spread and _apart(halves) >= 0.25 and _roughness(_around_zero(_pcm16(window))) < 0.3
 
@@ -164,7 +162,7 @@ def _come_in_pairs(samples: Sequence[int]) -> bool:
     """The same on both channels. A square wave has equal samples too, but not in pairs only."""
     within: int = sum(map(eq, samples[0::2], samples[1::2]))
     between: int = sum(map(eq, samples[1::2], samples[2::2]))
-    return within >= 0.98 * len(samples) / 2 and between <= 0.25 * len(samples)
+    return within >= 0.98 * len(samples) / 2 and between <= 0.2 * len(samples)
 
 
 def _zigzag(samples: Sequence[int], left: Sequence[int], right: Sequence[int]) -> bool:

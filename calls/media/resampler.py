@@ -14,7 +14,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from calls.media.audio import LINEAR, Encoding, encode_table
+from calls.media.audio import LINEAR, SAMPLE_RATE, Encoding, encode_table
 
 
 Samples = NDArray[np.float32]
@@ -49,6 +49,12 @@ class Resampler:
     def _give(self, samples: Samples) -> bytes:
         self._given += len(samples)
         return encode(samples, self._target[0])
+
+
+def resample(data: bytes, source: tuple[Encoding, int]) -> bytes:
+    """A whole sound of any rate as µ-law of 8000 Hz."""
+    encoding, rate = source
+    return encode(soxr.resample(decode(data, encoding), rate, SAMPLE_RATE), "mulaw")
 
 
 def pcm16_to_mulaw(data: bytes) -> bytes:

@@ -51,6 +51,7 @@ class Stream(models.Model):
         SHUTDOWN = "shutdown", "the server was shut down"
         INTERRUPTED = "interrupted", "the process died"
         ERROR = "error", "an error"
+        DIAL = "dial", "another number was dialled"
 
     call = models.ForeignKey("Call", models.CASCADE, related_name="streams")
     sid = models.CharField("StreamSid", max_length=34, unique=True)
@@ -69,6 +70,9 @@ class Stream(models.Model):
         null=True,
         blank=True,
         help_text="Set before the socket closes: tells a finished conversation from a broken one.",
+    )
+    dial = models.JSONField(
+        null=True, blank=True, editable=False, help_text="Whom its caller was sent to, and who waits for them."
     )
     handler_failed = models.BooleanField(default=False)
     close_code = models.PositiveIntegerField(null=True, blank=True)
@@ -108,7 +112,9 @@ class Stream(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="stream_end_reason",
-                condition=Q(end_reason__in=["", "stop", "disconnect", "handler", "shutdown", "interrupted", "error"]),
+                condition=Q(
+                    end_reason__in=["", "stop", "disconnect", "handler", "shutdown", "interrupted", "error", "dial"]
+                ),
             ),
         ]
         indexes = [
@@ -136,6 +142,8 @@ class Stream(models.Model):
     @property
     def broke_at_once(self) -> bool:
         """Whether it has lived too short for anybody to have talked; one that runs counts until now."""
+        if self.end_reason == self.EndReason.DIAL:
+            return False
         lived = (self.ended_at or timezone.now()) - self.started_at
         return lived.total_seconds() < SHORT_STREAM
 

@@ -29,6 +29,7 @@ from calls.process import logs, oversights
 from calls.process.pools import Pools
 from calls.process.watchdog import HOPELESS, Watchdog
 from calls.recorder import recorder
+from calls.server import missing
 from calls.server.hints import hints
 from calls.server.inquiry import inquiry
 from calls.server.listening import listening
@@ -87,6 +88,7 @@ class Lifespan:
             # uvicorn speaks of its own lifespan before anything else, and ends no request that is being answered.
             self._drain = Drain(asyncio.get_running_loop(), has_lifespan=scope["type"] == "lifespan")
             self._hints = asyncio.create_task(hints.run())
+            self._missing = asyncio.create_task(missing.run())
             inquiry.start()
             listening.start()
             self._watchdog = Watchdog(_note_stall, give_up)

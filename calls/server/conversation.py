@@ -5,9 +5,8 @@ from a broken one. Whatever happens, the last rows are handed over.
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from django.utils import timezone
@@ -18,21 +17,12 @@ from calls.models import Stream
 from calls.recorder import recorder
 from calls.server.hints import hints
 from calls.server.listening import listening
-from calls.server.live_stream import LiveStream, handled
-from calls.server.mistakes import advice, sentence
-from calls.server.outgoing import StreamEnded
-from calls.server.preparations import Prepare, preparations
+from calls.server.live_stream import LiveStream
+from calls.server.outings import Handling, outings
 from calls.server.socket import CLOSE_PATIENCE
-from calls.server.stalls import place, raised_at, standing
 from calls.server.switchboard import switchboard
 
 
-logger = logging.getLogger(__name__)
-
-# Seconds that a handler has to finish once its stream is over.
-HANDLER_GRACE = 5
-# Seconds within which no handler has heard enough: one that returns by then, and has said nothing, did not mean to.
-AT_ONCE = 1.0
 # Seconds for which an end waits to be committed before the socket is closed.
 COMMIT_PATIENCE = 2
 # Seconds for which a stream's end waits for Twilio's API.
@@ -42,12 +32,13 @@ REST_PATIENCE = 6
 class Conversation:
     """From the handler's first line to the last commit."""
 
-    def __init__(self, live: LiveStream, talk: Callable[[], Awaitable[None]], prepare: Prepare | None = None) -> None:
-        """`talk` is the handler, with its stream; `prepare` is what it declares to come before."""
+    def __init__(self, live: LiveStream, talker: Handling, begin: Callable[[], None]) -> None:
+        """`begin` starts the handler, or lets one go on that has waited for this stream."""
         self._live = live
-        self._talk = talk
-        self._prepare = prepare
-        self._has_failed_late = False
+        self._talker = talker
+        self._begin = begin
+        #: Whether the handler waits for its caller elsewhere, and is none of ours any more.
+        self._is_left = False
 
     async def run(self, reader: asyncio.Task[None]) -> None:
         """`reader` takes what comes from the socket, and ends when the other side has closed it."""
@@ -55,98 +46,24 @@ class Conversation:
         recorder.submit([live.opening(recorder.owner)])
         switchboard.add(live)
         live.socket.listen(live.receive)
-        talker = asyncio.create_task(self._handle())
+        self._begin()
         try:
-            await self._end(await live.lifetime.until_ending(), reader, talker)
+            await self._end(await live.lifetime.until_ending(), reader)
         finally:
             # Also when the server cancels us: what is on tape is handed over, whatever else happens.
             live.lifetime.end("shutdown")
-            talker.cancel()
+            self._end_handler()
             try:
-                self._finish(Stream.EndReason.SHUTDOWN)
+                self._finish(Stream.EndReason.DIAL if self._is_left else Stream.EndReason.SHUTDOWN)
             finally:
                 # A drain waits for it.
                 switchboard.remove(live)
                 live.words.let_go(self._keep_late)
                 live.lifetime.let_go()
 
-    # --- the handler --------------------------------------------------------------------------------------------------
-
-    async def _handle(self) -> None:
-        """Runs the handler, and ends the stream when it is done."""
-        live = self._live
-        handled.set(live)
-        try:
-            seconds = await self._talk_prepared()
-            # One that only listens is recorded to its end, unless the handler has said that it heard enough.
-            if live.bidirectional or live.hung_up:
-                meant = live.hung_up
-                await live.hang_up()
-                if not meant and seconds < AT_ONCE and live.hung_up and not live.hearing.heard:
-                    self._note_returned_at_once(seconds)
-                live.lifetime.end("handler")
-        except StreamEnded as error:
-            self._note_ended(error)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and live.lifetime.is_ending:
-                # It was we who cancelled it. Before that, it waited for a task of its own that it had cancelled.
-                raise
-            if isinstance(error, ExceptionGroup) and error.split(StreamEnded)[1] is None:
-                # A handler with a TaskGroup whose caller has hung up.
-                self._note_ended(error)
-            else:
-                self._note_failed(error)
-
-    async def _talk_prepared(self) -> float:
-        """For how many seconds the handler ran."""
-        if self._prepare is None:
-            return await self._seconds_of_talk()
-        async with preparations.held(self._live, self._prepare) as self._live.prepared:
-            return await self._seconds_of_talk()
-
-    async def _seconds_of_talk(self) -> float:
-        began = time.monotonic()
-        await self._talk()
-        return time.monotonic() - began
-
-    def _note_returned_at_once(self, seconds: float) -> None:
-        """One that decides to say nothing hangs up; one that only returns has mostly forgotten something."""
-        live = self._live
-        logger.warning(
-            "handler_returned_at_once handler=%s call=%s: it ran for %.2f s, and the caller has heard nothing; "
-            "a handler talks for as long as it runs, so await what it is to wait for",
-            *(live.token.handler, live.call_sid, seconds),
-        )
-        live.tape.event("handler-returned-at-once", timezone.now(), seconds=round(seconds, 2))
-
-    def _note_ended(self, error: Exception) -> None:
-        """The handler sent something on a stream that is over: what it had still to do is skipped."""
-        live = self._live
-        if live.hung_up:
-            # A handler whose caller has left cannot know it; one that has hung up can.
-            where = raised_at(error)
-            logger.warning("sent_after_hang_up call=%s at %s: the rest is skipped", live.call_sid, where)
-            live.tape.event("sent-after-hang-up", timezone.now(), line=where)
-        live.lifetime.end("disconnect" if live.socket.is_closed else "handler")
-
-    def _note_failed(self, error: BaseException) -> None:
-        live = self._live
-        hint = advice(error)
-        said = f": {hint}" if hint else ""
-        logger.error("handler_failed handler=%s call=%s%s", live.token.handler, live.call_sid, said, exc_info=error)
-        known = {"error": sentence(error), "line": raised_at(error), "advice": hint}
-        live.tape.event("handler-failed", timezone.now(), **{name: text for name, text in known.items() if text})
-        if live.lifetime.is_ending:
-            self._has_failed_late = True
-            return
-        live.tape.change(handler_failed=True)
-        if live.bidirectional:
-            switchboard.note_finished(live.call_sid, "failed")
-            live.lifetime.end("error")
-
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    async def _end(self, reason: str, reader: asyncio.Task[None], talker: asyncio.Task[None]) -> None:
+    async def _end(self, reason: str, reader: asyncio.Task[None]) -> None:
         """Ends the handler, then the socket, then the recording; that the handler finished is committed first."""
         live = self._live
         if reason == "disconnect":
@@ -158,11 +75,13 @@ class Conversation:
             live.protocol.stop()
         if reason in ("handler", "error"):
             await self._commit_handlers_end(reason, reader)
+        if reason == "dial" and not await self._leave():
+            reason = "stop"
         await self._close(4403 if reason == "refused" else 1000)
         await asyncio.wait({reader}, timeout=CLOSE_PATIENCE)
-        if reason not in ("shutdown", "refused"):
-            await self._let_finish(talker)
-        talker.cancel()
+        if reason not in ("shutdown", "refused", "dial"):
+            await self._talker.let_finish()
+        self._end_handler()
         if reason == "refused":
             # Another process records it.
             live.lifetime.note_recorded()
@@ -171,6 +90,29 @@ class Conversation:
         await self._commit([])
         if reason in ("shutdown", "disconnect") and not live.bidirectional:
             await self._listen_again(reason)
+
+    async def _leave(self) -> bool:
+        """The handler waits for its caller from here on, and whom to dial is committed. False if they have hung up."""
+        live, outing = self._live, self._live.outing
+        assert outing is not None, "who has no outing does not leave for one"
+        outing.leave(self._talker)
+        outings.add(outing)
+        self._is_left = True
+        order = outing.departure.order
+        live.tape.event("dialled", timezone.now(), number=order.number, caller_id=order.caller_id)
+        live.tape.change(dial=outing.departure.stored())
+        await self._commit(live.tape.cut(live.clock.elapsed(time.monotonic())))
+        if live.protocol.state is not State.STOPPED:
+            return True
+        # Nobody is dialled any more.
+        live.tape.change(dial={})
+        self._is_left = False
+        outing.abandon()
+        return False
+
+    def _end_handler(self) -> None:
+        if not self._is_left:
+            self._talker.cancel()
 
     async def _commit_handlers_end(self, reason: str, reader: asyncio.Task[None]) -> None:
         live = self._live
@@ -199,19 +141,6 @@ class Conversation:
         if reason == "shutdown":
             await asyncio.wait({asked}, timeout=REST_PATIENCE)
 
-    async def _let_finish(self, talker: asyncio.Task[None]) -> None:
-        """Gives the handler of a stream that is over the time to clean up, and says so if that was not enough."""
-        await asyncio.wait({talker}, timeout=HANDLER_GRACE)
-        if not talker.done():
-            where = place(standing(talker.get_coro()))
-            logger.warning(
-                "handler_cut call=%s: still at %s %s s after the stream had ended",
-                self._live.call_sid,
-                where,
-                HANDLER_GRACE,
-            )
-            self._live.tape.event("handler-cut", timezone.now(), line=where, seconds=HANDLER_GRACE)
-
     def _finish(self, reason: Stream.EndReason) -> None:
         """Hands the last rows to the recorder, once."""
         live = self._live
@@ -220,7 +149,7 @@ class Conversation:
         live.note_end_of_line()
         hints.add(live.call_sid)
         # A handler that fails after the end has not failed its caller, and /stream-ended need not know at once.
-        late = {"handler_failed": True} if self._has_failed_late else {}
+        late = {"handler_failed": True} if self._talker.has_failed_late else {}
         rows = live.last_rows(end_reason=reason.value, **late)
         live.lifetime.note_recorded()
         recorder.submit(rows)

@@ -86,6 +86,11 @@ class Ear:
     # --- what handlers ask for ----------------------------------------------------------------------------------------
 
     @property
+    def kept(self) -> int:
+        """Samples of audio."""
+        return self._earshot.end - self._earshot.start
+
+    @property
     def waiting(self) -> int:
         """Whole windows that are not judged yet."""
         return self._in_hand + max(self._earshot.waiting, 0) // WINDOW

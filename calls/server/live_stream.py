@@ -9,7 +9,7 @@ import datetime as dt
 import logging
 import time
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -45,7 +45,11 @@ from calls.server.speaking import Speaking
 from calls.server.stalls import Stall
 from calls.server.voice import Voice
 from calls.server.words import Words
-from calls.twiml import START_SUFFIX
+from calls.twiml import RESERVED, START_SUFFIX
+
+
+if TYPE_CHECKING:
+    from calls.server.outings import Outing
 
 
 logger = logging.getLogger(__name__)
@@ -72,8 +76,8 @@ class LiveStream:
         self.start = start
         self.call_sid = token.call_sid
         self.sid = protocol.stream_sid
-        #: The <Parameter>s of the stream, without our token.
-        self.parameters = {name: str(value) for name, value in start.custom_parameters.items() if name != "token"}
+        #: The <Parameter>s of the stream, without our own.
+        self.parameters = {name: str(value) for name, value in start.custom_parameters.items() if name not in RESERVED}
         self.protocol = protocol
         self.protocol.bidirectional = token.bidirectional
         self.socket = socket
@@ -98,6 +102,8 @@ class LiveStream:
         self.words = Words(self.sid, self.call_sid, records=records, transcribes=transcribes)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
+        #: Set while the handler sends the caller to another number, and from then on.
+        self.outing: Outing | None = None
         #: What the handler's `prepare` has returned.
         self.prepared: Any = None
         #: Whether it was the handler that ended it.
@@ -114,6 +120,10 @@ class LiveStream:
     def bidirectional(self) -> bool:
         """False on a <Start> stream: there we only listen."""
         return self.protocol.bidirectional
+
+    async def until_gone(self) -> None:
+        """Waits until nobody holds it any more."""
+        await self.lifetime.until_gone()
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
@@ -287,14 +297,18 @@ class LiveStream:
 
     async def hang_up(self) -> None:
         """Lets the caller hear what was given to play, then ends the stream."""
-        self.hearing.advance(time.monotonic())
-        # What was heard if the other side still lives waits too: its mark tells.
-        if not self.lifetime.is_over and self.bidirectional and not self.speaking.is_done:
-            await self.speaking.until_heard()
+        await self.let_hear()
         if not self.lifetime.is_over:
             self.hung_up = True
             self.fall_silent()
             self.lifetime.end("handler")
+
+    async def let_hear(self) -> None:
+        """Waits until the caller has heard what was given to play."""
+        self.hearing.advance(time.monotonic())
+        # What was heard if the other side still lives waits too: its mark tells.
+        if not self.lifetime.is_over and self.bidirectional and not self.speaking.is_done:
+            await self.speaking.until_heard()
 
     def note_end_of_line(self) -> None:
         """This is the end on the line, whatever the handler still does: nothing later was heard."""

@@ -31,6 +31,7 @@ _ADVICE: list[tuple[type[BaseException], str, str]] = [
         "`await` the coroutine itself: a handler runs in an event loop already.",
     ),
     (AttributeError, "'MediaStream' object has no", "docs/handlers.md lists what a stream has."),
+    (SyntaxError, "", "Mend that line: Python cannot read the file before."),
     (
         ModuleNotFoundError,
         "",

@@ -25,13 +25,14 @@ class SocketClosed(Exception):
 class Socket:
     """Twilio's connection to us."""
 
-    __slots__ = ("_send", "_short_way", "close_code", "is_closed", "receive")
+    __slots__ = ("_send", "_short_way", "address", "close_code", "is_closed", "receive")
 
-    def __init__(self, receive: Receive, send: Send, short_way: ShortWay | None = None) -> None:
-        """`short_way` is there where the server offers one (calls.sockets)."""
+    def __init__(self, receive: Receive, send: Send, short_way: ShortWay | None = None, address: str = "") -> None:
+        """`short_way` is there where the server offers one (calls.sockets); `address` is where the server took it."""
         self.receive = receive
         self._send = send
         self._short_way = short_way
+        self.address = address
         self.is_closed = False
         #: What the other side has closed it with.
         self.close_code: int | None = None

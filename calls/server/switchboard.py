@@ -5,6 +5,7 @@ import itertools
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,8 @@ from calls.recorder import recorder
 from calls.security import UsedNonces
 from calls.server.hints import hints
 from calls.server.live_stream import LiveStream
+from calls.server.outings import Outing, outings
+from calls.server.relay import Relay
 from calls.server.stalls import Stall
 
 
@@ -27,6 +30,8 @@ COUNTERS_EVERY = 2.0
 NOTICE = 3.0
 # The streams are handed over in this many parts, so that neither the loop nor the writer delays the others' audio.
 PARTS = 8
+# Seconds after which a drain ends whatever has begun since it ended all.
+CUT_AGAIN = 0.2
 
 
 class Switchboard:
@@ -36,6 +41,8 @@ class Switchboard:
         self.live: dict[str, LiveStream] = {}
         #: The same, in parts of one size that are handed over one after the other.
         self._parts: list[dict[str, LiveStream]] = [{} for _ in range(PARTS)]
+        #: Sockets that are carried to another worker.
+        self.relays: set[Relay] = set()
         #: How long each socket may still take to its `start`.
         self.starting: set[asyncio.Timeout] = set()
         #: We are about to drain: not ready, so that nobody new is sent here, but whoever still comes is taken.
@@ -49,7 +56,8 @@ class Switchboard:
 
     @property
     def is_full(self) -> bool:
-        return len(self.live) >= int(settings.MAX_STREAMS)
+        """Whoever was sent to another number has a place for when they are back."""
+        return len(self.live) + len(self.relays) + len(outings) >= int(settings.MAX_STREAMS)
 
     def add(self, live: LiveStream) -> None:
         self.live[live.sid] = live
@@ -109,8 +117,20 @@ class Switchboard:
         hints.add(*(live.call_sid for live in running))
         recorder.submit(rows)
 
+    async def carry(self, relay: Relay, opening: Sequence[str]) -> bool:
+        """Has a socket carried to its end. False if nobody waits where it leads."""
+        self.relays.add(relay)
+        try:
+            return await relay.run(opening)
+        finally:
+            self.relays.discard(relay)
+            relay.note_gone()
+
     async def drain(self, seconds: float, skip: asyncio.Event) -> int:
         """Lets the live streams finish for that long (or until `skip`), then ends them. Returns how many it ended.
+
+        So it does with those that are carried elsewhere, and with handlers that wait for their callers: these come back
+        here, carried by others, for as long as they are waited for.
 
         New ones are taken for the first moments, while /healthz/ready already says no: until the proxy has asked it.
         """
@@ -127,15 +147,26 @@ class Switchboard:
         waiting: set[asyncio.Task[Any]] = {finished, skipped}
         await asyncio.wait(waiting, timeout=seconds - notice, return_when=asyncio.FIRST_COMPLETED)
         skipped.cancel()
-        left = list(self.live.values())
-        for live in left:
+        left = len(self._rest())
+        while not finished.done():
+            self._cut()
+            # One of them may be on its way to wait for its caller just now.
+            await asyncio.wait({finished}, timeout=CUT_AGAIN)
+        return left
+
+    def _rest(self) -> list[LiveStream | Relay | Outing]:
+        return [*self.live.values(), *self.relays, *outings.away.values()]
+
+    def _cut(self) -> None:
+        for live in self.live.values():
             live.lifetime.end("shutdown")
-        await finished
-        return len(left)
+        for relay in self.relays:
+            relay.cut()
+        outings.cut()
 
     async def _all_gone(self) -> None:
-        while self.live:
-            await next(iter(self.live.values())).lifetime.until_gone()
+        while left := self._rest():
+            await left[0].until_gone()
 
 
 switchboard = Switchboard()

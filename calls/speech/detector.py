@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import Context
 from itertools import zip_longest
 from typing import Protocol
 
@@ -66,7 +67,8 @@ class Detector:
     def add(self, feed: Feed) -> None:
         self._feeds[feed] = None
         if self._listening is None or self._listening.done():
-            self._listening = asyncio.create_task(self._listen())
+            # In a context of its own: it is nobody's handler, and outlives the stream that asked first.
+            self._listening = asyncio.create_task(self._listen(), context=Context())
 
     def remove(self, feed: Feed) -> None:
         self._feeds.pop(feed, None)

@@ -2,6 +2,7 @@
 
 Between two streams of a call it always counts. After the last one it counts until the call's end if that stream was
 lost (a drain, a crash, a broken socket) while the call went on, as a <Dial> does: the gap's reason is true either way.
+So it is where the handler had its caller dial another number, and they did not come back.
 """
 
 import datetime as dt
@@ -71,7 +72,7 @@ def expected(call: Call, streams: Sequence[Stream]) -> dict[int, int]:
 
 def _end(call: Call, last: Stream, origin: dt.datetime) -> int | None:
     """Until when a call went on after a stream that was lost; None if it did not, or nobody knows."""
-    if call.ended_at is None or last.end_reason not in LOST:
+    if call.ended_at is None or last.end_reason not in (*LOST, Stream.EndReason.DIAL):
         return None
     guessed = CallEvent.objects.using(call._state.db).filter(call=call.pk, kind="presumed-over").exists()
     return None if guessed else placement.samples(origin, call.ended_at)

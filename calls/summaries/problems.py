@@ -243,7 +243,7 @@ def _of_streams(streams: Sequence[Stream]) -> Iterator[Problem]:
         text = f"For {unheard / SAMPLE_RATE:.1f} s of the call there was no stream: nothing of that was recorded."
         yield Problem("part missing", text, "The server's log of that moment may say why.", "bad")
     # Two that run at once do not replace each other: <Start> beside <Connect>.
-    lines = Counter(stream.line for stream in streams)
+    lines = Counter(stream.line for stream in streams if stream.end_reason != Stream.EndReason.DIAL)
     if count := sum(again for again in lines.values() if again > 1):
         yield Problem("reconnected", f"The call was carried by {count} streams, one after the other.", tone="quiet")
 

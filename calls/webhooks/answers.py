@@ -16,8 +16,8 @@ TELLING = ("CallStatus", "ErrorCode", "ErrorUrl", "handler", "resumed", "DialCal
 # https://www.twilio.com/docs/api/errors
 BAD_DOCUMENT = re.compile("11750|12[0-9]{3}")
 
-_TOKEN = re.compile(r'(<Parameter\b[^>]*\bname="token"[^>]*\bvalue=")[^"]*')
-_REF = re.compile(r"(&amp;|&)?\bref=[^&\"'\s]+")
+_TOKEN = re.compile(r'(<Parameter\b[^>]*\bname="(?:token|outing)"[^>]*\bvalue=")[^"]*')
+_REF = re.compile(r"(&amp;|&)?\b(?:ref|outing)=[^&\"'\s]+")
 
 
 def without_ref(text: str) -> str:

@@ -4,12 +4,14 @@ import logging
 
 from django.core.handlers.asgi import ASGIRequest
 
-from calls import handlers, twiml
+from calls import addresses, handlers, twiml
 from calls.security import StreamToken
 from calls.server.mistakes import sentence
+from calls.server.outings import Departure
 from calls.server.preparations import ExpectedCall, preparations
 from calls.server.stalls import raised_at
 from calls.server.switchboard import switchboard
+from calls.server.tickets import ReturnTicket
 from calls.webhooks.answers import Answer
 from calls.webhooks.request import Webhook
 
@@ -21,8 +23,11 @@ logger = logging.getLogger(__name__)
 DRAINING_PAUSE = 1
 
 
-def connect(webhook: Webhook, name: str, *, resumed: int) -> Answer:
-    """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails."""
+def connect(webhook: Webhook, name: str, *, resumed: int, ticket: ReturnTicket | None = None) -> Answer:
+    """The handler's TwiML with a fresh token; an apology if there is no such handler or its own `twiml` fails.
+
+    `ticket` is of a caller for whom a handler of that name waits.
+    """
     try:
         handler = handlers.find(name)
     except Exception as error:
@@ -34,14 +39,14 @@ def connect(webhook: Webhook, name: str, *, resumed: int) -> Answer:
         logger.error("handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names()))
         return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
     try:
-        noun = _noun(webhook, name, resumed)
+        noun = _noun(webhook, name, resumed, ticket)
         document = handler.twiml(noun)
     except Exception as error:
         logger.exception("twiml_failed handler=%r call=%s", name, webhook.call_sid)
         where = f", at {line}" if (line := raised_at(error)) else ""
         reason = f"{sentence(error)}{where}"
         return Answer(twiml.apologise(), f"apologised: the document of {name[:40]!r} could not be made ({reason})")
-    if handler.options.prepare and "<Stream" in document and _stays(webhook):
+    if handler.options.prepare and ticket is None and "<Stream" in document and _stays(webhook):
         preparations.begin(name, handler.options.prepare, _expected(webhook, noun))
     return Answer(document, f"connected to {name}" + (" again" if resumed else ""))
 
@@ -64,7 +69,16 @@ def _expected(webhook: Webhook, noun: twiml.StreamNoun) -> ExpectedCall:
     )
 
 
-def _noun(webhook: Webhook, name: str, resumed: int) -> twiml.StreamNoun:
+def dial(webhook: Webhook, name: str, departure: Departure, *, resumed: int) -> Answer:
+    """Connects the caller to the number that their handler dials; /stream-ended is asked what comes then."""
+    order = departure.order
+    where = {"handler": name, "resumed": resumed, **({"ref": ref} if (ref := webhook.parameters.get("ref")) else {})}
+    action = addresses.absolute(addresses.STREAM_ENDED, **where, **{twiml.OUTING: departure.ticket.sign()})
+    document = twiml.dial(order.number, timeout=order.timeout, caller_id=order.caller_id, action=action)
+    return Answer(document, "dialled another number, as the handler asked")
+
+
+def _noun(webhook: Webhook, name: str, resumed: int, ticket: ReturnTicket | None) -> twiml.StreamNoun:
     parameters = webhook.parameters
 
     def sign(bidirectional: bool) -> str:
@@ -85,6 +99,7 @@ def _noun(webhook: Webhook, name: str, resumed: int) -> twiml.StreamNoun:
         parameters=parameters,
         resumed=resumed,
         custom=webhook.custom,
+        outing="" if ticket is None else ticket.sign(),
         # Twilio asks nobody again that has answered 503, and any other worker can take the stream: its token says all.
         pause=DRAINING_PAUSE if switchboard.draining else 0,
     )

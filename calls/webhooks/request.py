@@ -20,7 +20,7 @@ from calls.webhooks.answers import without_ref
 TOLD = ("CallerName", "ForwardedFrom", "AnsweredBy")
 CUT = 400
 # Never stored: long opaque tokens, and what has a column of its own.
-SECRET_PARAMETERS = {"CallToken", "StirPassportToken", "ref"}
+SECRET_PARAMETERS = {"CallToken", "StirPassportToken", "ref", "outing"}
 COLUMNS = {
     "AccountSid": "account_sid",
     "From": "from_number",
@@ -91,7 +91,7 @@ class Webhook:
         """The same for each delivery of one request: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides."""
         if token := self.request.headers.get("I-Twilio-Idempotency-Token", "")[:64]:
             return token
-        names = ("CallStatus", "ErrorCode", "handler", "resumed", "DialCallSid")
+        names = ("CallStatus", "ErrorCode", "handler", "resumed", "DialCallSid", "DialCallStatus")
         key = ":".join([self.request.path[:60], *(self.parameters.get(name, "")[:40] for name in names)])
         # Two ends of streams may fail in the same way: their addresses differ.
         url = self.parameters.get("ErrorUrl", "").encode(errors="replace")

@@ -149,7 +149,15 @@ async def prepares(stream):
         pass
 
 
+async def dials(stream):
+    """Says with keys what came of it, and echoes: 1 for completed, 2 for busy, then a 9 if it began anew."""
+    outcome = await stream.dial("+14155550111", timeout=5)
+    await stream.press({"completed": "1", "busy": "2"}[outcome.status] + "9" * bool(stream.resumed))
+    await echo(stream)
+
+
 NAMES = (
+    "dials",
     "raises",
     "hangs",
     "blocks",

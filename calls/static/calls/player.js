@@ -96,6 +96,7 @@
         wave.setAttribute("aria-valuetext", `${clock(position)} of ${clock(total())}`);
         events.highlight(position, begun);
         skip.look(position);
+        player.dispatchEvent(new CustomEvent("call:at", { detail: { at: position } }));
     }
 
     function turn() {

@@ -11,9 +11,8 @@
     const BEHIND = 60, RATE = 8000, EVERY = 2000, LATE = 120000;
     const box = section.querySelector(".call-words-box"), back = section.querySelector(".call-words-now");
     const state = section.querySelector(".call-words-state"), missing = section.querySelector(".call-words-missing");
-    const audio = player.querySelector("audio");
     const lines = new CallLines(section.querySelector(".call-lines"), section.dataset);
-    let last = 0, timer = null, busy = false, over = null;
+    let position = 0, last = 0, timer = null, busy = false, over = null;
 
     /* ---- Loading ---- */
 
@@ -65,8 +64,8 @@
     function follow() {
         const live = player.dataset.live === "yes";
         if (live) last = Date.now();
-        clearTimeout(timer);
-        timer = setTimeout(() => {
+        timer ??= setTimeout(() => {
+            timer = null;
             again();
             if (player.dataset.live !== "yes" && over !== true && Date.now() - last < LATE) follow();
         }, EVERY);
@@ -82,12 +81,11 @@
     /* Whoever has scrolled away from what is heard, or has selected something, is left alone. */
     function look() {
         const before = lines.now, near = !before?.item.isConnected || visible(before);
-        const line = begun() ? lines.mark(audio.currentTime) : null;
+        const line = position ? lines.mark(position) : null;
         if (line && near && !selecting()) show(line);
         back.hidden = !lines.now || visible(lines.now);
     }
 
-    const begun = () => audio.currentTime > 0 || !audio.paused;
     const selecting = () => !getSelection().isCollapsed && box.contains(getSelection().anchorNode);
 
     /* In the box only: the page stays where it is. */
@@ -99,16 +97,13 @@
 
     function hear(at) {
         player.dispatchEvent(new CustomEvent("call:hear", { detail: { at } }));
-        look();
     }
 
-    function glide() {
+    /* In each frame while it plays, and wherever somebody moves to: player.js. */
+    player.addEventListener("call:at", ({ detail }) => {
+        position = detail.at;
         look();
-        if (!audio.paused) requestAnimationFrame(glide);
-    }
-
-    for (const name of ["seeking", "seeked", "timeupdate", "pause"]) audio?.addEventListener(name, look);
-    audio?.addEventListener("play", () => requestAnimationFrame(glide));
+    });
     box.addEventListener("scroll", () => { back.hidden = !lines.now || visible(lines.now); });
     back.addEventListener("click", () => { if (lines.now) show(lines.now); });
 
