@@ -22,6 +22,7 @@ from calls.models import Call, Stream, Tag
 from calls.server.talker import Talker
 from calls.server.tickets import Dialled
 from calls.sounds import sound
+from tests.support import sounds
 from tests.support.line import PATIENCE, payload
 from tests.support.phone import CALL, LOUD, Phone, begin, done
 
@@ -219,6 +220,17 @@ async def test_the_concierge_apologises_without_one():
     phone = Phone()
     talk = begin(example("concierge")(phone.stream))
     await phone.play_out()
+    await done(talk)
+
+
+async def test_the_parrot_says_a_turn_again():
+    phone = Phone()
+    talk = begin(example("parrot")(phone.stream))
+    await asyncio.sleep(0)
+    spoken = sounds.silence(1) + sounds.CALLER + sounds.silence(1)
+    phone.speak(spoken)
+    assert payload(await phone.heard("media")) in spoken
+    phone.hang_up()
     await done(talk)
 
 
