@@ -83,7 +83,7 @@ def check_api_key() -> Iterator[CheckMessage]:
 
 
 def check_handlers() -> Iterator[CheckMessage]:
-    for name in dict.fromkeys([*handlers.names(), settings.DEFAULT_STREAM_HANDLER]):
+    for name in dict.fromkeys([*settings.STREAM_HANDLERS, settings.DEFAULT_STREAM_HANDLER]):
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name):
             yield Error(f"{name!r} cannot be a handler's name.", hint="Use 1-40 of a-z 0-9 _ . -", id="calls.E004")
         try:
@@ -107,6 +107,37 @@ def check_handlers() -> Iterator[CheckMessage]:
                 hint=f"Known are: {', '.join(handlers.names())}.",
                 id="calls.E006",
             )
+
+
+def check_realtime() -> Iterator[CheckMessage]:
+    if not re.match(r"wss?://[^/\s]", settings.REALTIME_URL):
+        yield Error(
+            f"REALTIME_URL is {settings.REALTIME_URL!r}, which is not the address of a WebSocket.",
+            hint="Like wss://api.openai.com/v1/realtime?model=gpt-realtime.",
+            id="calls.E015",
+        )
+    elif settings.REALTIME_URL.startswith("ws:") and not is_loopback(settings.REALTIME_URL):
+        yield Error(
+            "REALTIME_URL is ws on another host: callers and REALTIME_KEY would travel in the clear.",
+            hint="Use wss://…; ws is for loopback.",
+            id="calls.E016",
+        )
+    for name, number in settings.REALTIME_TRANSFER_TO.items():
+        if not re.fullmatch(r"\+[1-9]\d{6,14}|sip:\S+@\S+", number):
+            yield Error(
+                f"REALTIME_TRANSFER_TO: {name!r} is {number!r}, which cannot be dialled.",
+                hint="Write name=+14155550100, or name=sip:somebody@example.org; several by commas.",
+                id="calls.E017",
+            )
+    if settings.REALTIME_KEY:
+        # Imported now, it costs the first caller no time.
+        handlers.find("realtime")
+    elif settings.DEFAULT_STREAM_HANDLER == "realtime":
+        yield Error(
+            "DEFAULT_STREAM_HANDLER is realtime, and REALTIME_KEY is not set.",
+            hint="It is the key of the service that REALTIME_URL names.",
+            id="calls.E018",
+        )
 
 
 def check_numbers() -> Iterator[CheckMessage]:
@@ -233,6 +264,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_tokens,
         check_api_key,
         check_handlers,
+        check_realtime,
         check_numbers,
         check_transcriber,
         check_twiml,
