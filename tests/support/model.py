@@ -154,8 +154,8 @@ Script = Callable[[Session], Awaitable[None]]
 class Model:
     """`async with Model() as model:`; with a script, each session plays it. `refusal` refuses every handshake."""
 
-    def __init__(self, script: Script | None = None) -> None:
-        self.refusal: tuple[HTTPStatus, str] | None = None
+    def __init__(self, script: Script | None = None, refusal: tuple[HTTPStatus, str] | None = None) -> None:
+        self.refusal = refusal
         self.count = 0
         self._script = script
         self._sessions: asyncio.Queue[Session] = asyncio.Queue()
@@ -195,14 +195,14 @@ class Model:
 class ModelBeside:
     """A model in a thread of its own, for tests that start a server process: `with ModelBeside(script) as model:`."""
 
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, script: Script, refusal: tuple[HTTPStatus, str] | None = None) -> None:
+        self._script, self._refusal = script, refusal
         self._is_up = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(), debug=False), daemon=True)
 
     async def _run(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        async with Model(self._script) as model:
+        async with Model(self._script, self._refusal) as model:
             self.url = model.url
             self._is_up.set()
             await self._end.wait()
