@@ -114,20 +114,20 @@ def check_realtime() -> Iterator[CheckMessage]:
         yield Error(
             f"REALTIME_URL is {settings.REALTIME_URL!r}, which is not the address of a WebSocket.",
             hint="Like wss://api.openai.com/v1/realtime?model=gpt-realtime.",
-            id="calls.E015",
+            id="calls.E017",
         )
     elif settings.REALTIME_URL.startswith("ws:") and not is_loopback(settings.REALTIME_URL):
         yield Error(
             "REALTIME_URL is ws on another host: callers and REALTIME_KEY would travel in the clear.",
             hint="Use wss://…; ws is for loopback.",
-            id="calls.E016",
+            id="calls.E018",
         )
     for name, number in settings.REALTIME_TRANSFER_TO.items():
         if not re.fullmatch(r"\+[1-9]\d{6,14}|sip:\S+@\S+", number):
             yield Error(
                 f"REALTIME_TRANSFER_TO: {name!r} is {number!r}, which cannot be dialled.",
                 hint="Write name=+14155550100, or name=sip:somebody@example.org; several by commas.",
-                id="calls.E017",
+                id="calls.E019",
             )
     if settings.REALTIME_KEY:
         # Imported now, it costs the first caller no time.
@@ -136,7 +136,7 @@ def check_realtime() -> Iterator[CheckMessage]:
         yield Error(
             "DEFAULT_STREAM_HANDLER is realtime, and REALTIME_KEY is not set.",
             hint="It is the key of the service that REALTIME_URL names.",
-            id="calls.E018",
+            id="calls.E020",
         )
 
 

@@ -1,6 +1,7 @@
 """The handler `realtime`, with a caller at one end and a service at the other that says OpenAI Realtime's events."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from base64 import b64decode
@@ -477,6 +478,18 @@ assert handlers.find("realtime").options.prepare and "calls.realtime" in sys.mod
 def test_it_is_imported_only_when_it_is_asked_for():
     done = subprocess.run([sys.executable, "-c", LAZY], env={"DJANGO_SETTINGS_MODULE": "tests.settings"}, text=True)
     assert done.returncode == 0
+
+
+async def test_a_copy_of_it_is_a_handler_of_ones_own(model, settings, tmp_path, monkeypatch):
+    shutil.copy(module.__file__, tmp_path / "luigi.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.STREAM_HANDLERS = {"luigi": "luigi.realtime"}
+    phone = Phone()
+    talk = begin(handlers.find("luigi")(phone.stream))
+    await (await model.session()).answer(A)
+    assert payload(await phone.heard("media")) == A[:3200]
+    phone.hang_up()
+    await done(talk)
 
 
 def test_a_handler_of_yours_with_its_name_takes_its_place(settings):
