@@ -27,6 +27,9 @@ from calls.streams import Dtmf, Event, Media, MediaStream
 
 
 logger = logging.getLogger(__name__)
+# The library's lines, which show REALTIME_KEY at the level debug.
+socket_logger = logging.getLogger("calls.realtime.socket")
+socket_logger.setLevel(logging.INFO)
 
 # Seconds after which a connection is given up, before it is there and when it says nothing to a ping.
 OPEN_PATIENCE, PING_PATIENCE = 5, 10
@@ -87,6 +90,7 @@ async def open_model(hint: str) -> ClientConnection:
             ping_timeout=PING_PATIENCE,
             close_timeout=2,  # a handler has 5 s to clean up
             max_size=2**24,
+            logger=socket_logger,
         )
         await send(model, "session.update", session=session())
         await send(model, "conversation.item.create", item=message("system", hint))
@@ -97,13 +101,6 @@ async def open_model(hint: str) -> ClientConnection:
     except (OSError, TimeoutError, WebSocketException) as error:
         raise RealtimeError(f"REALTIME_URL cannot be reached: {type(error).__name__}: {error}") from None
     return model
-
-
-def read(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise RealtimeError(f"REALTIME_URL speaks something else: {text[:100]!r}") from None
 
 
 async def open_early(call: ExpectedCall) -> ClientConnection | None:
@@ -166,8 +163,8 @@ class Answer:
 
     @property
     def heard_ms(self) -> int:
-        """Never more than there is, which would be an error: the last frame of 20 ms is filled up before it is sent."""
-        return min(self._playing.heard_ms, self._bytes // 8)
+        """Never more than there is of it, to which the service would object."""
+        return self._playing.heard_ms
 
     @property
     def is_heard(self) -> bool:
@@ -180,11 +177,14 @@ class Conversation:
     def __init__(self, stream: MediaStream, model: ClientConnection, said: list[str]) -> None:
         """`said` gets what the model says."""
         self._stream, self._model, self._said = stream, model, said
+        #: Whether it has said a word, and what the service has objected to last.
         self.has_spoken, self.objection = False, ""
         self._answers: list[Answer] = []
         #: The response that is being made, and the last one that was interrupted.
         self._response, self._cut = "", "none"
+        #: Whether the caller waits for an answer, the last one failed, and one has to be asked for later.
         self._is_due, self._has_failed, self._is_owed = True, False, False
+        #: Keys that were not told yet, and the ms since the last one.
         self._keys, self._quiet = "", 0
         #: Not set while the caller is with somebody else.
         self._is_here = asyncio.Event()
@@ -233,31 +233,29 @@ class Conversation:
                     logger.warning("realtime_slow call=%s: no answer for %g s", self._stream.call_sid, SLOW)
                     self._stream.note(f"The model has not answered for {SLOW:g} s")
             else:
-                await self._take(read(text))
+                await self._take(json.loads(text))
 
-    async def _take(self, event: object) -> None:
+    async def _take(self, event: Any) -> None:
         """What is not known here is not for us, like audio of a response that was interrupted and comes late."""
         match event:
             case {"type": "response.created", "response": {"id": str(response)}}:
                 self._response = response
             case {
                 "type": "response.output_audio.delta" | "response.audio.delta",
-                "response_id": response,
-                "item_id": str(item),
-                "delta": str(delta),
-            } if response != self._cut:
-                self._say(item, b64decode(delta))
-            case {
-                "type": "response.output_audio_transcript.done" | "response.audio_transcript.done",
-                "transcript": str(words),
+                "item_id": item,
+                "delta": delta,
+                **more,
             }:
-                self._said.append(words)
+                if more.get("response_id") != self._cut:
+                    self._say(str(item), b64decode(str(delta)))
+            case {"type": "response.output_audio_transcript.done" | "response.audio_transcript.done"}:
+                self._said.append(event.get("transcript", ""))
             case {"type": "input_audio_buffer.speech_started"}:
                 await self._interrupt()
             case {"type": "input_audio_buffer.speech_stopped"}:
                 self._is_due = True
-            case {"type": "response.done", "response": {"status": status, "output": list(output)} as response}:
-                await self._finish(str(status), output, response.get("status_details") or {})
+            case {"type": "response.done", "response": dict(response)}:
+                await self._finish(response)
             case {"type": "error", "error": {"code": "conversation_already_has_active_response"}}:
                 # The caller has spoken meanwhile.
                 self._is_owed = True
@@ -286,28 +284,23 @@ class Conversation:
             where = {"item_id": answer.item_id, "content_index": 0, "audio_end_ms": answer.heard_ms}
             await send(self._model, "conversation.item.truncate", **where)
 
-    async def _finish(self, status: str, output: list[Any], details: dict[str, Any]) -> None:
-        """A response is done: "completed", "failed", or cut short, and then it may hold half a call."""
+    async def _finish(self, response: dict[str, Any]) -> None:
+        """A response is "completed", "failed", which it may once, or cut short: then it may hold half a call."""
         self._is_due = False
         self._end_answers()
+        status, output = response.get("status"), response.get("output") or []
         calls = [item for item in output if item["type"] == "function_call" and status == "completed"]
         for call in calls:
             await self._call(call["name"], call["arguments"], call["call_id"])
         if status == "failed":
-            await self._bear(details.get("error") or {})
-        else:
-            self._has_failed = False
+            self._object((response.get("status_details") or {}).get("error") or {})
+            if self._has_failed:
+                raise RealtimeError(f"no answer: {self.objection}")
+            await asyncio.sleep(RETRY)
+        self._has_failed = status == "failed"
         if (calls or self._is_owed or self._has_failed) and not self._stream.ended:
             self._is_owed = False
             await self._ask()
-
-    async def _bear(self, error: dict[str, Any]) -> None:
-        """A response failed, which may be asked for again, once."""
-        self._object(error)
-        if self._has_failed:
-            raise RealtimeError(f"no answer: {self.objection}")
-        self._has_failed = True
-        await asyncio.sleep(RETRY)
 
     async def _call(self, name: str, arguments: str, call_id: str) -> None:
         """What the model may do."""
