@@ -112,3 +112,28 @@ def test_a_model_that_is_cut_off_goes_on_in_another_session_and_the_caller_stays
     assert (heard.count(0x31), heard.count(0x32), len(report.streams)) == (8000, 8000, 1)
     assert notes(report) == ["The connection to the model broke: no close frame received or sent"]
     assert sessions[1].startswith("The line was interrupted and is back.")
+
+
+def test_the_model_transfers_the_caller_and_goes_on_when_they_are_back(tmp_path):
+    told = []
+
+    async def connects(session):
+        await session.opened()
+        await session.answer(b"\x31" * 4000, "msg_1")
+        await session.call("transfer", '{"to":"sales"}')
+        told.extend([await session.told(), await session.told()])
+        frames = len(session.audio)
+        await session.answer(b"\x32" * 4000, "msg_2")
+        await session.heard(frames + 25)
+        await session.call("hang_up")
+
+    whom = {"REALTIME_TRANSFER_TO": "sales=+14155550123,support=+14155550124"}
+    with ModelBeside(connects) as model, serving(model, tmp_path, **whom) as server:
+        (report,) = place(server, handler="realtime", audio=SPEECH, callee_audio=SPEECH[:8000])
+    assert ["+14155550123" in document for document in report.twiml].count(True) == 1
+    assert told[0]["item"]["output"].startswith("The caller is back; the call to sales: completed, ")
+    assert told[1] == {"type": "response.create"}
+    first, second = report.streams
+    assert (first.heard_audio.count(0x31), second.heard_audio.count(0x32)) == (4000, 4000)
+    assert "The model transfers the caller to sales" in notes(report)
+    verify()
