@@ -110,24 +110,25 @@ def check_handlers() -> Iterator[CheckMessage]:
 
 
 def check_realtime() -> Iterator[CheckMessage]:
-    if not re.match(r"wss?://[^/\s]", settings.REALTIME_URL):
+    url = settings.REALTIME_URL
+    if not _is_websocket(url):
         yield Error(
-            f"REALTIME_URL is {settings.REALTIME_URL!r}, which is not the address of a WebSocket.",
-            hint="Like wss://api.openai.com/v1/realtime?model=gpt-realtime.",
+            f"REALTIME_URL is {url!r}, which is no WebSocket's address.",
+            hint="It begins with wss://, or with ws:// in your own network.",
             id="calls.E017",
         )
-    elif settings.REALTIME_URL.startswith("ws:") and not is_loopback(settings.REALTIME_URL):
-        yield Error(
-            "REALTIME_URL is ws on another host: callers and REALTIME_KEY would travel in the clear.",
-            hint="Use wss://…; ws is for loopback.",
-            id="calls.E018",
+    elif url.startswith("ws:") and not is_loopback(f"http{url[2:]}"):
+        yield Warning(
+            "REALTIME_URL is ws: REALTIME_KEY and the sound of calls cross the network unencrypted.",
+            hint="Use wss://, unless that network is yours alone.",
+            id="calls.W008",
         )
     for name, number in settings.REALTIME_TRANSFER_TO.items():
         if not re.fullmatch(r"\+[1-9]\d{6,14}|sip:\S+@\S+", number):
             yield Error(
                 f"REALTIME_TRANSFER_TO: {name!r} is {number!r}, which cannot be dialled.",
                 hint="Write name=+14155550100, or name=sip:somebody@example.org; several by commas.",
-                id="calls.E019",
+                id="calls.E018",
             )
     if settings.REALTIME_KEY:
         # Imported now, it costs the first caller no time.
@@ -136,7 +137,7 @@ def check_realtime() -> Iterator[CheckMessage]:
         yield Error(
             "DEFAULT_STREAM_HANDLER is realtime, and REALTIME_KEY is not set.",
             hint="It is the key of the service that REALTIME_URL names.",
-            id="calls.E020",
+            id="calls.E019",
         )
 
 

@@ -103,13 +103,14 @@ WRONG = {
     ],
     "calls.E016": [("TRANSCRIBER", "deepgram")],
     "calls.E017": [
-        ("REALTIME_URL", url) for url in ("https://api.openai.com/v1/realtime", "api.openai.com", "wss://", "wss:///v1")
+        ("REALTIME_URL", url)
+        for url in ("https://api.openai.com/v1/realtime", "api.openai.com", "wss:///v1", "ws://a:port")
     ],
-    "calls.E018": [("REALTIME_URL", "ws://10.0.0.1/v1/realtime?model=local")],
-    "calls.E019": [
+    "calls.E018": [
         ("REALTIME_TRANSFER_TO", {"sales": number}) for number in ("", "4155550100", "+0", "sip:", "+1415<Play>")
     ],
-    "calls.E020": [("DEFAULT_STREAM_HANDLER", "realtime")],
+    "calls.E019": [("DEFAULT_STREAM_HANDLER", "realtime")],
+    "calls.W008": [("REALTIME_URL", "ws://10.0.0.1/v1/realtime?model=local")],
     "calls.W001": [("TWILIO_ACCOUNT_SID", sid) for sid in ("", "AC1", "SK" + "0" * 32)],
     "calls.W002": [("RECORDER_FLUSH_SECONDS", 1)],
     "calls.W004": [("REDIS_URL", "")],
