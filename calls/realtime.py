@@ -179,6 +179,8 @@ class Conversation:
         self._stream, self._model, self._said = stream, model, said
         #: Whether it has said a word, and what the service has objected to last.
         self.has_spoken, self.objection = False, ""
+        #: Whether it is the session that was asked for.
+        self._is_set_up = False
         self._answers: list[Answer] = []
         #: The response that is being made, and the last one that was interrupted.
         self._response, self._cut = "", "none"
@@ -238,6 +240,8 @@ class Conversation:
     async def _take(self, event: Any) -> None:
         """What is not known here is not for us, like audio of a response that was interrupted and comes late."""
         match event:
+            case {"type": "session.updated"}:
+                self._is_set_up = True
             case {"type": "response.created", "response": {"id": str(response)}}:
                 self._response = response
             case {
@@ -261,6 +265,9 @@ class Conversation:
                 self._is_owed = True
             case {"type": "error", "error": dict(error)}:
                 self._object(error)
+                if not self._is_set_up:
+                    # It would go on with settings of its own: other audio, which is noise on the line.
+                    raise RealtimeError(f"the session is refused: {self.objection}")
 
     def _say(self, item_id: str, chunk: bytes) -> None:
         self.has_spoken, self._is_due = True, False

@@ -342,6 +342,17 @@ async def test_a_refused_handshake_is_told_with_the_services_words(model, status
     assert await failed(Talk(Phone())) == f"REALTIME_URL answers {status.value}: {body}"
 
 
+@pytest.mark.parametrize("code", ["invalid_api_key", "invalid_value"])
+async def test_a_session_that_is_not_set_up_as_asked_says_nothing_since_it_would_be_noise(model, code):
+    talk = Talk(Phone())
+    session = await model.session()
+    await session.send(ERROR % (code, "Not like that."))
+    await session.answer(A)
+    assert await failed(talk) == f"the session is refused: {code}: Not like that."
+    assert talk.audio() == b""
+    assert model.count == 1
+
+
 async def test_a_service_that_is_not_there_is_told(settings):
     settings.REALTIME_URL = "ws://127.0.0.1:1/v1/realtime"
     assert (await failed(Talk(Phone()))).startswith("REALTIME_URL cannot be reached: ")
@@ -422,9 +433,9 @@ async def test_a_session_that_has_expired_goes_on_in_another_one(talk, model):
 async def test_sessions_that_break_without_a_word_end_the_call(talk, model):
     talk.session.cut()
     await talk.connect(model)
-    await talk.session.send(ERROR % ("invalid_api_key", "Incorrect API key provided."))
-    await talk.session.socket.close(3000, "invalid_request_error.invalid_api_key")
-    assert await failed(talk) == "the model is gone: invalid_api_key: Incorrect API key provided."
+    await talk.session.send(ERROR % ("server_error", "The server had an error."))
+    await talk.session.socket.close(1011, "server_error")
+    assert await failed(talk) == "the model is gone: server_error: The server had an error."
 
 
 async def test_if_the_service_is_gone_for_good_what_it_said_is_heard_first(talk, model):

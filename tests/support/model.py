@@ -19,6 +19,10 @@ SESSION_CREATED = (
     '{"type":"session.created","event_id":"event_C9G5RJeJ2gF77mV7f2B1j","session":{"object":"realtime.session",'
     '"id":"sess_C9G5QPteg4UIbotdKLoYQ","model":"gpt-realtime-2025-08-28","output_modalities":["audio"]}}'
 )
+SESSION_UPDATED = (
+    '{"type":"session.updated","event_id":"event_C9G8mqI3IucaojlVKE8Cs","session":{"type":"realtime",'
+    '"object":"realtime.session","id":"sess_C9G8l3zp50uFv4qgxfJ8o","output_modalities":["audio"]}}'
+)
 RESPONSE_CREATED = (
     '{"type":"response.created","event_id":"event_C9G8pqbTEddBSIxbBN6Os","response":{"object":"realtime.response",'
     '"id":"%(response)s","status":"in_progress","status_details":null,"output":[],"usage":null,"metadata":null}}'
@@ -94,9 +98,10 @@ class Session:
             return await self._news.get()
 
     async def opened(self) -> tuple[dict[str, Any], str]:
-        """What a session begins with: its settings, and the hint."""
+        """What a session begins with: its settings, which are accepted, and the hint."""
         update, item, ask = [await self.told() for _ in range(3)]
         assert (update["type"], ask) == ("session.update", {"type": "response.create"})
+        await self.send(SESSION_UPDATED)
         return update, item["item"]["content"][0]["text"]
 
     async def heard(self, frames: int) -> None:
