@@ -122,6 +122,11 @@ def test_a_long_recording_is_read_in_parts(monkeypatch):
     assert run() == "Wrote down 10 utterances of 1 call.\n"
 
 
+def test_a_transcriber_that_is_slower_than_the_database_misses_nothing():
+    recorded(*(REFUND * 16_000 for _ in range(40)))
+    assert run() == "Wrote down 1 utterance of 1 call.\n"
+
+
 def test_a_call_that_runs_and_one_without_audio_are_left_alone():
     make_chunk(make_stream(make_call(ended_at=None)), REFUND * 4000)
     make_stream(ended_at=START)

@@ -311,6 +311,13 @@ async def test_a_handler_that_takes_words_to_the_end_is_not_cut(service):
     assert not await stored(lambda: happened("handler-cut"))
 
 
+async def test_where_nobody_speaks_the_words_end_with_the_call(service):
+    async with Line("takes_notes"):
+        pass
+    assert heard == []
+    assert not await stored(lambda: happened("handler-cut"))
+
+
 async def test_without_a_transcriber_a_handler_that_asks_for_words_is_told():
     async with Line("secret"):
         pass

@@ -48,22 +48,23 @@ def utterances() -> Iterator[tuple[float, bytes]]:
     size = endpointer.frame_bytes
     read, told = 0, 0.0
     start, sound = 0.0, bytearray()
-    while frame := sys.stdin.buffer.read(size):
+    frame = bytes(size)
+    while len(frame) == size:
+        # The last one is never whole, if need be a single sample: the endpointer then lets go of what it holds back.
+        frame = sys.stdin.buffer.read(size) or bytes(WIDTH)
         speech = endpointer.process(frame) if len(frame) == size else endpointer.end_stream(frame)
         at = read / WIDTH / RATE
         read += len(frame)
         if speech is not None:
             start = start if sound else endpointer.speech_start
             sound += speech
-            if not endpointer.in_speech or len(sound) > LONGEST * WIDTH * RATE:
-                yield start, bytes(sound)
-                sound.clear()
         elif at - told > SILENCE:
             # The endpointer takes back some of what it has passed over when somebody begins to speak.
             told = at
             say("", at - SILENCE, at - SILENCE, [])
-    if sound:
-        yield start, bytes(sound)
+        if sound and (not endpointer.in_speech or len(sound) > LONGEST * WIDTH * RATE):
+            yield start, bytes(sound)
+            sound.clear()
 
 
 def say(text: str, start: float, end: float, words: list[tuple[str, float, float]]) -> None:
