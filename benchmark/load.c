@@ -7,8 +7,9 @@
  *   measure SECONDS    the frames of so many seconds, from now on
  *   close              waits for the last echoes, says `stop`, closes, and lists every stream
  *
- * With SPEECH, a file of frames in base64, 216 characters each, callers say that again and again, and what comes back is
- * only counted: nobody knows when it was to come.
+ * With SPEECH, a file of frames in base64, 216 characters each, callers say that again and again. What comes back is
+ * counted, and timed is how long a caller who has said it waits for the first frame of an answer. Marks are returned at
+ * once, as by a phone that plays in no time.
  *
  * Usage: load PORT [SPEECH]
  */
@@ -41,8 +42,8 @@ enum state { CONNECTING, UPGRADING, STREAMING, STOPPED, GONE };
 struct stream {
     int fd, slot_next;
     enum state state;
-    unsigned sent, echoed, garbled;
-    int64_t sent_at[IN_FLIGHT];
+    unsigned sent, echoed, garbled, marks;
+    int64_t sent_at[IN_FLIGHT], asked_at;
     char sid[64], account[64], call[64];
     char *handshake, *connected, *start;
     int handshake_size;
@@ -57,7 +58,7 @@ static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 static const unsigned char MASK[4] = {0x37, 0xfa, 0x21, 0x3d};
 static char payload[PAYLOAD + 1];
 static char *speech;
-static size_t speech_frames;
+static size_t speech_frames, spoken_frames;
 
 /* What `measure` counts. */
 static uint32_t latency[BUCKETS], lateness[BUCKETS];
@@ -127,8 +128,9 @@ static void speak(struct stream *s, int64_t due) {
     int size = snprintf(text, sizeof text,
         "{\"event\":\"media\",\"sequenceNumber\":\"%u\",\"media\":{\"track\":\"inbound\",\"chunk\":\"%u\","
         "\"timestamp\":\"%u\",\"payload\":\"%s\"},\"streamSid\":\"%s\"}",
-        s->sent + 2, s->sent + 1, FIRST_TIMESTAMP + 20 * s->sent, payload, s->sid);
+        s->sent + s->marks + 2, s->sent + 1, FIRST_TIMESTAMP + 20 * s->sent, payload, s->sid);
     int64_t at = now();
+    if (speech && s->sent % speech_frames == spoken_frames) s->asked_at = at;
     s->sent_at[s->sent++ % IN_FLIGHT] = at;
     window_sent++;
     note(lateness, at - due);
@@ -140,17 +142,30 @@ static void stop(struct stream *s) {
     int size = snprintf(text, sizeof text,
         "{\"event\":\"stop\",\"sequenceNumber\":\"%u\",\"streamSid\":\"%s\","
         "\"stop\":{\"accountSid\":\"%s\",\"callSid\":\"%s\"}}",
-        s->sent + 2, s->sid, s->account, s->call);
+        s->sent + s->marks + 2, s->sid, s->account, s->call);
     s->state = STOPPED;
     send_frame(s, 1, text, size);
     if (s->state == STOPPED) send_frame(s, 8, "", 0);
 }
 
+static void return_mark(struct stream *s, const char *name) {
+    char text[512];
+    const char *end = strchr(name, '"');
+    int size = snprintf(text, sizeof text,
+        "{\"event\":\"mark\",\"sequenceNumber\":\"%u\",\"streamSid\":\"%s\",\"mark\":{\"name\":\"%.*s\"}}",
+        s->sent + ++s->marks + 1, s->sid, (int)(end - name), name);
+    send_frame(s, 1, text, size);
+}
+
 /* An echo: the oldest frame that has not come back, byte for byte. */
 static void heard(struct stream *s, const char *text, size_t size) {
-    const char *at = memmem(text, size, "\"payload\"", 9);
+    const char *at = memmem(text, size, "\"name\":\"", 8);
+    if (at) return return_mark(s, at + 8);
+    at = memmem(text, size, "\"payload\"", 9);
     if (!at) return;
     if (speech) {
+        if (s->asked_at) note(latency, now() - s->asked_at);
+        s->asked_at = 0;
         s->echoed++;
         window_echoed++;
         return;
@@ -372,8 +387,12 @@ static void read_speech(const char *name) {
     speech_frames = ftell(file) / PAYLOAD;
     rewind(file);
     speech = malloc(speech_frames * PAYLOAD + 1);
+    spoken_frames = speech_frames;
     if (!speech_frames || !speech || fread(speech, PAYLOAD, speech_frames, file) != speech_frames) die(name);
     fclose(file);
+    /* Silence is all slashes, but for the end of its base64. */
+    while (spoken_frames && strspn(speech + (spoken_frames - 1) * PAYLOAD, "/") >= PAYLOAD - 4) spoken_frames--;
+    spoken_frames %= speech_frames;
 }
 
 int main(int argc, char **argv) {

@@ -232,6 +232,38 @@ def talk(lab: Lab, calls: int, talkers: int) -> dict[str, Any]:
     }
 
 
+def converse(lab: Lab, calls: int, at_once: int = 50) -> dict[str, Any]:
+    """How long callers wait for an answer, whether they are one or fifty; and the memory after many of them.
+
+    They say one sentence of 8 s again and again; 0.7 s of the wait is the silence that ends a turn.
+    """
+    waits: dict[str, dict[str, float]] = {}
+    memory = []
+    with lab.bench("callstream") as bench:
+        for count in (1, 2, at_once):
+            with talking.talkers(lab.folder, bench.server, lab.cores[1], count, "conversation") as callers:
+                window = callers.measure(talking.ROUND * lab.rounds)
+                waits[str(count)] = {"p50_ms": window.p50_ms, "p99_ms": window.p99_ms, "max_ms": window.max_ms}
+                callers.close()
+            lab.say(
+                f"  {count:5} calls  " + "  ".join(f"{name} {wait:.0f}" for name, wait in waits[str(count)].items())
+            )
+        for begun in range(0, calls, at_once):
+            with talking.talkers(lab.folder, bench.server, lab.cores[1], at_once, "conversation") as callers:
+                callers.measure(talking.ROUND)
+                answered = sum(heard for _, _, heard, _ in callers.close().streams)
+            memory.append(bench.server.usage().memory)
+            lab.say(f"  {begun + at_once:5} calls  {memory[-1] / 1024:.1f} MB  {answered} frames of answers")
+    settled = memory[max(1, 100 // at_once) - 1]
+    return {
+        "waits": waits,
+        "calls": calls,
+        "after_100_mb": round(settled / 1024, 1),
+        "after_all_mb": round(memory[-1] / 1024, 1),
+        "growth": round(memory[-1] / settled - 1, 3),
+    }
+
+
 def _median(steps: list[Step], ask: Callable[[Step], float]) -> float:
     """Of what was measured while the machine had no other work, if there was such a time."""
     quiet = [step for step in steps if not step.window.is_generators]

@@ -65,6 +65,10 @@ CANDIDATES = {
 }
 
 
+#: The handlers of benchmark/talking.py.
+TALKERS = ("frames", "turns", "conversation")
+
+
 @dataclass
 class Usage:
     """What a process has used so far: CPU in seconds, memory in KB."""
@@ -102,7 +106,7 @@ class Server:
             "PUBLIC_URL": self.url,
             "SPOOL_DIR": str(self.folder / "spool"),
             "MAX_STREAMS": "5000",
-            "STREAM_HANDLERS": "frames=benchmark.talking.frames,turns=benchmark.talking.turns",
+            "STREAM_HANDLERS": ",".join(f"{name}=benchmark.talking.{name}" for name in TALKERS),
             "DEBUG": "false",
             "LOG_LEVEL": "WARNING",
         }

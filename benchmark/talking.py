@@ -1,7 +1,8 @@
 """Those who talk: callers who say sentences, and handlers that take them frame by frame or turn by turn."""
 
+import asyncio
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from calls.streams import MediaStream
 
 
 # What callers say again and again, and are silent for a while: their turn is over then.
-PAUSE = SILENCE * SAMPLE_RATE
+PAUSE = SILENCE * 3 * SAMPLE_RATE
+# Seconds within which each of them has said it, and been answered.
+ROUND = 12.0
 
 
 async def frames(stream: MediaStream) -> None:
@@ -27,6 +30,20 @@ async def turns(stream: MediaStream) -> None:
     """Answers every turn with a frame, so that the callers can count them."""
     async for _ in stream.speech():
         await stream.play(SILENCE * FRAME_SAMPLES, wait=False)
+
+
+async def conversation(stream: MediaStream) -> None:
+    """Answers every turn as a speech service would: as it comes, in PCM16 at 24 kHz."""
+    async for _ in stream.speech():
+        await stream.play(_answer(), encoding="pcm16", rate=24_000, barge_in=True)
+
+
+async def _answer() -> AsyncIterator[bytes]:
+    """1.6 s, in chunks of 40 ms, three times as fast as they are spoken."""
+    pcm16 = b"\x00\x10\x00\xf0" * 480
+    for _ in range(40):
+        yield pcm16
+        await asyncio.sleep(0.013)
 
 
 @contextmanager

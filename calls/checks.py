@@ -83,7 +83,7 @@ def check_api_key() -> Iterator[CheckMessage]:
 
 
 def check_handlers() -> Iterator[CheckMessage]:
-    for name in dict.fromkeys([*handlers.names(), settings.DEFAULT_STREAM_HANDLER]):
+    for name in dict.fromkeys([*settings.STREAM_HANDLERS, settings.DEFAULT_STREAM_HANDLER]):
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name):
             yield Error(f"{name!r} cannot be a handler's name.", hint="Use 1-40 of a-z 0-9 _ . -", id="calls.E004")
         try:
@@ -107,6 +107,38 @@ def check_handlers() -> Iterator[CheckMessage]:
                 hint=f"Known are: {', '.join(handlers.names())}.",
                 id="calls.E006",
             )
+
+
+def check_realtime() -> Iterator[CheckMessage]:
+    url = settings.REALTIME_URL
+    if not _is_websocket(url):
+        yield Error(
+            f"REALTIME_URL is {url!r}, which is no WebSocket's address.",
+            hint="It begins with wss://, or with ws:// in your own network.",
+            id="calls.E017",
+        )
+    elif url.startswith("ws:") and not is_loopback(f"http{url[2:]}"):
+        yield Warning(
+            "REALTIME_URL is ws: REALTIME_KEY and the sound of calls cross the network unencrypted.",
+            hint="Use wss://, unless that network is yours alone.",
+            id="calls.W008",
+        )
+    for name, number in settings.REALTIME_TRANSFER_TO.items():
+        if not re.fullmatch(r"\+[1-9]\d{6,14}|sip:\S+@\S+", number):
+            yield Error(
+                f"REALTIME_TRANSFER_TO: {name!r} is {number!r}, which cannot be dialled.",
+                hint="Write name=+14155550100, or name=sip:somebody@example.org; several by commas.",
+                id="calls.E018",
+            )
+    if settings.REALTIME_KEY:
+        # Imported now, it costs the first caller no time.
+        handlers.find("realtime")
+    elif settings.DEFAULT_STREAM_HANDLER == "realtime":
+        yield Error(
+            "DEFAULT_STREAM_HANDLER is realtime, and REALTIME_KEY is not set.",
+            hint="It is the key of the service that REALTIME_URL names.",
+            id="calls.E019",
+        )
 
 
 def check_numbers() -> Iterator[CheckMessage]:
@@ -233,6 +265,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_tokens,
         check_api_key,
         check_handlers,
+        check_realtime,
         check_numbers,
         check_transcriber,
         check_twiml,

@@ -199,11 +199,13 @@ async def monitor(stream: MediaStream) -> None:
 
 
 SHIPPED: dict[str, Talk] = {"echo": echo, "voicemail": voicemail, "monitor": monitor}
+#: Those that ship too, in a module that is imported only if somebody asks for them.
+APART = {"realtime": "calls.realtime.realtime"}
 
 
 def names() -> list[str]:
     """The names that /incoming/<handler> knows."""
-    return sorted({*SHIPPED, *settings.STREAM_HANDLERS})
+    return sorted({*SHIPPED, *APART, *settings.STREAM_HANDLERS})
 
 
 #: How a path of STREAM_HANDLERS leads to its coroutine; `make run` has a way of its own, for code that changes.
@@ -216,7 +218,7 @@ def find(name: str) -> Handler | None:
     NotAHandler if that is none; ImportError if its path leads nowhere; whatever its module raises.
     """
     name = name or settings.DEFAULT_STREAM_HANDLER
-    if (path := settings.STREAM_HANDLERS.get(name)) is not None:
+    if (path := {**APART, **settings.STREAM_HANDLERS}.get(name)) is not None:
         talk: Talk | None = load(path)
     else:
         talk = SHIPPED.get(name)

@@ -58,13 +58,26 @@ TWILIO_API_KEY = env.str("TWILIO_API_KEY", default="")
 TWILIO_API_SECRET = env.str("TWILIO_API_SECRET", default="")
 TWILIO_API_URL: str = read(env.str, "TWILIO_API_URL", "https://api.twilio.com").rstrip("/")
 
-# name=dotted.path,… added to echo, voicemail and monitor.
+# name=dotted.path,… added to echo, voicemail, monitor and realtime.
 STREAM_HANDLERS = read(env.dict, "STREAM_HANDLERS", {})
 DEFAULT_STREAM_HANDLER: str = read(env.str, "DEFAULT_STREAM_HANDLER", "voicemail")
 DEFAULT_FROM_NUMBER = env.str("DEFAULT_FROM_NUMBER", default="")
 MONITOR_DIAL = env.str("MONITOR_DIAL", default="")
 FAILED_HANDLER_TWIML = env.str("FAILED_HANDLER_TWIML", default="")
 MASK_DTMF = read(env.bool, "MASK_DTMF", False)
+
+# --- The handler `realtime` -----------------------------------------------------------------------------------------
+
+REALTIME_URL: str = read(env.str, "REALTIME_URL", "wss://api.openai.com/v1/realtime?model=gpt-realtime")
+REALTIME_KEY = env.str("REALTIME_KEY", default="").strip()
+REALTIME_VOICE = env.str("REALTIME_VOICE", default="")
+REALTIME_INSTRUCTIONS: str = read(
+    env.str,
+    "REALTIME_INSTRUCTIONS",
+    "You answer the telephone. Be friendly and brief, and speak the caller's language.",
+)
+# name=number,…: whom the model may connect callers to.
+REALTIME_TRANSFER_TO = read(env.dict, "REALTIME_TRANSFER_TO", {})
 
 # --- Recording ------------------------------------------------------------------------------------------------------
 

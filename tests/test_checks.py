@@ -102,6 +102,15 @@ WRONG = {
         ("TRANSCRIBER_URL", url) for url in ("https://example.org", "example.org", "wss://", "ws://a:port", "ws://a:0")
     ],
     "calls.E016": [("TRANSCRIBER", "deepgram")],
+    "calls.E017": [
+        ("REALTIME_URL", url)
+        for url in ("https://api.openai.com/v1/realtime", "api.openai.com", "wss:///v1", "ws://a:port")
+    ],
+    "calls.E018": [
+        ("REALTIME_TRANSFER_TO", {"sales": number}) for number in ("", "4155550100", "+0", "sip:", "+1415<Play>")
+    ],
+    "calls.E019": [("DEFAULT_STREAM_HANDLER", "realtime")],
+    "calls.W008": [("REALTIME_URL", "ws://10.0.0.1/v1/realtime?model=local")],
     "calls.W001": [("TWILIO_ACCOUNT_SID", sid) for sid in ("", "AC1", "SK" + "0" * 32)],
     "calls.W002": [("RECORDER_FLUSH_SECONDS", 1)],
     "calls.W004": [("REDIS_URL", "")],
@@ -205,6 +214,13 @@ def test_a_default_handler_that_cannot_be_imported_is_named_once(good):
     good.STREAM_HANDLERS = {"own": "nowhere.to.be.found"}
     good.DEFAULT_STREAM_HANDLER = "own"
     assert found() == ["calls.E005"]
+
+
+def test_a_realtime_model_that_can_be_reached_is_in_order(good):
+    good.REALTIME_URL, good.REALTIME_KEY = "ws://localhost:9000/v1/realtime?model=local", "sk-squirrel"
+    good.REALTIME_TRANSFER_TO = {"sales": "+14155550100", "desk": "sip:desk@example.org"}
+    good.DEFAULT_STREAM_HANDLER = "realtime"
+    assert found() == []
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:8000"])

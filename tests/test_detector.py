@@ -106,7 +106,7 @@ async def test_a_model_that_fails_gives_way_to_loudness(detector, monkeypatch, c
     detector.add(feed)
     await done(feed)
     assert feed.heard == [1]
-    assert "speech_by_loudness: the model has failed" in caplog.text
+    assert "speech_model_failed" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [BrokenBefore, BrokenAfter])

@@ -16,11 +16,13 @@ from websockets.asyncio.server import serve
 
 from calls import handlers
 from calls.handlers import ExpectedCall
+from calls.media.audio import peaks
 from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
 from calls.models import Call, Stream, Tag
 from calls.server.talker import Talker
 from calls.server.tickets import Dialled
 from calls.sounds import sound
+from tests.support import sounds
 from tests.support.line import PATIENCE, payload
 from tests.support.phone import CALL, LOUD, Phone, begin, done
 
@@ -167,6 +169,19 @@ async def test_the_reader_says_what_was_heard_when_it_is_interrupted(capsys):
     assert re.fullmatch(r"heard [5-9]\d\d ms of \d+ ms that were sent\n", capsys.readouterr().out)
 
 
+async def test_the_mirror_says_what_it_was_told():
+    phone = Phone()
+    talk = begin(example("mirror")(phone.stream))
+    phone.say(LOUD, times=60)
+    await phone.taken()
+    phone.say(LOUD, times=60)
+    await phone.play_out()
+    await done(talk)
+    said = b"".join(b64decode(message["media"]["payload"]) for message in phone.sent if message["event"] == "media")
+    assert 16_000 <= len(said) < 16_320
+    assert peaks(said, 8000)[0] > 60
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("resumed", "visits"), [(0, 2), (1, 7)])
 async def test_the_desk_asks_the_database_and_leaves_a_row_for_later(resumed, visits):
@@ -205,6 +220,17 @@ async def test_the_concierge_apologises_without_one():
     phone = Phone()
     talk = begin(example("concierge")(phone.stream))
     await phone.play_out()
+    await done(talk)
+
+
+async def test_the_parrot_says_a_turn_again():
+    phone = Phone()
+    talk = begin(example("parrot")(phone.stream))
+    await asyncio.sleep(0)
+    spoken = sounds.silence(1) + sounds.CALLER + sounds.silence(1)
+    phone.speak(spoken)
+    assert payload(await phone.heard("media")) in spoken
+    phone.hang_up()
     await done(talk)
 
 

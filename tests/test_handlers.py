@@ -311,7 +311,7 @@ def test_handlers_are_found_by_name(own, settings):
     assert handlers.find("").talk is handlers.voicemail
     assert handlers.find("").name == "voicemail"
     assert handlers.find("nobody") is None
-    assert {"echo", "monitor", "voicemail", "fails"} <= set(handlers.names())
+    assert {"echo", "monitor", "realtime", "voicemail", "fails"} <= set(handlers.names())
 
 
 def test_a_project_may_replace_a_handler_that_ships(settings):

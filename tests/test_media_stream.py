@@ -252,7 +252,8 @@ async def test_two_plays_one_after_the_other_each_have_a_mark_of_their_own(phone
     ("what", "why"),
     [
         ("greeting.wav", "the name of a file \\('greeting.wav'\\).*read_wav"),
-        ("g" * 160, "the name of a file"),
+        ("Hello there.", "text \\('Hello there.'\\); a speech service"),
+        ("g" * 160, "text"),
         (Path("greeting.wav"), "the name of a file"),
         (None, "NoneType"),
         ([1, 2, 3], "list"),

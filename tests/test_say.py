@@ -277,7 +277,7 @@ async def test_what_a_source_gave_before_it_failed_is_heard_and_its_error_is_rai
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        (iter(["hello"]), "gives chunks of bytes, not the name of a file"),
+        (iter(["hello"]), "gives chunks of bytes, not text"),
         (iter([b"", None]), "not NoneType"),
         (iter([160]), "not int"),
     ],
@@ -300,7 +300,7 @@ async def speech():
     [
         (tts, r"a function: call it, tts\(…\)"),
         ({"audio": A}, "dict"),
-        ("hello", "the name of a file"),
+        ("hello", "text"),
         (7, "int"),
         ([A, "hello"], "list"),
     ],

@@ -37,7 +37,7 @@ def container(data: bytes) -> str:
 
 def _is_mp3(data: bytes) -> bool:
     """MP3 without a tag: frames of one kind, each where the one before it ends."""
-    frames = []
+    frames: list[bytes] = []
     while len(data) >= 4:
         length = _mp3_frame(data)
         if not length or (frames and _kind(data) != _kind(frames[0])):
@@ -55,7 +55,8 @@ def _kind(frame: bytes) -> tuple[int, int]:
 
 
 def _differ(frame: bytes, other: bytes) -> bool:
-    return sum(map(ne, frame, other)) > min(len(frame), len(other)) / 2
+    different: int = sum(map(ne, frame, other))
+    return different > min(len(frame), len(other)) / 2
 
 
 def _mp3_frame(header: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import PurePath
@@ -23,6 +24,8 @@ LOOK = 0.1
 PIECE = 96_000
 
 _END: Any = object()
+# Whoever passes a name means a sound file by it.
+_FILE_NAME = re.compile(r"\.\w{2,5}$")
 
 
 def check_source(audio: object) -> None:
@@ -45,8 +48,10 @@ def check_chunk(chunk: object) -> None:
 
 def _what(audio: object) -> str:
     if isinstance(audio, str | PurePath):
-        name = str(audio)[:80]
-        return f"the name of a file ({name!r}); calls.media.audio.read_wav(data) returns the samples of a WAV file"
+        text = str(audio)[:80]
+        if isinstance(audio, PurePath) or _FILE_NAME.search(audio):
+            return f"the name of a file ({text!r}); calls.media.audio.read_wav(data) returns the samples of a WAV file"
+        return f"text ({text!r}); a speech service makes audio of it"
     if inspect.iscoroutine(audio):
         audio.close()
         return f"a coroutine: await {audio.__name__}(…) first"

@@ -140,7 +140,7 @@ class Detector:
         try:
             return self._model.judge(windows)
         except Exception:
-            logger.exception("speech_by_loudness: the model has failed; whatever is loud counts as speech")
+            logger.exception("speech_model_failed; whatever is loud counts as speech from here on")
             self._model = Loudness()
             return self._model.judge(windows)
 
