@@ -6,7 +6,7 @@ import json
 import msgspec
 import pytest
 
-from calls.media.feed import Missing
+from calls.media.reel import Missing
 from calls.media.transcript import Heard
 from calls.speech import deepgram, vosk
 from calls.speech.sockets import connected, sending
