@@ -83,29 +83,30 @@ class MediaStreamConsumer(AsyncConsumer):
             return
         await send({"type": "websocket.accept"})
         short_way = scope.get("extensions", {}).get(EXTENSION)
-        socket = Socket(receive, send, short_way, _address(scope.get("server")))
-        if carried is not None:
-            # So that the other worker knows that it has reached the right one: not its neighbour, and no stranger.
-            await socket.send(Pass(carried.key, is_answer=True).sign())
-        await self._serve(socket, is_carried=carried is not None)
+        await self._serve(Socket(receive, send, short_way, _address(scope.get("server"))), carried)
 
-    async def _serve(self, socket: Socket, *, is_carried: bool) -> None:
+    async def _serve(self, socket: Socket, carried: Pass | None) -> None:
         protocol = StreamProtocol()
         try:
+            if carried is not None:
+                # So that the other worker knows that it has reached the right one: not its neighbour, and no stranger.
+                await socket.send(Pass(carried.key, is_answer=True).sign())
             opening = await _start_in_time(socket, protocol)
             if opening is None:
                 return
-            token, ticket = _check(opening, protocol.stream_sid, is_carried=is_carried)
-            if ticket is not None and not is_carried and outings.find(ticket.key) is None:
+            token, ticket = _check(opening, protocol.stream_sid, is_carried=carried is not None)
+            if ticket is not None and outings.find(ticket.key) is None:
                 if await switchboard.carry(Relay(socket, ticket), opening.texts):
                     return
                 ticket = None
             handler = _handler(token)
         except TimeoutError:
             await socket.close(4408, "draining" if switchboard.draining else f"no start within {START_TIMEOUT} s")
-        except (Refused, SocketClosed) as refused:
-            logger.warning("stream_rejected reason=%s", refused)
-            await socket.close(getattr(refused, "code", 1000), str(refused))
+        except SocketClosed:
+            return  # the other worker has given up
+        except Refused as refused:
+            logger.warning("stream_rejected reason=%s", refused.reason)
+            await socket.close(refused.code, refused.reason)
         else:
             live = LiveStream(
                 token, opening.start, protocol, socket, records=handler.records, transcribes=handler.transcribes

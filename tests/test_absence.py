@@ -164,13 +164,13 @@ def test_calls_that_were_recorded_before_are_explained_by_the_migration():
 # --- with another number ----------------------------------------------------------------------------------------------
 
 
-def dialled(writer, outcome=None):
+def dialled(writer, outcome=None, *, number="+14155550111"):
     """A call whose handler had its caller dial somebody after a second, and that went on after ten."""
-    writer.write([stream_row(), chunk(0, b"x" * 8000), event("dialled", data={"number": "+14155550111"})])
+    writer.write([stream_row(), chunk(0, b"x" * 8000), event("dialled", data={"number": number})])
     writer.write([ended("dial", length=8000, ended_at=START + SECOND)])
     if outcome:
         writer.write([stream_row("MZ2", call_sid="CA1", started_at=START + 10 * SECOND)])
-        writer.write([event("returned", stream="MZ2", data={"number": "+14155550111", **outcome})])
+        writer.write([event("returned", stream="MZ2", data={"number": number, **outcome})])
     writer.write([over(20)])
     return Stream.objects.get(sid="MZ1")
 
@@ -192,6 +192,11 @@ def test_the_time_with_another_number_is_a_gap_that_says_so_and_no_warning(write
 def test_whoever_may_not_see_numbers_does_not_see_whom_they_were_with(writer):
     stream = dialled(writer, {"status": "busy", "duration": 0})
     assert shown(stream, whole_numbers=False)[0][0] == "9.00 s, while the caller was with +•••••••0111: busy"
+
+
+def test_nor_whose_sip_address_that_is(writer):
+    stream = dialled(writer, number="sip:anna@example.org")
+    assert shown(stream, whole_numbers=False)[0][0] == "19.00 s, while the caller was with sip:••••@example.org"
 
 
 def test_a_caller_who_has_not_come_back_was_with_them_to_the_end(writer):

@@ -381,6 +381,8 @@ async def test_a_caller_who_hangs_up_while_it_is_committed_is_not_dialled(async_
             async with asyncio.timeout(PATIENCE):
                 while not outings.away:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
+            # Nothing that is played from here on would be heard.
+            assert switchboard.live[line.stream_sid].lifetime.is_over
             line.stop()
             await becomes("not back")
     await line.gone()

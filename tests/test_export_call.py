@@ -72,6 +72,12 @@ def test_the_facts_are_all_there(tmp_path):
     assert facts["events"][0]["kind"] == "ringing"
 
 
+def test_who_waits_for_a_caller_is_not_exported(tmp_path):
+    stream = make_stream(dial={"order": {}, "ticket": ["CA1", "the key of an outing", "10.0.0.3:8000", None]})
+    export(stream.call.sid, to=tmp_path)
+    assert "the key of an outing" not in (tmp_path / f"{stream.call.sid}.json").read_text()
+
+
 def test_a_tokens_nonce_is_not_exported(tmp_path):
     stream = make_stream(nonce="a nonce of a token")
     export(stream.call.sid, to=tmp_path)

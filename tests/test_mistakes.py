@@ -10,7 +10,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from calls.media.audio import tone
 from calls.models import Call, CallEvent, Stream
-from calls.server import conversation
+from calls.server import talker
 from calls.server.mistakes import advice, sentence
 from calls.server.stalls import raised_at
 from calls.summaries.problems import problems
@@ -199,7 +199,7 @@ async def test_a_handler_that_has_said_something_may_return_at_once(process):
 
 @recorded
 async def test_a_handler_that_took_its_time_may_say_nothing(process, monkeypatch):
-    monkeypatch.setattr(conversation, "AT_ONCE", 0)
+    monkeypatch.setattr(talker, "AT_ONCE", 0)
     async with Line("returns") as line:
         await line.gone()
     assert not await stored(lambda: told("handler-returned-at-once"))

@@ -192,8 +192,11 @@ async def test_workers_that_share_an_address_are_asked_one_after_the_other(twili
 @pytest.mark.parametrize(
     "address", ["", "8.8.8.8:8000", "[2606:4700::1]:8000", "224.0.0.1:80", "example.org:80", "127.0.0.1:", "127.0.0.1"]
 )
-async def test_only_what_is_private_is_asked(twilio, address):
+async def test_only_what_is_private_is_asked(twilio, address, caplog):
     assert not await twilio.carried(address).run(OPENING)
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "that is no address in a private network; the handler starts anew"
+    ]
 
 
 # --- the door of the other worker -------------------------------------------------------------------------------------

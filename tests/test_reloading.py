@@ -22,6 +22,7 @@ def desk(tmp_path, monkeypatch, settings):
     desk = folder / "desk.py"
     desk.write_text("from desks.words import HELLO\n\nasync def desk(stream):\n    return HELLO\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     settings.STREAM_HANDLERS = {"desk": "desks.desk.desk"}
     yield desk
     for name in [name for name in sys.modules if name.partition(".")[0] == "desks"]:
@@ -63,15 +64,30 @@ async def test_a_file_that_is_saved_twice_in_a_second_is_read_twice(desk, reload
         assert await said() == word
 
 
-async def test_a_module_outside_of_the_folder_is_reloaded_if_it_is_named(desk, reloader, settings, monkeypatch):
-    other = desk.parent.parent / "elsewhere.py"
-    other.write_text("async def away(stream):\n    return 'old'\n")
-    settings.STREAM_HANDLERS = {"desk": "elsewhere.away"}
+@pytest.fixture
+def away(desk, settings):
+    """A handler in another package."""
+    away = desk.parent.parent / "elsewhere" / "away.py"
+    away.parent.mkdir()
+    (away.parent / "__init__.py").touch()
+    away.write_text("async def away(stream):\n    return 'old'\n")
+    settings.STREAM_HANDLERS = {"desk": "elsewhere.away.away"}
+    yield away
+    del sys.modules["elsewhere"], sys.modules["elsewhere.away"]
+
+
+async def test_a_module_outside_of_the_folder_is_reloaded_if_it_is_named(away, reloader):
     assert await said() == "old"
-    other.write_text("async def away(stream):\n    return 'new'\n")
-    reloader.reload("elsewhere.py")
+    away.write_text("async def away(stream):\n    return 'new'\n")
+    reloader.reload("elsewhere/away.py")
     assert await said() == "new"
-    monkeypatch.delitem(sys.modules, "elsewhere")
+
+
+async def test_a_package_around_a_module_that_cannot_be_used_keeps_the_old_one(away, reloader):
+    old = sys.modules["elsewhere.away"]
+    away.write_text("def away(stream): ...\n")
+    reloader.reload("elsewhere/away.py")
+    assert sys.modules["elsewhere"].away is old
 
 
 async def test_our_own_modules_are_not_reloaded(desk, reloader, settings):

@@ -162,6 +162,13 @@ def test_a_long_stream_starts_the_count_again(client, call):
     assert verbs(ended(client, resumed=5)) == ["Connect"]
 
 
+def test_streams_that_were_left_for_another_number_have_not_broken(client, call):
+    for seconds in range(9, 1, -1):
+        broken_stream(call, seconds=seconds, end_reason="dial")
+    broken_stream(call, seconds=1)
+    assert verbs(ended(client, resumed=8)) == ["Connect"]
+
+
 @pytest.mark.parametrize("resumed", ["", "-1", "x", "9" * 5000, "%C2%B2", "1%00"])
 def test_a_count_that_is_not_a_number_is_the_first(client, call, resumed):
     broken_stream(call)

@@ -80,6 +80,7 @@ class Relay:
     async def _find(self) -> ClientConnection | None:
         address = _private(self._ticket.address)
         if address is None:
+            self._log("that is no address in a private network")
             return None
         try:
             async with asyncio.timeout(PATIENCE):
