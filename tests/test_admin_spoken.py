@@ -49,6 +49,14 @@ def test_a_call_is_found_once_however_often_it_was_said(client, ops):
     assert found(client, "said:refund") == [call.pk]
 
 
+def test_a_call_in_which_it_was_said_often_crowds_out_no_other(client, ops, monkeypatch):
+    monkeypatch.setattr("calls.admin.spoken.MOST_FOUND", 2)
+    calls = [say("refund"), say("refund")]
+    for number in range(1, 4):
+        make_utterance(calls[1].streams.get(), "refund", start=80_000 * number)
+    assert set(found(client, "said:refund")) == {call.pk for call in calls}
+
+
 def test_filters_go_with_it(client, ops):
     say("refund")
     call = say("refund", call=make_call(status="busy"))

@@ -73,6 +73,15 @@ def test_words_lie_on_the_recordings_clock(client, ops):
     assert (line["at"], line["words"][0]) == (10.5, ["back", 10.5])
 
 
+def test_words_of_two_streams_are_told_one_after_the_other(client, ops):
+    call = make_call()
+    first, second = make_stream(call, length=8_000), make_stream(call, after=10, length=8_000)
+    make_utterance(second, "and then", start=80)
+    make_utterance(first, "at first", start=4_000)
+    assert said(client, call) == ["at first", "and then"]
+    assert said(client, call, **{"from": 80_000}) == ["and then"]
+
+
 def test_what_two_streams_heard_at_once_is_told_once(client, ops):
     call = make_call()
     whole = make_stream(call, length=80_000)
