@@ -150,9 +150,9 @@ def test_a_speech_may_be_sent_without_waiting_here():
         said.note_flight(first)
         first.fly(160, ordinal)
     assert (first.sent, first.end, first.heard(200)) == (320, 320, 200)
-    assert said.is_on_its_way(first)
+    assert (said.has_flight, said.is_on_its_way(first)) == (True, True)
     said.forget_heard(320)
-    assert not said.is_on_its_way(first)
+    assert (said.has_flight, said.is_on_its_way(first)) == (False, False)
 
 
 # --- taking back ------------------------------------------------------------------------------------------------------
