@@ -84,6 +84,10 @@ class Outgoing:
             self._lifetime.end("disconnect")
             raise StreamEnded(f"{self._protocol.stream_sid}: {error}") from error
 
+    @property
+    def is_over(self) -> bool:
+        return self._lifetime.is_over
+
     def check_open(self) -> None:
         """StreamEnded if the stream is over."""
         if self._lifetime.is_over:

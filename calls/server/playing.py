@@ -85,21 +85,20 @@ class Playing:
 
     async def clear(self) -> None:
         """What the caller has not heard of it yet is never heard; what was said after it follows at once."""
-        if self._goes_on:
-            if not self._is_paused:
-                await self._speaking.take_out(self.speech, self._cues)
+        if not self._is_over and (self._is_paused or await self._speaking.take_out(self.speech, self._cues)):
             self._speaking.give_up(self.speech)
 
     async def pause(self) -> None:
         """The caller hears no more of it for now: Twilio's buffer is cleared, and what was said after it follows."""
-        if self._goes_on and not self._is_paused:
-            self._is_paused = True
-            await self._speaking.take_out(self.speech, self._cues)
+        if self._is_paused or self._is_over:
+            return
+        self._is_paused = await self._speaking.take_out(self.speech, self._cues)
+        if self._is_paused:
             self._note("playback-paused", heard_ms=self.heard_ms)
 
     async def resume(self) -> None:
         """Goes on from the first sample that was not heard, before everything else that waits."""
-        if self._goes_on and self._is_paused:
+        if self._is_paused and not self._is_over:
             self._is_paused = False
             self._note("playback-resumed", heard_ms=self.heard_ms)
             await self._speaking.put_in(self.speech)
@@ -149,10 +148,9 @@ class Playing:
         return [] if self._cue is None else [self._cue]
 
     @property
-    def _goes_on(self) -> bool:
-        """Whether there is something of it that may still be heard."""
-        is_heard = self.speech.is_whole and not self.speech.waiting and self.heard_ms == self.sent_ms
-        return not (self.speech.is_over or is_heard)
+    def _is_over(self) -> bool:
+        """Whether nothing more of it will be heard."""
+        return self.speech.is_over or self._speaking.is_over
 
     async def _check(self, feeding: asyncio.Task[None]) -> None:
         """Raises what its source has raised, after everybody was told."""
@@ -167,7 +165,7 @@ class Playing:
 
     async def _told_later(self) -> Played:
         """Of chunks, which have no mark of their own: one behind all that was said until now tells."""
-        if self.speech.is_over:
+        if self._is_over:
             return self._played("cleared" if self.speech.is_cut else "played")
         return self._played(await self._speaking.until_heard())
 

@@ -44,6 +44,11 @@ class Speaking:
         """Whether all that was said was heard or cleared, for certain."""
         return self._outgoing.is_idle and self._hearing.is_complete
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the caller hears nothing any more: what was not heard by now is cut."""
+        return self._outgoing.is_over
+
     def check(self) -> None:
         """StreamEnded if the stream is over, StateError if it is one on which we only listen."""
         self._outgoing.check_open()
@@ -111,8 +116,11 @@ class Speaking:
         self._marks.clear()
         await self._outgoing.send(text)
 
-    async def take_out(self, speech: Speech, cues: Cues) -> None:
-        """Takes one speech out of all that was said. What of it lies at Twilio is cleared, and the rest sent again."""
+    async def take_out(self, speech: Speech, cues: Cues) -> bool:
+        """Takes one speech out of all that was said. What of it lies at Twilio is cleared, and the rest sent again.
+
+        False if all there is of it has been heard by now.
+        """
         self._outgoing.check_open()
         self._hearing.advance(time.monotonic())
         text = ""
@@ -120,10 +128,13 @@ class Speaking:
             text = self._protocol.clear()
             audio = self._hearing.take_back(self._outgoing.now())
             self._marks.withdraw(self.speeches.script.put_back(audio, self._playback.sent - len(audio)))
-        self.speeches.take_out(speech, cues)
+        is_left = bool(speech.waiting) or not speech.is_whole
+        if is_left:
+            self.speeches.take_out(speech, cues)
         if text:
             await self._outgoing.send(text)
         await self.flow()
+        return is_left
 
     async def put_in(self, speech: Speech) -> None:
         """A speech that was taken out goes on, as soon as what is being said is over."""

@@ -90,7 +90,7 @@ class Speeches:
     def give_up(self, speech: Speech) -> tuple[int, int, Cues]:
         """What was taken out is never said. Returns samples that were sent in vain, those never sent, and its marks."""
         cues = self._aside.pop(speech)
-        return *speech.cut(0), cues
+        return *speech.cut(self._playback.front), cues
 
     def stop(self, speech: Speech, cues: Cues) -> None:
         """What of it was sent is heard, and nothing else is said of it."""
@@ -102,7 +102,8 @@ class Speeches:
         """Nothing more of all this is heard; returns what `give_up` does, of all together."""
         self.current = None
         back, unsent, cues = self.script.drop(front)
-        for speech in list(self._aside):
-            more_back, more_unsent, more_cues = self.give_up(speech)
-            back, unsent, cues = back + more_back, unsent + more_unsent, cues + more_cues
+        for speech, its_cues in self._aside.items():
+            its_back, its_unsent = speech.cut(front)
+            back, unsent, cues = back + its_back, unsent + its_unsent, cues + its_cues
+        self._aside.clear()
         return back, unsent, cues
