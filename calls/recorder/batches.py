@@ -6,20 +6,28 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from calls.media.rows import AnyRow, ChunkRow
+from calls.media.rows import AnyRow, ChunkRow, DataRow, EventRow, UtteranceRow, encode
 
 
 logger = logging.getLogger(__name__)
 
 # Rows of one transaction, at most: a larger one holds the interpreter and the audio of every stream.
 BATCH_ROWS = 500
-# Bytes that a row without audio is taken for.
+# Bytes that a row is taken for that has neither audio ...
 ROW_SIZE = 300
+# ... nor whatever a handler or a transcriber puts into it.
+OF_ANY_SIZE = (DataRow, EventRow, UtteranceRow)
 
 
 def size_of(rows: Iterable[AnyRow]) -> int:
     """Bytes, about."""
-    return sum(len(row.payload) if type(row) is ChunkRow else ROW_SIZE for row in rows)
+    return sum(map(_size, rows))
+
+
+def _size(row: AnyRow) -> int:
+    if type(row) is ChunkRow:
+        return len(row.payload)
+    return max(ROW_SIZE, len(encode([row]))) if isinstance(row, OF_ANY_SIZE) else ROW_SIZE
 
 
 def parts(rows: list[AnyRow]) -> Iterator[list[AnyRow]]:
