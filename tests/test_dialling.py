@@ -304,6 +304,8 @@ async def test_the_time_between_is_a_gap_and_no_warning(async_client):
         dial = await sent_out(async_client, line, "asks_a_person")
         await line.gone()
         assert await stored(lambda: Call.objects.get().dialing)
+    # They are away for longer than a frame.
+    await asyncio.sleep(0.05)
     async with await back(async_client, line, dial) as second:
         await second.sync()
     first, last = await stored(lambda: list(Stream.objects.all()))
@@ -441,6 +443,7 @@ async def test_without_a_database_the_process_that_waits_still_knows(async_clien
         async with await back(async_client, line, dial) as second:
             await second.sync()
     assert said[0] == Dialled("completed", 42)
+    await until(Stream.objects.filter(end_reason="stop").exists)
 
 
 @recorded
