@@ -78,7 +78,7 @@ def test_a_handler_goes_into_the_address(api):
 
 
 def test_a_handler_that_does_not_exist_is_refused_before_twilio_is_asked(api):
-    with pytest.raises(CommandError, match="no handler 'ecko'; there are echo, monitor, voicemail"):
+    with pytest.raises(CommandError, match="no handler 'ecko'; there are echo, monitor, realtime, voicemail"):
         call_command("configure_number", MAIN, handler="ecko")
     assert api.requests == []
 

@@ -61,7 +61,7 @@ def test_a_parameter_without_a_value_is_explained(api):
 
 
 def test_a_handler_that_does_not_exist_is_refused_before_twilio_is_asked(api):
-    with pytest.raises(CommandError, match="no handler 'ecko'; there are echo, monitor, voicemail"):
+    with pytest.raises(CommandError, match="no handler 'ecko'; there are echo, monitor, realtime, voicemail"):
         call_command("place_call", THEIRS, handler="ecko")
     assert (api.requests, Call.objects.count()) == ([], 0)
 
