@@ -214,7 +214,8 @@ class Conversation:
 
     async def _pass_on(self, event: Event) -> None:
         if isinstance(event, Dtmf):
-            self._keys, self._quiet = self._keys + event.digit, 0
+            # Where keys are nobody's business, they are not the service's either.
+            self._keys, self._quiet = self._keys + ("" if settings.MASK_DTMF else event.digit), 0
         elif isinstance(event, Media):
             await send(self._model, "input_audio_buffer.append", audio=b64encode(event.payload).decode())
             self._quiet += len(event.payload) // 8

@@ -204,6 +204,18 @@ async def test_keys_are_told_together(talk):
     ]
 
 
+async def test_keys_that_are_masked_are_not_told(talk, settings):
+    settings.MASK_DTMF = True
+    talk.phone.press("12")
+    talk.phone.say(QUIET, times=75)
+    await talk.phone.taken()
+    settings.MASK_DTMF = False
+    talk.phone.press("3")
+    talk.phone.say(QUIET, times=75)
+    told = await talk.session.told()
+    assert told["item"]["content"] == [{"type": "input_text", "text": "The caller pressed 3."}]
+
+
 async def test_an_event_that_is_unknown_or_lacks_something_is_left_out(talk):
     await talk.session.send('{"type":"response.output_audio.delta"}', '{"type":"response.done"}', '{"type":"new"}', "7")
     await talk.session.answer(A)
