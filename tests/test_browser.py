@@ -333,7 +333,7 @@ def test_a_lane_is_muted_and_the_other_goes_on(visit, ops):
 
 def test_the_waveform_shows_who_spoke_when(visit, ops):
     page = visit(page_of(eventful()), ops)
-    wait_for_waveform(page)
+    wait_until(page, "[...document.querySelectorAll('.call-lane path')].every(path => path.getBBox().height > 0)")
     paths = page.eval_on_selector_all(".call-lane path", "found => found.map(path => path.getBBox().height)")
     loud, quiet = page.evaluate(
         """() => [100, 500].map(x => {
