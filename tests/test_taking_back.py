@@ -20,6 +20,7 @@ STEPS = some.lists(
         some.tuples(some.just("say"), some.integers(1, 40_000)),
         some.tuples(some.just("stream"), some.integers(1, 3_000)),
         some.tuples(some.just("chunks"), some.integers(1, 3_000)),
+        some.tuples(some.just("frames"), some.integers(1, 40).map(lambda frames: 160 * frames)),
         some.tuples(some.just("later"), some.integers(1, 3_000)),
         some.tuples(some.sampled_from(["pause", "resume", "clear"]), WHICH),
         some.tuples(some.sampled_from(["clear everything", "mark", "return marks"]), some.just(0)),
@@ -48,7 +49,7 @@ class Talk:
 
     async def step(self, what, number):
         stream, playings = self.phone.stream, self.playings
-        if what in ("say", "stream", "chunks") and len(playings) < SPEECHES:
+        if what in ("say", "stream", "chunks", "frames") and len(playings) < SPEECHES:
             await self.speak(what, content(len(playings), number))
         elif what == "later":
             self.phone.later(number)
@@ -65,11 +66,13 @@ class Talk:
 
     async def speak(self, how, audio):
         self.said.append(audio)
-        if how == "chunks":
+        if how in ("chunks", "frames"):
             # Something else lies before and behind it, or it would be one speech with other chunks.
             await self.phone.stream.mark("before")
-            for at in range(0, len(audio), 500):
-                playing = await self.phone.stream.play(audio[at : at + 500], wait=False)
+            size = 500 if how == "chunks" else 160
+            for at in range(0, len(audio), size):
+                playing = await self.phone.stream.play(audio[at : at + size], wait=False)
+                assert playing.sent_ms <= (at + size) // 8
             await self.phone.stream.mark("behind")
         else:
             playing = self.phone.stream.say(audio if how == "say" else in_pieces(audio))

@@ -223,11 +223,6 @@ class Script(Generic[P]):
 
     # --- what is on its way -------------------------------------------------------------------------------------------
 
-    @property
-    def has_flight(self) -> bool:
-        """Whether anything is on its way."""
-        return bool(self._flight)
-
     def note_flight(self, speech: Speech) -> None:
         """Samples of this speech are being sent."""
         if not self._flight or self._flight[-1] is not speech:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 
-from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
+from calls.media.audio import SAMPLE_RATE
 from calls.media.formats import PLAIN
 from calls.media.hearing import Hearing
 from calls.media.protocol import StreamProtocol
@@ -65,13 +65,11 @@ class Outgoing:
 
     def send_now(self, frame: bytes) -> str:
         """Sends a frame of 160 bytes without waiting. Returns the text that is left to `send` where that cannot be."""
-        self.check_open()
+        if self._lifetime.is_over:
+            self.check_open()
         text = self._protocol.media(frame)
-        opened = self.speeches.current
-        if opened is not None and opened.speech.flying and self._script.has_flight:
-            opened.speech.flying += FRAME_SAMPLES
-        else:
-            self.speeches.fly(PLAIN, FRAME_SAMPLES)
+        if not self.speeches.is_flying:
+            self.speeches.take_off(PLAIN)
         self._playback.play(self._clock.now(time.monotonic()), frame)
         return "" if self._socket.write(text) else text
 

@@ -81,7 +81,7 @@ class Playing:
     @property
     def sent_ms(self) -> int:
         """What Twilio was given of it by now."""
-        return self.speech.sent // SAMPLES_PER_MS
+        return self._speaking.sent(self.speech) // SAMPLES_PER_MS
 
     async def clear(self) -> None:
         """What the caller has not heard of it yet is never heard; what was said after it follows at once."""

@@ -99,8 +99,14 @@ class Speaking:
         logger.warning("mark_lost call=%s stream=%s: no echo of %s", tape.call_sid, tape.sid, mark.name)
         return "played" if self._hearing.lives(self._outgoing.now()) else "cleared"
 
+    def sent(self, speech: Speech) -> int:
+        """Samples of it that Twilio was given by now."""
+        self.speeches.land()
+        return speech.sent
+
     def heard(self, speech: Speech) -> int:
         """Samples of it that the caller has heard by now."""
+        self.speeches.land()
         self._hearing.advance(time.monotonic())
         return speech.heard(self._playback.front)
 

@@ -1,5 +1,7 @@
 """What is said on a stream, in its order: what waits, what is said in chunks, and what was taken out to go on later."""
 
+from typing import Any
+
 from calls.media.formats import Form, to_mulaw
 from calls.media.playback import Playback
 from calls.media.script import Cue, Script, Speech
@@ -12,12 +14,14 @@ Cues = list[Cue[Settled]]
 class Opened:
     """A speech that is said in chunks, as they come, until something else is said."""
 
-    __slots__ = ("converter", "form", "speech")
+    __slots__ = ("converter", "form", "playing", "speech")
 
     def __init__(self, form: Form) -> None:
         self.form = form
         self.converter = to_mulaw(*form)
         self.speech = Speech()
+        #: What handlers hold of it, made when they first do.
+        self.playing: Any = None
         # What follows never waits for more of it.
         self.speech.is_whole = True
 
@@ -32,6 +36,8 @@ class Speeches:
         self._aside: dict[Speech, Cues] = {}
         #: The speech to which chunks are added at the moment.
         self.current: Opened | None = None
+        #: Frames of it are being sent one after the other, and have not been counted yet.
+        self.is_flying = False
 
     @property
     def is_held_back(self) -> bool:
@@ -40,6 +46,7 @@ class Speeches:
 
     def open(self, form: Form) -> Opened:
         """The speech to which chunks of that form are added. Whatever else is said ends it, and so does a pause."""
+        self.land()
         opened = self.current
         if opened is None or opened.form != form or opened.speech.is_heard(self._playback.front):
             self.close()
@@ -52,14 +59,23 @@ class Speeches:
             self.script.say(speech)
         speech.add(audio)
 
-    def fly(self, form: Form, samples: int) -> None:
-        """So many samples are sent at once, before everything else: nothing waits."""
+    def take_off(self, form: Form) -> None:
+        """From now on what is sent is of the open speech, frame after frame, and nothing waits: `land` counts it."""
         speech = (self.current or self.open(form)).speech
         self.script.note_flight(speech)
-        speech.fly(samples, self._playback.sent)
+        speech.fly(0, self._playback.sent)
+        self.is_flying = True
+
+    def land(self) -> None:
+        """Counts the frames that were sent."""
+        if self.is_flying and self.current is not None:
+            self.is_flying = False
+            speech = self.current.speech
+            speech.fly(self._playback.sent - speech.end, speech.end)
 
     def close(self) -> None:
         """What was said in chunks is over, and something else follows."""
+        self.land()
         opened, self.current = self.current, None
         if opened is not None and (end := opened.converter.flush()):
             self.add(opened.speech, end)
@@ -73,6 +89,7 @@ class Speeches:
 
     def is_on_its_way(self, speech: Speech) -> bool:
         """Whether something of it lies at Twilio and was not heard."""
+        self.land()
         self.script.forget_heard(self._playback.front)
         return self.script.is_on_its_way(speech)
 
@@ -100,6 +117,7 @@ class Speeches:
 
     def drop(self, front: int) -> tuple[int, int, Cues]:
         """Nothing more of all this is heard; returns what `give_up` does, of all together."""
+        self.land()
         self.current = None
         back, unsent, cues = self.script.drop(front)
         for speech, its_cues in self._aside.items():

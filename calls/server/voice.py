@@ -22,15 +22,15 @@ class Voice:
         self._speaking = speaking
         self._barge_in = barge_in
         self._tape = tape
-        self._chunks: Playing | None = None
 
     @property
     def chunks(self) -> Playing:
         """What is said in chunks at the moment, all of it."""
-        opened, playing = self._speaking.speeches.current, self._chunks
+        opened = self._speaking.speeches.current
         assert opened is not None  # something was added to it just now
-        if playing is None or playing.speech is not opened.speech:
-            playing = self._chunks = Playing(self._speaking, opened.speech, self._tape)
+        if opened.playing is None:
+            opened.playing = Playing(self._speaking, opened.speech, self._tape)
+        playing: Playing = opened.playing
         return playing
 
     def say(self, audio: Bytes | Source, form: Form, *, barge_in: bool = False) -> Playing:
