@@ -2,7 +2,7 @@
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 from django.test import AsyncClient, Client
 
 from calls.recorder import recorder
@@ -55,6 +55,21 @@ def listener(client):
     user = make_staff("view_call", "listen_call")
     client.force_login(user)
     return user
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """Drops the database in the end, though a thread may still hold a connection to it."""
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock():
+            connections.close_all()
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            connections.close_all()
 
 
 @pytest.fixture

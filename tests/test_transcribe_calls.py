@@ -220,6 +220,15 @@ async def interrupts(audio):
     yield
 
 
+@pytest.fixture
+def from_a_terminal():
+    """SIGINT is handled as Python does at first, whatever the loop of another test has left there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("from_a_terminal")
 def test_ctrl_c_ends_it_and_what_is_done_is_done(settings):
     recorded(REFUND * 4000)
     run()
