@@ -162,6 +162,14 @@ def returning(document, line):
     return Line(call_sid=line.call_sid, token=found["token"], more=more)
 
 
+async def gone_out(client, handler):
+    """A line whose stream is over since its handler dials, and the <Dial> that its caller is sent to."""
+    async with Line(handler) as line:
+        dial = await sent_out(client, line, handler)
+        await line.gone()
+    return line, dial
+
+
 async def back(client, line, dial, **facts):
     return returning(await asked(client, line, dial.get("action"), **{**BACK, **facts}), line)
 
@@ -178,9 +186,7 @@ async def becomes(value):
 
 @recorded
 async def test_the_same_coroutine_goes_on_when_the_caller_is_back(async_client):
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     assert said == []
     async with await back(async_client, line, dial) as second:
         await second.sync()
@@ -189,9 +195,7 @@ async def test_the_same_coroutine_goes_on_when_the_caller_is_back(async_client):
 
 @recorded
 async def test_twilio_is_asked_to_dial_as_the_handler_said(async_client):
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     assert (dial.get("timeout"), dial.get("callerId"), dial.findtext("Number")) == (
         "20",
         "+14155550123",
@@ -223,9 +227,7 @@ async def test_another_process_answers_from_the_database(async_client):
 @pytest.mark.parametrize("status", ["completed", "answered", "busy", "no-answer", "failed", "canceled"])
 @recorded
 async def test_twilios_word_for_what_came_of_it_is_the_handlers(async_client, status):
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     async with await back(async_client, line, dial, DialCallStatus=status, DialCallDuration="") as second:
         await second.sync()
     assert said[0] == Dialled(status, 0)
@@ -265,10 +267,8 @@ async def test_what_was_said_is_heard_first(async_client):
 
 @recorded
 async def test_whoever_iterates_meanwhile_is_done(async_client):
-    async with Line("iterates_meanwhile") as line:
-        dial = await sent_out(async_client, line, "iterates_meanwhile")
-        await line.gone()
-        await becomes([])
+    line, dial = await gone_out(async_client, "iterates_meanwhile")
+    await becomes([])
     async with await back(async_client, line, dial) as second:
         await second.gone()
     assert said == [[], Dialled("completed", 42)]
@@ -276,9 +276,7 @@ async def test_whoever_iterates_meanwhile_is_done(async_client):
 
 @recorded
 async def test_a_caller_is_dialled_to_one_number_at_a_time(async_client):
-    async with Line("asks_twice_at_once") as line:
-        dial = await sent_out(async_client, line, "asks_twice_at_once")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_twice_at_once")
     async with await back(async_client, line, dial) as second:
         await second.gone()
     assert said == [Dialled("completed", 42)]
@@ -286,9 +284,7 @@ async def test_a_caller_is_dialled_to_one_number_at_a_time(async_client):
 
 @recorded
 async def test_a_recording_that_is_paused_stays_so(async_client):
-    async with Line("asks_off_the_record") as line:
-        dial = await sent_out(async_client, line, "asks_off_the_record")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_off_the_record")
     async with await back(async_client, line, dial) as second:
         await second.gone()
     assert said == [True]
@@ -317,9 +313,7 @@ async def test_the_time_between_is_a_gap_and_no_warning(async_client):
 
 @recorded
 async def test_the_timeline_says_whom_and_what_came_of_it(async_client):
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     async with await back(async_client, line, dial) as second:
         await second.sync()
     events = await stored(lambda: {event.kind: event.data for event in CallEvent.objects.filter(source="stream")})
@@ -344,9 +338,7 @@ async def test_what_is_written_down_meanwhile_is_kept(async_client):
 
 @recorded
 async def test_what_was_written_down_meanwhile_is_kept_when_they_are_back(async_client):
-    async with Line("writes_down") as line:
-        dial = await sent_out(async_client, line, "writes_down")
-        await line.gone()
+    line, dial = await gone_out(async_client, "writes_down")
     enough.set()
     await becomes("written")
     async with await back(async_client, line, dial) as second:
@@ -356,9 +348,7 @@ async def test_what_was_written_down_meanwhile_is_kept_when_they_are_back(async_
 
 @recorded
 async def test_no_ticket_is_kept(async_client):
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     async with await back(async_client, line, dial) as second:
         await second.sync()
     ticket = parse_qs(urlsplit(dial.get("action")).query)["outing"][0]
@@ -373,9 +363,7 @@ async def test_no_ticket_is_kept(async_client):
 @recorded
 async def test_a_caller_who_hangs_up_meanwhile_does_not_come_back(async_client, monkeypatch):
     monkeypatch.setattr(talker, "HANDLER_GRACE", 0.05)
-    async with Line("waits_in_vain") as line:
-        dial = await sent_out(async_client, line, "waits_in_vain")
-        await line.gone()
+    line, dial = await gone_out(async_client, "waits_in_vain")
     over = await asked(async_client, line, dial.get("action"), **{**BACK, "CallStatus": "completed"})
     assert [verb.tag for verb in over] == ["Hangup"]
     await becomes("not back")
@@ -471,9 +459,7 @@ async def sent_out_again(client, line):
 
 @recorded
 async def test_a_token_is_good_for_one_return(async_client):
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     second = await back(async_client, line, dial)
     thief = Line(call_sid=line.call_sid, token=second.token, more=second.more)
     async with second:
@@ -485,9 +471,7 @@ async def test_a_token_is_good_for_one_return(async_client):
 
 @recorded
 async def test_a_return_whose_socket_did_not_open_is_tried_again(async_client):
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     document = await asked(async_client, line, dial.get("action"), **BACK)
     again = await asked(async_client, line, document.find("Connect").get("action"))
     async with returning(again, line) as second:
@@ -497,9 +481,7 @@ async def test_a_return_whose_socket_did_not_open_is_tried_again(async_client):
 
 @recorded
 async def test_whoever_comes_back_to_nobody_begins_anew(async_client):
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     outings.cut()
     async with await back(async_client, line, dial) as second:
         again = await sent_out(async_client, second, "asks_a_person")
@@ -511,9 +493,7 @@ async def test_whoever_comes_back_to_nobody_begins_anew(async_client):
 
 @recorded
 async def test_a_handler_that_has_given_up_waiting_says_goodbye_to_who_comes_back(async_client):
-    async with Line("gives_up") as line:
-        dial = await sent_out(async_client, line, "gives_up")
-        await line.gone()
+    line, dial = await gone_out(async_client, "gives_up")
     enough.set()
     await until(Stream.objects.filter(handler_finished_at__isnull=False).exists)
     assert [verb.tag for verb in await asked(async_client, line, dial.get("action"), **BACK)] == ["Hangup"]
@@ -522,9 +502,7 @@ async def test_a_handler_that_has_given_up_waiting_says_goodbye_to_who_comes_bac
 
 @recorded
 async def test_a_task_that_waits_ends_with_its_handler(async_client):
-    async with Line("leaves_a_task_waiting") as line:
-        dial = await sent_out(async_client, line, "leaves_a_task_waiting")
-        await line.gone()
+    line, dial = await gone_out(async_client, "leaves_a_task_waiting")
     enough.set()
     await until(Stream.objects.filter(handler_finished_at__isnull=False).exists)
     assert [verb.tag for verb in await asked(async_client, line, dial.get("action"), **BACK)] == ["Hangup"]
@@ -533,9 +511,7 @@ async def test_a_task_that_waits_ends_with_its_handler(async_client):
 
 @recorded
 async def test_a_handler_that_failed_meanwhile_is_apologised_for(async_client):
-    async with Line("fails_while_they_are_away") as line:
-        dial = await sent_out(async_client, line, "fails_while_they_are_away")
-        await line.gone()
+    line, dial = await gone_out(async_client, "fails_while_they_are_away")
     enough.set()
     await until(Stream.objects.filter(handler_failed=True, handler_finished_at__isnull=False).exists)
     assert [verb.tag for verb in await asked(async_client, line, dial.get("action"), **BACK)] == ["Say", "Hangup"]
@@ -558,9 +534,7 @@ async def test_a_drain_waits_for_whoever_is_away_and_then_no_more(async_client):
 @recorded
 async def test_a_place_is_kept_for_whoever_is_away(async_client, settings):
     settings.MAX_STREAMS = 1
-    async with Line("asks_a_person") as line:
-        dial = await sent_out(async_client, line, "asks_a_person")
-        await line.gone()
+    line, dial = await gone_out(async_client, "asks_a_person")
     assert (await Line("echo").dial())["type"] == "websocket.close"
     settings.MAX_STREAMS = 2
     second = await back(async_client, line, dial)
