@@ -207,11 +207,9 @@ class MediaStream:
             return self._live.voice.chunks
         if not wait and isinstance(audio, Bytes) and not barge_in:
             return await self._live.voice.add(audio, (encoding, rate))
-        playing = self._live.voice.say(audio, (encoding, rate), barge_in=barge_in)
-        if wait:
-            return await playing.see_through()
-        playing.go_on()
-        return playing
+        if not wait:
+            return self.say(audio, encoding=encoding, rate=rate, barge_in=barge_in)
+        return await self._live.voice.say(audio, (encoding, rate), barge_in=barge_in).see_through()
 
     def say(
         self, audio: Bytes | Source, *, encoding: Encoding = "mulaw", rate: int = SAMPLE_RATE, barge_in: bool = False

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pathlib import PurePath
 from typing import Any
 
+from calls.media.audio import SAMPLE_RATE
 from calls.media.formats import Converter
 from calls.media.script import Speech
 from calls.server.speaking import Speaking
@@ -17,7 +18,7 @@ Bytes = bytes | bytearray | memoryview
 Source = Iterable[bytes] | AsyncIterable[bytes]
 
 # How much of a source waits here while it could give more, in samples: a minute.
-AHEAD = 60 * 8000
+AHEAD = 60 * SAMPLE_RATE
 # Seconds between two looks for room.
 LOOK = 0.1
 # Bytes that are converted in one go, while the event loop waits 1 ms: a second at 48 kHz.

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from calls.media.audio import SAMPLE_RATE
 from calls.media.formats import Form, to_mulaw
 from calls.media.script import Speech
 from calls.media.tape import Tape
@@ -12,7 +13,7 @@ from calls.server.speaking import Speaking
 
 
 # What may wait to be sent, in samples: 10 minutes. Beyond that even a chunk that is not waited for does.
-MOST_WAITING = 600 * 8000
+MOST_WAITING = 600 * SAMPLE_RATE
 
 
 class Voice:
