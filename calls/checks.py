@@ -16,8 +16,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from calls import handlers
 from calls.addresses import is_loopback
 from calls.media.sids import is_sid
-from calls.server.mistakes import advice, sentence
-from calls.server.stalls import raised_at
+from calls.server.mistakes import advice
+from calls.server.stalls import sentence_with_line
 from calls.speech import transcribers
 
 
@@ -93,9 +93,8 @@ def check_handlers() -> Iterator[CheckMessage]:
             yield Error(f"STREAM_HANDLERS: {error}", hint=hint, id="calls.E007")
             continue
         except Exception as error:  # whatever a module raises while it is imported
-            where = f", at {line}" if (line := raised_at(error)) else ""
             yield Error(
-                f"STREAM_HANDLERS: {name!r} cannot be imported: {sentence(error)}{where}",
+                f"STREAM_HANDLERS: {name!r} cannot be imported: {sentence_with_line(error)}",
                 hint=advice(error)
                 or "Write name=handlers.module.coroutine for a module of the folder handlers/, several by commas.",
                 id="calls.E005",

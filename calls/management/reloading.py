@@ -23,8 +23,8 @@ from django.utils.module_loading import import_string
 from calls import handlers
 from calls.handlers import Talk
 from calls.server.live_stream import handled
-from calls.server.mistakes import advice, sentence
-from calls.server.stalls import raised_at
+from calls.server.mistakes import advice
+from calls.server.stalls import sentence_with_line
 from calls.streams import MediaStream
 
 
@@ -68,8 +68,7 @@ class Reloader:
         except (Exception, SystemExit) as error:
             _forget({module.__name__: module for module in self._modules()})
             _put_back(before)
-            where = f", at {line}" if (line := raised_at(error)) else ""
-            self.objection = " ".join(filter(None, [f"{sentence(error)}{where}.", advice(error)]))
+            self.objection = " ".join(filter(None, [f"{sentence_with_line(error)}.", advice(error)]))
             logger.error("handlers_kept %s has changed and cannot be used: %s", changed, self.objection)
         else:
             self.objection = ""

@@ -15,6 +15,7 @@ from calls.media.tape import Tape
 from calls.server.barge_in import BargeIn
 from calls.server.inbox import Outcome
 from calls.server.marks import Settled
+from calls.server.mistakes import sentence
 from calls.server.outgoing import StreamEnded
 from calls.server.speaking import Speaking
 from calls.server.speeches import Cues
@@ -159,7 +160,7 @@ class Playing:
             # The stream's end settles what is under way.
             return
         logger.error("source_failed call=%s", self._tape.call_sid, exc_info=error)
-        self._note("source-failed", error=f"{type(error).__name__}: {error}"[:500])
+        self._note("source-failed", error=sentence(error))
         await self._speaking.break_off(self.speech, self._cues)
         raise error
 

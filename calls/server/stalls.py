@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from calls.server.mistakes import cause
+from calls.server.mistakes import cause, sentence
 
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -50,6 +50,12 @@ def raised_at(error: BaseException) -> str:
     through = reversed(list(traceback.walk_tb(cause(error).__traceback__)))
     # A frame itself has gone on, to a `finally` for example.
     return next((_line(frame, number) for frame, number in through if _is_own(frame)), "")
+
+
+def sentence_with_line(error: BaseException) -> str:
+    """What came, and where in the handler it was raised, if that is known."""
+    where = f", at {line}" if (line := raised_at(error)) else ""
+    return f"{sentence(error)}{where}"
 
 
 def is_ours(filename: str) -> bool:

@@ -6,10 +6,9 @@ from django.core.handlers.asgi import ASGIRequest
 
 from calls import addresses, handlers, twiml
 from calls.security import StreamToken
-from calls.server.mistakes import sentence
 from calls.server.outings import Departure
 from calls.server.preparations import ExpectedCall, preparations
-from calls.server.stalls import raised_at
+from calls.server.stalls import sentence_with_line
 from calls.server.switchboard import switchboard
 from calls.server.tickets import ReturnTicket
 from calls.webhooks.answers import Answer
@@ -32,9 +31,8 @@ def connect(webhook: Webhook, name: str, *, resumed: int, ticket: ReturnTicket |
         handler = handlers.find(name)
     except Exception as error:
         logger.exception("handler_unusable handler=%r call=%s", name, webhook.call_sid)
-        where = f", at {line}" if (line := raised_at(error)) else ""
-        reason = f"{sentence(error)}{where}"
-        return Answer(twiml.apologise(), f"apologised: the handler {name[:40]!r} cannot be used ({reason})")
+        why = sentence_with_line(error)
+        return Answer(twiml.apologise(), f"apologised: the handler {name[:40]!r} cannot be used ({why})")
     if handler is None:
         logger.error("handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names()))
         return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
@@ -43,9 +41,8 @@ def connect(webhook: Webhook, name: str, *, resumed: int, ticket: ReturnTicket |
         document = handler.twiml(noun)
     except Exception as error:
         logger.exception("twiml_failed handler=%r call=%s", name, webhook.call_sid)
-        where = f", at {line}" if (line := raised_at(error)) else ""
-        reason = f"{sentence(error)}{where}"
-        return Answer(twiml.apologise(), f"apologised: the document of {name[:40]!r} could not be made ({reason})")
+        why = sentence_with_line(error)
+        return Answer(twiml.apologise(), f"apologised: the document of {name[:40]!r} could not be made ({why})")
     if handler.options.prepare and ticket is None and "<Stream" in document and _stays(webhook):
         preparations.begin(name, handler.options.prepare, _expected(webhook, noun))
     return Answer(document, f"connected to {name}" + (" again" if resumed else ""))
