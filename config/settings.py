@@ -88,6 +88,8 @@ SPOOL_MAX_MB = read(env.int, "SPOOL_MAX_MB", 1024)
 RECORDING_RETENTION_DAYS = read(env.int, "RECORDING_RETENTION_DAYS", 0) or None
 MAX_STREAMS = read(env.int, "MAX_STREAMS", 200)
 DRAIN_SECONDS = read(env.float, "DRAIN_SECONDS", 20.0)
+# Whether this server's machine does the chores too, in a process of their own (calls/chores).
+CHORES = read(env.bool, "CHORES", True)
 
 # --- Words ----------------------------------------------------------------------------------------------------------
 

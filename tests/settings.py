@@ -11,6 +11,8 @@ os.environ.update(
     TWILIO_AUTH_TOKEN="0123456789abcdef0123456789abcdef",
     ALLOWED_HOSTS="voice.example.org,testserver,127.0.0.1,localhost",
     DEBUG="false",
+    # A test that wants them says so: each server would start a process of its own.
+    CHORES="false",
     STREAM_HANDLERS="",
 )
 for name in (

@@ -13,6 +13,7 @@ from calls.models.marks import Mark
 from calls.models.quarantine import QuarantinedRow
 from calls.models.streams import Stream
 from calls.models.tags import Tag
+from calls.models.turns import Turn
 from calls.models.utterances import Utterance
 
 
@@ -31,5 +32,6 @@ __all__ = [
     "Stream",
     "Tag",
     "Track",
+    "Turn",
     "Utterance",
 ]

@@ -29,6 +29,10 @@ class CallQuerySet(models.QuerySet["Call"]):
     def ended(self) -> "CallQuerySet":
         return self.filter(ended_at__isnull=False)
 
+    def unmeasured(self) -> "CallQuerySet":
+        """Calls that are over, have a recording, and were not measured since it has last grown."""
+        return self.filter(measured_at=None, ended_at__isnull=False, audio_samples__gt=0)
+
     def abandoned(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
         """Answered calls that for that long have had no stream, no <Dial> and no wait: nobody will ever end them.
 
@@ -173,6 +177,39 @@ class Call(models.Model):
         default=False, help_text="Audio is missing, the handler failed, or the call was cut short."
     )
     was_interrupted = models.BooleanField(default=False, help_text="The caller spoke or pressed a key during playback.")
+    first_audio_ms = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="From the answer to the first sample of ours that was heard."
+    )
+    response_ms = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="What the caller waited for our answers: the median of them."
+    )
+    response_ms_max = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="The longest that the caller waited for an answer of ours."
+    )
+    dead_air_ms = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="While nobody spoke for 2 s and longer: all of that together."
+    )
+    talk_over_ms = models.PositiveIntegerField(
+        null=True, blank=True, editable=False, help_text="While both sides spoke at once: all of that together."
+    )
+    measured_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the five figures above were measured in the recording."
+    )
+    measuring_since = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When somebody has begun to measure it."
+    )
+    price = models.DecimalField(
+        max_digits=14,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="As Twilio has it: what was charged is negative.",
+    )
+    price_unit = models.CharField(max_length=3, blank=True, editable=False, help_text="The currency, as in ISO 4217.")
+    price_asked_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When Twilio was last asked what the call cost."
+    )
     asked_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When Twilio was last asked what became of the call."
     )
@@ -224,6 +261,12 @@ class Call(models.Model):
             models.Index(name="call_interrupted", fields=["-created_at", "-id"], condition=Q(was_interrupted=True)),
             models.Index(name="call_without_audio", fields=["-created_at", "-id"], condition=Q(audio_samples=0)),
             models.Index(name="call_reviewed", fields=["-created_at", "-id"], condition=Q(reviewed=True)),
+            # What is still to be measured.
+            models.Index(
+                name="call_unmeasured",
+                fields=["ended_at"],
+                condition=Q(measured_at=None, ended_at__isnull=False, audio_samples__gt=0),
+            ),
             # Search by a whole number, and the numbers' own history.
             models.Index(name="call_by_from", fields=["from_number", "-created_at"]),
             models.Index(name="call_by_to", fields=["to_number", "-created_at"]),

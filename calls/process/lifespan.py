@@ -24,6 +24,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from calls.chores.office import office
 from calls.media import formats
 from calls.process import logs, oversights
 from calls.process.pools import Pools
@@ -91,6 +92,7 @@ class Lifespan:
             self._missing = asyncio.create_task(missing.run())
             inquiry.start()
             listening.start()
+            office.start()
             self._watchdog = Watchdog(_note_stall, give_up)
             self._watchdog.start()
             oversights.watch()

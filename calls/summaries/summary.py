@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from django.db.models import Case, Exists, OuterRef, When
+from django.db.models import Case, Exists, F, OuterRef, When
 
 from calls.media import placement
 from calls.models import Call, CallEvent, Erasure, Gap
@@ -33,5 +33,9 @@ def summarise(call_id: int, *, using: str) -> None:
     interrupted = any(event.kind == "cleared" for event in events)
     erased = Exists(Erasure.objects.of_audio(OuterRef("sid")))
     Call.objects.using(using).filter(pk=call_id).update(
-        audio_samples=Case(When(erased, then=0), default=end), has_warning=warning, was_interrupted=interrupted
+        audio_samples=Case(When(erased, then=0), default=end),
+        has_warning=warning,
+        was_interrupted=interrupted,
+        # What was measured is true for what was there.
+        measured_at=Case(When(audio_samples=end, then=F("measured_at"))),
     )

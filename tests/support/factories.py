@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
 from calls.media import audio
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Utterance
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Turn, Utterance
 
 
 START = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)
@@ -103,6 +103,11 @@ def make_utterance(stream: Stream, text: str = "I want a refund", **facts: Any) 
             **facts,
         }
     )
+
+
+def make_turn(stream: Stream, speaker: str = "us", **facts: Any) -> Turn:
+    """A second of it, at the beginning."""
+    return Turn.objects.create(**{"stream": stream, "speaker": speaker, "start": 0, "length": 8000, **facts})
 
 
 def make_event(call: Call, **facts: Any) -> CallEvent:

@@ -117,6 +117,7 @@ class Server:
             "DATABASE_URL": database_url(),
             "PUBLIC_URL": self.public_url,
             "SPOOL_DIR": str(folder / "spool"),
+            "CHORES": "false",
             "STREAM_HANDLERS": "",
             "DRAIN_SECONDS": "0.5",
             **environment,

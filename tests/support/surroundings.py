@@ -48,6 +48,7 @@ class Surroundings:
     def _set_up(self) -> None:
         environment = {
             "DJANGO_SETTINGS_MODULE": "tests.support.child_settings",
+            "CHORES": "false",
             "STREAM_HANDLERS": HANDLERS,
             "DATABASE_URL": self._database(),
             **self.environment,

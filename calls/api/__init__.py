@@ -1,0 +1,1 @@
+"""The same that staff see, as JSON for programs: read only."""

@@ -1,0 +1,6 @@
+"""What there is to do."""
+
+from calls.chores.chore import Chore
+
+
+CHORES: tuple[Chore, ...] = ()

@@ -1,0 +1,1 @@
+"""A call's recording as a file over HTTP, and the record of who was sent which part of it."""

@@ -1,0 +1,47 @@
+"""`manage.py do_chores`: what is done beside the calls. The server does it by itself, unless CHORES is false."""
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from calls.chores.board import CHORES
+from calls.chores.chore import Chores
+
+
+# What else wants to run on this machine comes first: calls above all.
+NICENESS = 19
+
+
+class Command(BaseCommand):
+    help = (
+        "Measures calls, delivers webhooks, watches alert rules and asks what calls cost, until Ctrl-C. The server "
+        "starts this itself; where CHORES is false, run it beside it, on as many machines as you like."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="End when there is nothing left to do.")
+        parser.add_argument("--beside-a-server", action="store_true", help="End with the standard input too.")
+
+    def handle(self, *args: Any, once: bool, beside_a_server: bool, **options: Any) -> None:
+        os.nice(NICENESS)
+        stop = threading.Event()
+        chores = Chores(CHORES, stop)
+        if once:
+            chores.run_once()
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        if beside_a_server:
+            threading.Thread(target=_until_input_ends, args=(stop,), daemon=True).start()
+        chores.run()
+
+
+def _until_input_ends(stop: threading.Event) -> None:
+    # Not sys.stdin, whose lock a thread that waits would keep from the end of the interpreter.
+    while os.read(sys.stdin.fileno(), 1024):
+        continue
+    stop.set()
