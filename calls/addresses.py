@@ -18,6 +18,8 @@ HEALTH, READINESS = "healthz", "healthz/ready"
 # The staff's pages, and where one of a running call hears of changes.
 ADMIN = "admin/"
 LIVE_CALL = f"{ADMIN}calls/live/"
+# What programs read.
+API = "api/"
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

@@ -1,10 +1,10 @@
-"""What browsers may do in the admin: every page of it says so."""
+"""What browsers may do with our pages: every page of the admin and of the API says so."""
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
-from calls.addresses import ADMIN
+from calls.addresses import ADMIN, API
 
 
 # Callers choose their names and parameters: even if one of them found a way around the escaping, nothing would run.
@@ -24,10 +24,10 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class AdminPolicyMiddleware(MiddlewareMixin):
-    """Every page of the admin, Django's own too, runs nothing but our own files."""
+    """Every page of the admin and of the API, Django's and Ninja's too, runs nothing but our own files."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if request.path.startswith(f"/{ADMIN}"):
+        if request.path.startswith((f"/{ADMIN}", f"/{API}")):
             response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
             response["X-Content-Type-Options"] = "nosniff"
         return response

@@ -115,6 +115,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "channels",
+    "ninja",  # for its static files: the API's page of documentation asks nobody else
     "calls",
 ]
 

@@ -1,10 +1,10 @@
-"""The admin, and the paths that Twilio requests."""
+"""The admin, the API, and the paths that Twilio requests."""
 
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from calls.addresses import ADMIN
+from calls.addresses import ADMIN, API
 
 
 class ToTheAdmin(RedirectView):
@@ -17,6 +17,7 @@ class ToTheAdmin(RedirectView):
 urlpatterns = [
     path(ADMIN, admin.site.urls),
     path(ADMIN.rstrip("/"), ToTheAdmin.as_view()),
+    path(API, include("calls.api.v1")),
     path("", ToTheAdmin.as_view()),
     path("", include("calls.urls")),
 ]

@@ -3,7 +3,7 @@
 import pytest
 from asgiref.sync import sync_to_async
 
-from calls.admin.ranges import Unsatisfiable, byte_range
+from calls.files.ranges import Unsatisfiable, byte_range
 from calls.media import audio
 from calls.models import Call, RecordingAccess
 from calls.recordings.rendering import Recording

@@ -19,6 +19,7 @@ GROUPS = {
         "erase_call",
         "place_call",
         "point_numbers",
+        "manage_apiclients",
         "change_tag",
         "delete_tag",
         *("view_stream", "view_mark", "view_dtmf", "view_utterance", "view_gap", "view_audiochunk"),

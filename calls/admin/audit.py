@@ -10,18 +10,18 @@ from django.utils.html import format_html
 from calls.admin.base import FactsAdmin, ModelAdmin
 from calls.admin.cells import heard, moment, time_tag
 from calls.admin.lists import is_whole_sid
-from calls.models import Erasure, QuarantinedRow, RecordingAccess, Tag
+from calls.models import ApiClient, Erasure, QuarantinedRow, RecordingAccess, Tag
 
 
 @admin.register(RecordingAccess)
 class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
-    list_display = ("moment", "user", "kind", "whose", "detail", "heard", "address")
-    fields = ("moment", "user", "kind", "whose", "detail", "heard", "address")
+    list_display = ("moment", "who", "kind", "whose", "detail", "heard", "address")
+    fields = ("moment", "who", "kind", "whose", "detail", "heard", "address")
     list_filter = ("kind",)
     list_select_related = ("user", "call")
     # Makes Django show the field; `get_search_results` decides what it means.
     search_fields = ("call_sid",)
-    search_help_text = "A whole CallSid or a user name."
+    search_help_text = "A whole CallSid, a user name, or the name of an API client."
     list_per_page = 100
 
     def get_search_results(
@@ -33,8 +33,14 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
             return queryset, False
         if is_whole_sid(term):
             return queryset.filter(call_sid=term[:2].upper() + term[2:].lower()), False
+        if clients := list(ApiClient.objects.filter(name__iexact=term).values_list("pk", flat=True)):
+            return queryset.filter(client__in=clients), False
         users = User.objects.filter(username__iexact=term).values_list("pk", flat=True)
         return queryset.filter(user__in=list(users)), False
+
+    @admin.display(description="Who")
+    def who(self, access: RecordingAccess) -> str:
+        return access.who
 
     @admin.display(description="When", ordering="at")
     def moment(self, access: RecordingAccess) -> str:

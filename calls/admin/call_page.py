@@ -8,8 +8,9 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from calls.access import numbers
 from calls.addresses import LIVE_CALL
-from calls.admin import numbers, wording
+from calls.admin import wording
 from calls.admin.cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
 from calls.media.audio import SAMPLE_RATE
@@ -154,7 +155,7 @@ def _accesses(call: Call) -> list[dict[str, Any]]:
     rows = call.accesses.select_related("user").order_by("-at", "-pk")[:20]
     return [
         {
-            "user": row.user,
+            "user": row.who,
             "kind": row.get_kind_display().lower(),
             "moment": time_tag(row.at),
             "detail": ", ".join(filter(None, [row.detail, heard(row)])),

@@ -21,8 +21,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 
+from calls.access.numbers import may_see, shown
 from calls.admin import call_page, cells, wording
-from calls.admin.accesses import note_access, played_response, record_access
 from calls.admin.base import FactsAdmin, staff
 from calls.admin.erasing import Erasing
 from calls.admin.exports import chosen, csv_response, zip_response
@@ -30,12 +30,13 @@ from calls.admin.filters import Flags, Handler, Recorded, Reviewed, State, Tagge
 from calls.admin.lists import CallPages, Search
 from calls.admin.neighbours import Filtered, Neighbours
 from calls.admin.notes import Notes
-from calls.admin.numbers import may_see, shown
 from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
-from calls.admin.ranges import peaks_response, recording_response
 from calls.admin.spoken import hit_of
 from calls.admin.words import text_response, words_response
+from calls.files.accesses import note_access, played_response, record_access
+from calls.files.names import file_name
+from calls.files.ranges import peaks_response, recording_response
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
 from calls.summaries.problems import Problem
@@ -83,7 +84,8 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     @method_decorator(require_safe)
     def recording(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        return recording_response(request, _call(pk))
+        kind = RecordingAccess.Kind.DOWNLOAD if "download" in request.GET else RecordingAccess.Kind.LISTEN
+        return recording_response(request, _call(pk), kind)
 
     @method_decorator(require_safe)
     def peaks(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -96,7 +98,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     @method_decorator(require_safe)
     def words_text(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         call = _call(pk)
-        return text_response(request, call, wording.file_name(call, may_see(request)))
+        return text_response(request, call, file_name(call, may_see(request)))
 
     @method_decorator(require_POST)
     def played(self, request: HttpRequest, pk: int) -> HttpResponseBase:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from calls.admin.accesses import note_reading
+from calls.files.accesses import note_reading
 from calls.media import placement
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Utterance

@@ -1,12 +1,11 @@
 """What a person would say: of events, of marks, of a call as a whole, and in the name of its file."""
 
 import json
-import re
 from typing import Any
 
 from django.utils import timezone
 
-from calls.admin import numbers
+from calls.access import numbers
 from calls.admin.cells import clock
 from calls.models import Call, CallEvent, Mark
 from calls.server.marks import OWN_MARK
@@ -140,11 +139,3 @@ def of_call(call: Call, whole: bool) -> str:
     """Who called whom and when, as far as whoever reads it may know."""
     caller, called = (numbers.shown(number, whole) or "unknown" for number in (call.from_number, call.to_number))
     return f"{caller} → {called}, {timezone.localtime(call.created_at):%d %b %Y %H:%M}"
-
-
-def file_name(call: Call, whole: bool) -> str:
-    """Which call, when and with whom, without an ending. Nothing that a caller wrote gets into a header."""
-    other = call.to_number if call.direction.startswith("outbound") else call.from_number
-    digits = re.sub(r"[^0-9]", "", other)[:15] if whole else ""
-    parts = ["call", str(call.pk), f"{timezone.localtime(call.created_at):%Y-%m-%d-%H%M%S}", digits]
-    return "-".join(filter(None, parts))

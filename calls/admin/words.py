@@ -9,8 +9,8 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
 from calls.admin import wording
-from calls.admin.accesses import note_access, note_reading
 from calls.admin.cells import clock
+from calls.files.accesses import note_access, note_reading
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, CallEvent, RecordingAccess, Stream
 from calls.recordings import words

@@ -5,6 +5,7 @@ every field that Twilio may not send has a default. `calls` may import all of th
 from calls.models.accesses import RecordingAccess
 from calls.models.audio import AudioChunk, Gap, Track
 from calls.models.calls import Call
+from calls.models.clients import ApiClient
 from calls.models.dtmf import Dtmf
 from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
@@ -18,6 +19,7 @@ from calls.models.utterances import Utterance
 
 
 __all__ = [
+    "ApiClient",
     "AudioChunk",
     "Call",
     "CallEvent",

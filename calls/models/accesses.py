@@ -21,6 +21,10 @@ class RecordingAccess(models.Model):
     call = models.ForeignKey("Call", models.SET_NULL, null=True, related_name="accesses")
     call_sid = models.CharField("CallSid", max_length=34, blank=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    client = models.ForeignKey("ApiClient", models.SET_NULL, null=True, related_name="+")
+    client_name = models.CharField(
+        max_length=100, blank=True, db_default="", help_text="As the program was called that read it over the API."
+    )
     kind = models.CharField(max_length=8, choices=Kind)
     at = models.DateTimeField(default=timezone.now)
     address = models.CharField(max_length=64, blank=True)
@@ -52,6 +56,13 @@ class RecordingAccess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} at {self.at:%Y-%m-%d %H:%M}"
+
+    @property
+    def who(self) -> str:
+        """A member of staff or a program by its name, even if it is gone."""
+        if self.client_name:
+            return f"{self.client_name} (API)"
+        return self.user.get_username() if self.user else "a deleted user"
 
     def extend(self, name: str, start: int, stop: int) -> None:
         """Adds seconds to what was sent or played, and joins spans that touch; of more than 100, the first ones too."""

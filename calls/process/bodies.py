@@ -51,7 +51,7 @@ class _Request:
         self._left: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if may_be_long else BODY_BYTES
 
     async def answer(self, application: Application) -> None:
-        if _stated(self._scope, 0) > self._left:
+        if stated(self._scope, 0) > self._left:
             await _refuse(self._send, 413)
             return
         await application(self._scope, self._counted, self._send)
@@ -68,11 +68,11 @@ class _Request:
 def is_long(scope: Mapping[str, Any]) -> bool:
     """Whether this is, or may be, one of those forms, and more than the others may have."""
     return bool(
-        scope["method"] == "POST" and _NOTES.fullmatch(scope["path"]) and not 0 <= _stated(scope, -1) <= BODY_BYTES
+        scope["method"] == "POST" and _NOTES.fullmatch(scope["path"]) and not 0 <= stated(scope, -1) <= BODY_BYTES
     )
 
 
-def _stated(scope: Mapping[str, Any], unknown: int) -> int:
+def stated(scope: Mapping[str, Any], unknown: int) -> int:
     """How large a request says that its body is."""
     found = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     return int(found) if found.isdigit() else unknown

@@ -13,13 +13,14 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import SuspiciousOperation
 from django.db import close_old_connections
-from django.http import QueryDict, parse_cookie
+from django.http import HttpResponse, QueryDict, parse_cookie
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from calls.access.logins import COOKIE, Guess, network
-from calls.addresses import ADMIN
+from calls.addresses import ADMIN, API
 from calls.admin.base import waits_for_twilio
-from calls.process.bodies import BODY_BYTES, is_long
+from calls.api.answers import refusal
+from calls.process.bodies import BODY_BYTES, is_long, stated
 from calls.process.threads import SharedThreads
 
 
@@ -33,6 +34,9 @@ LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE = 1, 10, 2
 MOST_LOGIN = 8192
 # Twilio has 5 s to answer: whoever comes last waits for three others. Half of it is for one client, or one office.
 TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE = 3, 12, 6
+# One thread for all programs, however many connections they have: what they read keeps nobody waiting who calls or
+# looks at calls. A recording counts for as long as it is being read.
+API_THREADS, MOST_API, MOST_API_OF_ONE = 1, 32, 8
 FORM = b"application/x-www-form-urlencoded"
 
 Scope = dict[str, Any]
@@ -49,18 +53,22 @@ class Pools:
         self._staff = SharedThreads(STAFF_THREADS, most_of_one=MOST_STAFF_OF_ONE)
         self._logins = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
         self._known = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
+        self._api = SharedThreads(API_THREADS, MOST_API, MOST_API_OF_ONE)
         self._twilio = SharedThreads(TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         # Webhooks keep a thread each, as Django has it: no query of the admin's may hold them up.
-        if not path.startswith(f"/{ADMIN}"):
+        if not path.startswith((f"/{ADMIN}", f"/{API}")):
             await self._application(scope, receive, send)
             return
-        page = _page(path)
         # uvicorn puts the proxy's client there.
         address = (scope.get("client") or [""])[0]
         client = network(address)
+        if path.startswith(f"/{API}"):
+            await self._answer_program(client, scope, receive, send)
+            return
+        page = _page(path)
         if page and page.view_name == "admin:login" and method == "POST":
             await self._log_in(address, scope, receive, send)
         elif page and waits_for_twilio(page.func, method):
@@ -68,6 +76,17 @@ class Pools:
         else:
             words = "Too much comes from your address at once. Try again in a few seconds."
             await self._if_there_is_room(self._staff, client, scope, receive, send, 429, words)
+
+    async def _answer_program(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
+        # Django waits for a body before it asks who sends it, and would have a place taken for as long.
+        if stated(scope, 0) or _header(scope, b"transfer-encoding"):
+            await _send(send, refusal(413, "no_body", "Nothing here takes a body."))
+        elif not self._api.have_room_for(client):
+            words = "Wait until earlier requests are answered: too many are, just now."
+            await _send(send, refusal(429, "too_many", words, wait=1))
+        else:
+            with self._api.thread(client):
+                await self._application(scope, receive, send)
 
     async def _log_in(self, address: str, scope: Scope, receive: Receive, send: Send) -> None:
         whole = await _whole(receive, send, MOST_LOGIN)
@@ -158,6 +177,12 @@ def _cookie(scope: Scope, name: str) -> str:
 def _header(scope: Scope, name: bytes) -> bytes:
     """A header's value; several are joined as Django joins cookies."""
     return b"; ".join(value for header, value in scope["headers"] if header == name)
+
+
+async def _send(send: Send, response: HttpResponse) -> None:
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.content})
 
 
 async def _refuse(send: Send, status: int, words: str, seconds: int = 5) -> None:

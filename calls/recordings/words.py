@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from django.db.models import Case, F, Value, When
-
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Track, Utterance
 from calls.recordings.rendering import Recording
+from calls.recordings.timeline import is_heard, on_timeline
 
 
 # Lines that are read at once: of a call of two hours there are some thousands.
@@ -33,13 +32,12 @@ def page(recording: Recording, start: int = 0, most: int = PAGE) -> tuple[list[L
     places = {placed.stream_id: placed.start for placed in recording.streams}
     if not places:
         return [], None
-    offset = Case(*(When(stream=stream, then=Value(place)) for stream, place in places.items()))
-    rows = Utterance.objects.filter(stream__in=places).annotate(at=F("start") + offset)
+    rows = on_timeline(Utterance.objects.all(), recording)
     ordered = rows.filter(at__gte=start).order_by("at", "track", "pk")[: most + 1]
     found = [_line(row, places[row.stream_id]) for row in ordered]
     following = found[most].at if len(found) > most and found[most].at > start else None
     shown = [line for line in found if following is None or line.at < following]
-    return [line for line in shown if _is_heard(line, recording)], following
+    return [line for line in shown if is_heard(recording, line.stream_id, line.at)], following
 
 
 def lines(recording: Recording) -> Iterator[Line]:
@@ -62,9 +60,3 @@ def _line(row: Utterance, place: int) -> Line:
     words = tuple((str(word), place + start) for word, start, _ in row.words)
     at = place + row.start
     return Line(row.pk, row.stream_id, at, at + row.length, row.track, row.text, words)
-
-
-def _is_heard(line: Line, recording: Recording) -> bool:
-    """Of streams that run at once, the one that began first is heard: the others' words are the same again."""
-    covering = (placed.stream_id for placed in recording.streams if placed.start <= line.at < placed.stop)
-    return next(covering, line.stream_id) == line.stream_id

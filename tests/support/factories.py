@@ -7,8 +7,9 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
+from calls.access.programs import issue
 from calls.media import audio
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Turn, Utterance
+from calls.models import ApiClient, AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Turn, Utterance
 
 
 START = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)
@@ -135,6 +136,16 @@ def make_staff(*permissions: str, **facts: Any) -> User:
     assert len(found) == len(permissions), f"unknown among {permissions}"
     user.user_permissions.set(found)
     return user
+
+
+def make_client(*permissions: str, **facts: Any) -> tuple[ApiClient, str]:
+    """A program that may do just that, beside reading calls, and its token: `make_client("listen_call")`."""
+    flags = {"listen_call": "may_listen", "download_call": "may_download", "see_numbers": "may_see_numbers"}
+    may = {flags[name]: True for name in permissions}
+    client = ApiClient(**{"name": f"client-{next(_numbers)}", **may, **facts})
+    token = issue(client)
+    client.save()
+    return client, token
 
 
 def recording_url(call: Call, query: str = "") -> str:

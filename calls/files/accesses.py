@@ -3,14 +3,16 @@
 import datetime as dt
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
-from calls.admin.base import staff
+from calls.access.programs import Program
 from calls.media import audio
 from calls.models import Call, RecordingAccess
 from calls.recordings.rendering import Wav
@@ -25,7 +27,7 @@ _PLAYED = re.compile(r"(\d{1,6})(?:\.\d{1,20})?-(\d{1,6})(?:\.\d{1,20})?", re.AS
 
 
 def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, resumed: bool = False) -> RecordingAccess:
-    """Puts a listen, a download or an export on record, a listen once per user and call within ONE_LISTEN.
+    """Puts a listen, a download or an export on record, a listen once per listener and call within ONE_LISTEN.
 
     A download from its first byte is a new one every time; one that goes on where it broke off is not.
     """
@@ -40,7 +42,7 @@ def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, res
 
 
 def note_reading(request: HttpRequest, calls: Iterable[Call], detail: str) -> None:
-    """Puts on record that words of these calls are read, once per user, call and `detail` within ONE_LISTEN.
+    """Puts on record that words of these calls are read, once per reader, call and `detail` within ONE_LISTEN.
 
     Two queries, however many they are. Two pages that ask at once are two readings.
     """
@@ -61,10 +63,10 @@ def _access(request: HttpRequest, kind: str, detail: str, call: Call | None) -> 
     return RecordingAccess(
         call=call,
         call_sid=(call.sid or "") if call else "",
-        user=staff(request),
         kind=kind,
         detail=detail[:200],
         address=request.META.get("REMOTE_ADDR", "")[:64],
+        **_who(request),
     )
 
 
@@ -74,7 +76,7 @@ def played_response(request: HttpRequest, call: Call) -> HttpResponseBase:
         raise PermissionDenied
     found = [_PLAYED.fullmatch(text) for text in request.POST.getlist("range")[:100]]
     with transaction.atomic():
-        listens = RecordingAccess.objects.select_for_update().filter(call=call, user=staff(request), kind="listen")
+        listens = RecordingAccess.objects.select_for_update().filter(call=call, kind="listen", **_who(request))
         if access := listens.first():
             for one in filter(None, found):
                 access.extend("played", int(one[1]), max(int(one[1]), int(one[2])) + 1)
@@ -109,4 +111,11 @@ def _second(wav: Wav, byte: int) -> int:
 
 
 def _recent(request: HttpRequest, kind: str) -> QuerySet[RecordingAccess]:
-    return RecordingAccess.objects.filter(user=staff(request), kind=kind, at__gte=timezone.now() - ONE_LISTEN)
+    return RecordingAccess.objects.filter(kind=kind, at__gte=timezone.now() - ONE_LISTEN, **_who(request))
+
+
+def _who(request: HttpRequest) -> dict[str, Any]:
+    if isinstance(request.user, Program):
+        return {"client": request.user.client, "client_name": request.user.client.name}
+    assert isinstance(request.user, User), "nobody else has the permissions that were asked for"
+    return {"user": request.user}

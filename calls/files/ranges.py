@@ -8,8 +8,9 @@ from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
-from calls.admin import growing_file, numbers, wording
-from calls.admin.accesses import note_access, on_record
+from calls.access import numbers
+from calls.files import growing_file, names
+from calls.files.accesses import note_access, on_record
 from calls.media import audio
 from calls.models import Call, RecordingAccess
 from calls.recordings.rendering import Channel, Recording, Wav, in_steps
@@ -24,12 +25,11 @@ class Unsatisfiable(Exception):
     """The range lies beyond the end."""
 
 
-def recording_response(request: HttpRequest, call: Call) -> HttpResponseBase:
-    """GET or HEAD of recording.wav, with `channel`, `encoding`, `until` (samples) and `download` in the query.
+def recording_response(request: HttpRequest, call: Call, kind: RecordingAccess.Kind) -> HttpResponseBase:
+    """GET or HEAD of recording.wav, to hear it or to keep it, with `channel`, `encoding` and `until` (samples).
 
     With `live`, the file of a running call goes on as long as the call does.
     """
-    kind = RecordingAccess.Kind.DOWNLOAD if "download" in request.GET else RecordingAccess.Kind.LISTEN
     if not request.user.has_perm(f"calls.{kind}_call"):
         raise PermissionDenied
     is_heard = kind == RecordingAccess.Kind.LISTEN
@@ -93,7 +93,7 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def file_name(request: HttpRequest, call: Call, wav: Wav) -> str:
-    name = wording.file_name(call, numbers.may_see(request))
+    name = names.file_name(call, numbers.may_see(request))
     return f"{name}.wav" if wav.channel == "stereo" else f"{name}-{wav.channel}.wav"
 
 
