@@ -20,6 +20,7 @@ ADMIN = "admin/"
 LIVE_CALL = f"{ADMIN}calls/live/"
 # What programs read.
 API = "api/"
+API_DOCS = f"{API}v1/docs"
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

@@ -474,6 +474,11 @@ def test_a_parameter_that_does_not_exist_is_refused_rather_than_ignored(ask):
     assert "handler" in message
 
 
+def test_one_call_takes_no_parameters(ask):
+    message = ask(f"calls/{make_call().sid}", fields="sid", expect=400)["error"]["message"]
+    assert message == "fields: there is no such parameter"
+
+
 def test_a_parameter_that_is_given_twice_is_refused(client):
     _, token = make_client()
     response = client.get("/api/v1/calls?limit=1&limit=2", headers={"Authorization": f"Bearer {token}"})

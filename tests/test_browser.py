@@ -33,6 +33,7 @@ from tests.conftest import HTTPS
 from tests.support.factories import (
     make_call,
     make_chunk,
+    make_client,
     make_digit,
     make_event,
     make_gap,
@@ -1006,6 +1007,7 @@ def everywhere():
         "erasure": erasure,
         "quarantinedrow": refused,
         "tag": Tag.objects.get(),
+        "apiclient": make_client(name="billing")[0],
     }
     return [
         *(
@@ -1020,6 +1022,7 @@ def everywhere():
         *(f"{LIST}{live.pk}/{name}/" for name in ("hang-up", "goodbye", "transfer")),
         *(f"/admin/calls/{name}/" for name in about),
         *(f"/admin/calls/{name}/{row.pk}/change/" for name, row in about.items()),
+        *("/admin/calls/apiclient/add/", f"/admin/calls/apiclient/{about['apiclient'].pk}/renew/"),
         *(f"{LIST}erase/?call={call.pk}", f"{LIST}numbers/point/+14155550199/"),
         *("/admin/calls/tag/add/", f"/admin/calls/tag/{Tag.objects.get().pk}/delete/", "/admin/password_change/"),
         *(
@@ -1224,3 +1227,34 @@ def test_an_injected_script_would_not_run(visit, ops):
         page.add_script_tag(content="window.ran = true")
     assert page.evaluate("window.ran") is None
     page.problems.clear()  # the refusal is what this is about
+
+
+# --- the API ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_apis_documentation_asks_nobody_else_and_tries_a_request(visit, site, scheme):
+    """Under the policy of our pages, and without the network."""
+    call = make_call()
+    page = visit("/api/v1/docs", make_staff("view_call"), scheme=scheme)
+    page.click("text=Authorize")
+    page.fill(".auth-container input", make_client()[1])
+    page.click(".auth-btn-wrapper .authorize")
+    page.click(".btn-done")
+    page.click("text=Find calls")
+    page.click("text=Execute")
+    page.wait_for_selector(f".live-responses-table :text('{call.sid}')")
+    assert {got.url.partition("/static/")[0] for got in page.requests if "/static/" in got.url} == {site}
+    assert all(got.url.startswith((site, "data:", "blob:")) for got in page.requests)
+    colour = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (colour == "rgb(28, 32, 34)") is (scheme == "dark")
+
+
+def test_a_new_clients_token_is_seen_whole(visit):
+    user = make_staff("manage_apiclients", "view_call")
+    for width in (1280, 390):
+        page = visit("/admin/calls/apiclient/add/", user, width=width)
+        page.fill("#id_name", f"billing {width}")
+        page.click("input[name=_save]")
+        assert re.fullmatch(r"cs_[0-9a-f]{16}_[\w-]{43}", page.input_value("#token"))
+        assert violations(page) == []

@@ -33,10 +33,10 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
             return queryset, False
         if is_whole_sid(term):
             return queryset.filter(call_sid=term[:2].upper() + term[2:].lower()), False
-        if clients := list(ApiClient.objects.filter(name__iexact=term).values_list("pk", flat=True)):
-            return queryset.filter(client__in=clients), False
-        users = User.objects.filter(username__iexact=term).values_list("pk", flat=True)
-        return queryset.filter(user__in=list(users)), False
+        if users := list(User.objects.filter(username__iexact=term).values_list("pk", flat=True)):
+            return queryset.filter(user__in=users), False
+        clients = ApiClient.objects.filter(name__iexact=term).values_list("pk", flat=True)
+        return queryset.filter(client__in=list(clients)), False
 
     @admin.display(description="Who")
     def who(self, access: RecordingAccess) -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
@@ -20,6 +21,7 @@ from calls.access.programs import issue
 from calls.addresses import API, absolute
 from calls.admin.base import ModelAdmin, staff
 from calls.admin.cells import time_tag
+from calls.admin.paging import Pages
 from calls.models import ApiClient
 
 
@@ -62,7 +64,6 @@ class ApiClientAdmin(ModelAdmin[ApiClient]):
     list_display = ("name", "state", "may", "used", "made")
     list_select_related = ("created_by",)
     list_per_page = 100
-    show_full_result_count = False
     search_fields = ("name",)
     actions = ("revoke",)
     fieldsets = (
@@ -86,6 +87,9 @@ class ApiClientAdmin(ModelAdmin[ApiClient]):
     def has_delete_permission(self, request: HttpRequest, obj: ApiClient | None = None) -> bool:
         """It is revoked, and stays: what it read is on record."""
         return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Pages
 
     def get_urls(self) -> list[URLPattern]:
         renew = self.admin_site.admin_view(self.renew)
@@ -122,7 +126,8 @@ class ApiClientAdmin(ModelAdmin[ApiClient]):
             client.save(update_fields=["key", "digest"])
             self.log_change(request, client, "Gave it a new token")
             return self._show(request, client, token)
-        return TemplateResponse(request, "admin/calls/apiclient/renew.html", self._frame(request, client))
+        context = self._frame(request, client) | {"title": f"New token: {client}"}
+        return TemplateResponse(request, "admin/calls/apiclient/renew.html", context)
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiClient]) -> None:

@@ -9,7 +9,7 @@ from ninja import Query, Router
 
 from calls.access.numbers import mask_all, may_see, shown
 from calls.api import shapes
-from calls.api.answers import NOT_THIS, Error, as_json, not_found, page, require
+from calls.api.answers import NOT_THIS, Error, as_json, bad_parameter, not_found, page, require
 from calls.api.parameters import CallFilters, cursor, place
 from calls.media.audio import SAMPLES_PER_MS
 from calls.media.sids import is_sid
@@ -50,6 +50,8 @@ def find_calls(request: HttpRequest, wanted: Query[CallFilters]) -> HttpResponse
 @router.get("/{sid}", response={200: shapes.WholeCall, NOT_THIS: Error}, summary="One call")
 def one_call(request: HttpRequest, sid: str) -> HttpResponse:
     """With its streams, and with what went wrong."""
+    if name := next(iter(request.GET), ""):
+        raise bad_parameter(name[:60], "there is no such parameter")
     call, whole = get_call(sid), may_see(request)
     recording, streams = Recording.of(call), list(call.streams.all())
     found = problems(call, streams, call.events.filter(kind__in=KINDS))

@@ -28,7 +28,9 @@ class CallFacts(BaseModel):
     answered_by: str = Field(description="What answering machine detection found.")
     handler: str
     duration_s: int | None = Field(description="As Twilio counts.")
-    recording_ms: int = Field(description="How long its recording is; 0 while it runs.")
+    recording_ms: int = Field(
+        description="How long its recording is; while it runs, how long it was when a stream of it last ended."
+    )
     has_warning: bool
     was_interrupted: bool = Field(description="The caller spoke or pressed a key into what we played.")
     first_audio_ms: int | None = Field(description="From the answer to the first that was heard of us.")

@@ -11,7 +11,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, URLResolver, path, reverse
+from django.urls import URLPattern, URLResolver, path
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI, Swagger
 from ninja.errors import AuthenticationError, ValidationError
@@ -19,6 +19,7 @@ from ninja.operation import Operation
 from ninja.security import HttpBearer
 
 from calls.access.programs import NoSuchToken, Program, TooManyTokens, log_in
+from calls.addresses import API_DOCS
 from calls.api import calls, conversation, recordings
 from calls.api.answers import Refused, not_found, nowhere, of_validation, refusal
 
@@ -48,7 +49,7 @@ def for_readers(view: View) -> View:
     def checked(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
         if request.user.is_active and getattr(request.user, "is_staff", False):
             return view(request, *args, **kwargs)
-        if request.path == reverse("api-1:openapi-view"):
+        if request.path == f"/{API_DOCS}":
             return redirect_to_login(request.get_full_path())
         try:
             known = token(request)
@@ -72,7 +73,14 @@ api = Api(
     description="Calls, what was said in them, and their recordings. Read only; every answer with words or sound is "
     "on record. All times are UTC; positions are ms of a call's recording.",
     auth=token,
-    docs=Swagger({"persistAuthorization": False, "tryItOutEnabled": True, "displayRequestDuration": True}),
+    docs=Swagger(
+        {
+            "persistAuthorization": False,
+            "tryItOutEnabled": True,
+            "displayRequestDuration": True,
+            "defaultModelsExpandDepth": 0,
+        }
+    ),
     docs_decorator=for_readers,
     urls_namespace="api-1",
 )
@@ -124,6 +132,7 @@ def read_only(view: View) -> View:
 
 patterns, _, namespace = api.urls
 for pattern in patterns:
+    assert isinstance(pattern, URLPattern), "Ninja nests none"
     pattern.callback = nowhere if pattern.name == "api-root" else read_only(pattern.callback)
 
 urlpatterns: list[URLPattern | URLResolver] = [

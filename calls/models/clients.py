@@ -24,12 +24,10 @@ class ApiClient(models.Model):
     )
     key = models.CharField(max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
-    may_listen = models.BooleanField(
-        "may read words", default=False, help_text="Also turns and marks. Calls and their figures it may always read."
-    )
-    may_download = models.BooleanField("may download recordings", default=False)
+    may_listen = models.BooleanField("read words", default=False, help_text="Also turns, marks and keys.")
+    may_download = models.BooleanField("download recordings", default=False)
     may_see_numbers = models.BooleanField(
-        "may see numbers", default=False, help_text="Whole phone numbers and callers' names; and may search by number."
+        "see numbers", default=False, help_text="Whole ones, and callers' names; and search by a number."
     )
     is_active = models.BooleanField(
         "active", default=True, help_text="Uncheck to revoke its token: it is refused from the next request on."

@@ -16,7 +16,8 @@ def on_timeline(rows: QuerySet[Any], recording: Recording, position: Combinable 
     places = {placed.stream_id: placed.start for placed in recording.streams}
     position = F("start") if position is None else position
     offset: Any = Case(*(When(stream=stream, then=Value(place)) for stream, place in places.items()), default=Value(0))
-    return rows.filter(stream__in=places).annotate(at=position + offset)
+    found: QuerySet[Any] = rows.filter(stream__in=places).annotate(at=position + offset)
+    return found
 
 
 def is_heard(recording: Recording, stream_id: int, at: int) -> bool:
