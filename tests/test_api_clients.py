@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from calls.access import programs
+from calls.admin.clients import ClientForm
 from calls.models import ApiClient, RecordingAccess
 from tests.support.factories import make_call, make_client, make_staff
 
@@ -258,6 +259,23 @@ def test_a_client_may_be_renamed_by_who_may_do_less(client, manager):
     program, _ = make_client("download_call")
     client.post(f"{LIST}{program.pk}/change/", {"name": "renamed", "may_download": "on", "is_active": "on"})
     assert ApiClient.objects.get().name == "renamed"
+
+
+def test_a_change_does_not_bring_an_older_token_back(client, ask, manager, monkeypatch):
+    """Somebody makes a new token while somebody else's change of the name is checked."""
+    program, _ = make_client()
+    clean, found = ClientForm.clean, []
+
+    def slowly(form):
+        again = ApiClient.objects.get()
+        found.append(programs.issue(again))
+        again.save()
+        return clean(form)
+
+    monkeypatch.setattr(ClientForm, "clean", slowly)
+    client.post(f"{LIST}{program.pk}/change/", {"name": "renamed", "is_active": "on"})
+    assert ApiClient.objects.get().name == "renamed"
+    assert ask(f"Bearer {found[0]}").status_code == 200
 
 
 def test_a_new_token_is_asked_for_before_it_is_made(client, ask, manager):

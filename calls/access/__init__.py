@@ -1,1 +1,1 @@
-"""Who may do what: the groups of permissions, and the admin's login with its limits."""
+"""Who may do what: groups of permissions, the admin's login with its limits, programs' tokens, and masked numbers."""

@@ -107,9 +107,12 @@ class ApiClientAdmin(ModelAdmin[ApiClient]):
         return super().changeform_view(request, object_id, form_url, {**buttons, **(extra_context or {})})
 
     def save_model(self, request: HttpRequest, obj: ApiClient, form: Any, change: bool) -> None:
-        if not change:
-            obj.created_by = staff(request)
-            vars(obj)["token"] = issue(obj)
+        if change:
+            # Of the rest somebody else may have made a new token just now.
+            obj.save(update_fields=form.changed_data)
+            return
+        obj.created_by = staff(request)
+        vars(obj)["token"] = issue(obj)
         super().save_model(request, obj, form, change)
 
     def response_add(self, request: HttpRequest, obj: ApiClient, post_url_continue: str | None = None) -> HttpResponse:

@@ -111,7 +111,7 @@ def _missing(request: HttpRequest, error: Http404) -> HttpResponse:
 
 @api.exception_handler(DatabaseError)
 def _away(request: HttpRequest, error: DatabaseError) -> HttpResponse:
-    logger.error("api_db %s: %s", request.path, str(error).splitlines()[0] if str(error) else type(error).__name__)
+    logger.error("api_db %.150a: %s", request.path, (str(error) or type(error).__name__).splitlines()[0])
     return refusal(503, "unavailable", "The database does not answer, or not in time. Narrow what you ask for.", 5)
 
 
