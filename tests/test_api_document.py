@@ -12,7 +12,7 @@ from tests.support.factories import make_client, make_recording, make_turn, make
 from tests.support.servers import ROOT, Server
 
 
-DOCUMENT = (ROOT / "docs" / "api.md").read_text()
+DOCUMENT = (ROOT / "docs/api.md").read_text()
 
 
 def commands():
