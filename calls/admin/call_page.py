@@ -8,8 +8,9 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from calls.access import numbers
 from calls.addresses import LIVE_CALL
-from calls.admin import numbers, wording
+from calls.admin import wording
 from calls.admin.cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
 from calls.media.audio import SAMPLE_RATE

@@ -21,6 +21,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 
+from calls.access.numbers import may_see, shown
 from calls.admin import call_page, cells, wording
 from calls.admin.accesses import note_access, played_response, record_access
 from calls.admin.base import FactsAdmin, staff
@@ -30,7 +31,6 @@ from calls.admin.filters import Flags, Handler, Recorded, Reviewed, State, Tagge
 from calls.admin.lists import CallPages, Search
 from calls.admin.neighbours import Filtered, Neighbours
 from calls.admin.notes import Notes
-from calls.admin.numbers import may_see, shown
 from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
 from calls.admin.ranges import peaks_response, recording_response

@@ -9,7 +9,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from calls.admin.numbers import mask_all
+from calls.access.numbers import mask_all
 from calls.media import audio
 from calls.models import Call, CallEvent, RecordingAccess, Stream
 from calls.summaries.problems import Problem, problems

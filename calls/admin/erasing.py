@@ -12,7 +12,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods
 
-from calls.admin import numbers, wording
+from calls.access import numbers
+from calls.admin import wording
 from calls.admin.base import CallMixin, keep_filters, own_page, staff
 from calls.models import Call
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from calls.admin import numbers, wording
+from calls.access import numbers
+from calls.admin import wording
 from calls.admin.cells import clock, moment, precise
 from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
 from calls.models import Call, CallEvent, Dtmf, Gap, Mark

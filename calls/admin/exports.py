@@ -14,8 +14,8 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, QueryDict, StreamingHttpResponse
 from django.utils import timezone
 
+from calls.access.numbers import mask_all, may_see, shown
 from calls.admin.lists import FILTERS
-from calls.admin.numbers import mask_all, may_see, shown
 from calls.admin.wording import file_name
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call

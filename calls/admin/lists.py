@@ -11,9 +11,9 @@ from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Upper
 from django.http import HttpRequest
 
+from calls.access.numbers import mask_all, may_see
 from calls.admin import spoken
 from calls.admin.base import CallMixin
-from calls.admin.numbers import mask_all, may_see
 from calls.admin.paging import Pages
 from calls.media.sids import is_sid
 from calls.models import Call, CallEvent, Stream, Tag

@@ -11,10 +11,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
+from calls.access.numbers import is_nobodys, may_see
 from calls.admin import cells
 from calls.admin.base import CallMixin, keep_filters
 from calls.admin.lists import CallPages
-from calls.admin.numbers import is_nobodys, may_see
 from calls.admin.outbound import may_place
 from calls.models import Call
 

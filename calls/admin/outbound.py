@@ -23,7 +23,8 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_http_methods
 
 from calls import handlers, rest
-from calls.admin import numbers, wording
+from calls.access import numbers
+from calls.admin import wording
 from calls.admin.base import CallMixin, asks_twilio, keep_filters, own_page, staff
 from calls.models import Call, CallEvent
 

@@ -8,7 +8,8 @@ from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
-from calls.admin import growing_file, numbers, wording
+from calls.access import numbers
+from calls.admin import growing_file, wording
 from calls.admin.accesses import note_access, on_record
 from calls.media import audio
 from calls.models import Call, RecordingAccess

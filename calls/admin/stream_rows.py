@@ -13,9 +13,9 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from calls.access.numbers import mask_all, may_see
 from calls.admin.base import FactsAdmin
 from calls.admin.cells import moment, precise, time_tag
-from calls.admin.numbers import mask_all, may_see
 from calls.media.audio import SAMPLES_PER_MS
 from calls.models import AudioChunk, Call, Dtmf, Gap, Mark, Stream, Utterance
 

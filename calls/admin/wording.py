@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from calls.admin import numbers
+from calls.access import numbers
 from calls.admin.cells import clock
 from calls.models import Call, CallEvent, Mark
 from calls.server.marks import OWN_MARK
