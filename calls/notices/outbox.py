@@ -1,6 +1,6 @@
 """Where notices are put down, in the transaction of whoever has the news, until they have reached their receivers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
@@ -18,34 +18,27 @@ def notify(
     with the same one is none. `data` is anything that JSON knows. It is sent after the transaction is committed; with
     nobody to tell, nothing is stored.
     """
-    receivers = list(Receiver.objects.active())
-    if to is not None:
-        wanted = {receiver.pk for receiver in to}
-        receivers = [receiver for receiver in receivers if receiver.pk in wanted]
-    else:
-        receivers = wanting(kind, receivers)
-    put([Notice(kind=kind, key=key, call=call, data=storable_json(data))], {kind: receivers})
+    active = list(Receiver.objects.active())
+    chosen = None if to is None else {receiver.pk for receiver in to}
+    receivers = wanting(kind, active) if chosen is None else [each for each in active if each.pk in chosen]
+    put([(Notice(kind=kind, key=key, call=call, data=storable_json(data, 6)), receivers)])
 
 
 def wanting(kind: str, receivers: Iterable[Receiver]) -> list[Receiver]:
     return [receiver for receiver in receivers if kind in receiver.kinds]
 
 
-def put(notices: Sequence[Notice], receivers: dict[str, list[Receiver]]) -> None:
-    """Stores those of the notices that nobody has stored before, each for the receivers of its kind.
-
-    A receiver is told of nothing that was over before it was there (`Receiver.since`).
-    """
-    addressed = [notice for notice in notices if receivers.get(notice.kind)]
+def put(news: Iterable[tuple[Notice, list[Receiver]]]) -> None:
+    """Stores those of the notices that nobody has stored before, each for its receivers. One for nobody is none."""
+    addressed = {notice.uuid: (notice, receivers) for notice, receivers in news if receivers}
     if not addressed:
         return
     with transaction.atomic():
-        Notice.objects.bulk_create(addressed, ignore_conflicts=True)
+        Notice.objects.bulk_create((notice for notice, _ in addressed.values()), ignore_conflicts=True)
         # Another machine may have been faster with some; it has their deliveries too.
-        stored = Notice.objects.in_bulk([notice.uuid for notice in addressed], field_name="uuid")
+        stored = Notice.objects.in_bulk(addressed, field_name="uuid")
         Delivery.objects.bulk_create(
             Delivery(notice=notice, receiver=receiver)
-            for notice in stored.values()
-            for receiver in receivers[notice.kind]
-            if receiver.since <= notice.at
+            for uuid, notice in stored.items()
+            for receiver in addressed[uuid][1]
         )
