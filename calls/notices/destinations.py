@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -23,6 +23,8 @@ LONGEST_URL = 500
 _GIVEN_OUT = IPv6Network("2000::/3")
 # How networks with IPv6 alone write an IPv4 address. https://www.rfc-editor.org/rfc/rfc6052#section-2.1
 _NAT64 = IPv6Network("64:ff9b::/96")
+# What Python calls global, by its version, and what leads to no host of anybody's: protocols' own, and 6to4's relays.
+_PROTOCOLS = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
 _UNUSABLE = re.compile(r"[^\x21-\x7e]|[\\^`{|}<>\"]")
 
 
@@ -106,7 +108,8 @@ def _check_public(host: str, found: list[Address]) -> None:
 def is_public(address: Address) -> bool:
     """Whether anybody on the internet could be there. What is embedded in an address counts as the address itself."""
     if isinstance(address, IPv4Address):
-        return address.is_global and not address.is_multicast and not address.is_reserved
+        special = address.is_multicast or address.is_reserved or any(address in network for network in _PROTOCOLS)
+        return address.is_global and not special
     if address.ipv4_mapped:
         return is_public(address.ipv4_mapped)
     if address in _NAT64:

@@ -51,7 +51,7 @@ def of_call(call: Call, *, guessed: bool = False) -> dict[str, Any]:
         "response_ms_max": call.response_ms_max,
         "dead_air_ms": call.dead_air_ms,
         "talk_over_ms": call.talk_over_ms,
-        "price": None if call.price is None else str(call.price),
+        "price": None if call.price is None else f"{call.price.normalize():f}",
         "price_unit": call.price_unit,
         "data": call.data_in_order,
         "tags": sorted(tag.name for tag in call.tags.all()),

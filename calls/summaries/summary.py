@@ -3,7 +3,8 @@
 import datetime as dt
 from typing import Any
 
-from django.db.models import Case, Exists, F, OuterRef, Q, When
+from django.db.models import Case, Exists, F, OuterRef, When
+from django.db.models.functions import Least
 
 from calls.media import placement
 from calls.models import Call, CallEvent, Erasure, Gap
@@ -39,5 +40,5 @@ def summarise(call_id: int, *, using: str) -> None:
         # What was measured is true for what was there ...
         measured_at=Case(When(audio_samples=end, then=F("measured_at"))),
         # ... and so is what others were told of it.
-        told=Case(When(~Q(audio_samples=end), told=Call.Told.ALL, then=Call.Told.END), default=F("told")),
+        told=Case(When(audio_samples=end, then=F("told")), default=Least(F("told"), Call.Told.END)),
     )
