@@ -2,17 +2,21 @@
 
 from calls.admin.audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from calls.admin.calls import CallAdmin
+from calls.admin.deliveries import DeliveryAdmin
+from calls.admin.receivers import ReceiverAdmin
 from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
 __all__ = [
     "AudioChunkAdmin",
     "CallAdmin",
+    "DeliveryAdmin",
     "DtmfAdmin",
     "ErasureAdmin",
     "GapAdmin",
     "MarkAdmin",
     "QuarantinedRowAdmin",
+    "ReceiverAdmin",
     "RecordingAccessAdmin",
     "StreamAdmin",
     "TagAdmin",

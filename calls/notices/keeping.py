@@ -5,11 +5,11 @@ import datetime as dt
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from calls.models import Delivery, Notice
+from calls.models import Delivery, Notice, Receiver
 
 
 KEPT = dt.timedelta(days=30)
-# Notices that one transaction deletes.
+# Notices, or deliveries, that one transaction deletes.
 SLICE = 500
 
 
@@ -22,3 +22,10 @@ def forget_old() -> bool:
     some = list(old.values_list("pk", flat=True)[:SLICE])
     Notice.objects.filter(pk__in=some).delete()
     return len(some) == SLICE
+
+
+def forget_receiver(receiver: Receiver) -> None:
+    """Deletes it with all that it was told, a little at a time: that may be very much."""
+    while some := list(receiver.deliveries.values_list("pk", flat=True)[:SLICE]):
+        Delivery.objects.filter(pk__in=some).delete()
+    receiver.delete()
