@@ -23,6 +23,7 @@ GROUPS = {
         "change_tag",
         "delete_tag",
         *("view_stream", "view_mark", "view_dtmf", "view_utterance", "view_gap", "view_audiochunk"),
+        *("view_receiver", "add_receiver", "change_receiver", "delete_receiver", "view_delivery", "send_delivery"),
         "view_recordingaccess",
         "view_quarantinedrow",
         "view_erasure",

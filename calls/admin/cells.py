@@ -100,6 +100,12 @@ def status_tag(call: Call, troubles: Iterable[Problem] = ()) -> SafeString:
     return format_html('<span class="call-status call-{}">{}</span>', tone, word)
 
 
+def state_cell(tone: str, word: str, note: str) -> SafeString:
+    """A colour, a word, and what else there is to say below it."""
+    text = '<span class="call-status call-{}">{}</span><div class="call-note-below">{}</div>'
+    return format_html(text, tone, word, note)
+
+
 def direction_tag(call: Call) -> SafeString:
     inbound = call.direction == "inbound"
     return format_html(

@@ -11,6 +11,7 @@ from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
 from calls.models.logins import LoginLimit
 from calls.models.marks import Mark
+from calls.models.notices import Delivery, Notice, Receiver
 from calls.models.quarantine import QuarantinedRow
 from calls.models.streams import Stream
 from calls.models.tags import Tag
@@ -23,13 +24,16 @@ __all__ = [
     "AudioChunk",
     "Call",
     "CallEvent",
+    "Delivery",
     "Dtmf",
     "Erased",
     "Erasure",
     "Gap",
     "LoginLimit",
     "Mark",
+    "Notice",
     "QuarantinedRow",
+    "Receiver",
     "RecordingAccess",
     "Stream",
     "Tag",
