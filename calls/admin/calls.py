@@ -35,6 +35,7 @@ from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
 from calls.admin.ranges import peaks_response, recording_response
 from calls.admin.spoken import hit_of
+from calls.admin.turns import turns_response
 from calls.admin.words import text_response, words_response
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
@@ -73,7 +74,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def get_urls(self) -> list[URLPattern]:
         views = {"recording.wav": self.recording, "peaks.json": self.peaks, "follow.json": self.follow}
-        views |= {"words.json": self.words, "words.txt": self.words_text}
+        views |= {"words.json": self.words, "words.txt": self.words_text, "turns.json": self.turns}
         # Not `never_cache`: these set stricter headers of their own.
         wrap = partial(self.admin_site.admin_view, cacheable=True)
         export = path("export.csv", wrap(self.export), name="calls_call_export")
@@ -97,6 +98,10 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     def words_text(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         call = _call(pk)
         return text_response(request, call, wording.file_name(call, may_see(request)))
+
+    @method_decorator(require_safe)
+    def turns(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        return turns_response(request, _call(pk))
 
     @method_decorator(require_POST)
     def played(self, request: HttpRequest, pk: int) -> HttpResponseBase:

@@ -39,7 +39,7 @@ def page(recording: Recording, start: int = 0, most: int = PAGE) -> tuple[list[L
     found = [_line(row, places[row.stream_id]) for row in ordered]
     following = found[most].at if len(found) > most and found[most].at > start else None
     shown = [line for line in found if following is None or line.at < following]
-    return [line for line in shown if _is_heard(line, recording)], following
+    return [line for line in shown if recording.is_heard(line.stream_id, line.at)], following
 
 
 def lines(recording: Recording) -> Iterator[Line]:
@@ -62,9 +62,3 @@ def _line(row: Utterance, place: int) -> Line:
     words = tuple((str(word), place + start) for word, start, _ in row.words)
     at = place + row.start
     return Line(row.pk, row.stream_id, at, at + row.length, row.track, row.text, words)
-
-
-def _is_heard(line: Line, recording: Recording) -> bool:
-    """Of streams that run at once, the one that began first is heard: the others' words are the same again."""
-    covering = (placed.stream_id for placed in recording.streams if placed.start <= line.at < placed.stop)
-    return next(covering, line.stream_id) == line.stream_id
