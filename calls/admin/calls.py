@@ -33,6 +33,7 @@ from calls.admin.notes import Notes
 from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
 from calls.admin.spoken import hit_of
+from calls.admin.turns import turns_response
 from calls.admin.words import text_response, words_response
 from calls.files.accesses import note_access, played_response, record_access
 from calls.files.names import file_name
@@ -74,7 +75,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def get_urls(self) -> list[URLPattern]:
         views = {"recording.wav": self.recording, "peaks.json": self.peaks, "follow.json": self.follow}
-        views |= {"words.json": self.words, "words.txt": self.words_text}
+        views |= {"words.json": self.words, "words.txt": self.words_text, "turns.json": self.turns}
         # Not `never_cache`: these set stricter headers of their own.
         wrap = partial(self.admin_site.admin_view, cacheable=True)
         export = path("export.csv", wrap(self.export), name="calls_call_export")
@@ -99,6 +100,10 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     def words_text(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         call = _call(pk)
         return text_response(request, call, file_name(call, may_see(request)))
+
+    @method_decorator(require_safe)
+    def turns(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        return turns_response(request, _call(pk))
 
     @method_decorator(require_POST)
     def played(self, request: HttpRequest, pk: int) -> HttpResponseBase:

@@ -5,7 +5,7 @@
 class CallEvents {
     static HIGH = 4; // markers on top of each other
 
-    constructor(markers, regions, view) { Object.assign(this, { markers, regions, view, all: [], now: null }); }
+    constructor(markers, regions, view) { Object.assign(this, { markers, regions, view, all: [], now: null, box: new CallBox(document.getElementById("call-timeline"), 40) }); }
 
     /* From the page, whenever the timeline is new. */
     read() {
@@ -73,12 +73,19 @@ class CallEvents {
     }
 
     /* The row of the last thing that has happened by then. */
-    highlight(position, begun) {
-        const now = begun ? this.all.findLast(({ at }) => at >= 0 && at <= position + 0.005) : null;
-        if (now?.row === this.now) return;
+    highlight(position, begun, sought = false) {
+        const now = begun ? this.all.findLast(({ row, at }) => row.matches("tr") && at >= 0 && at <= position + 0.005) : null;
+        if (now?.row === this.now && !sought) return;
+        if (now) this.box.follow(now.row, sought);
         this.now?.classList.remove("call-now-row");
         now?.row.classList.add("call-now-row");
         this.now = now?.row;
+    }
+
+    /* What lies at a moment that somebody only looks at. */
+    look(moment) {
+        const found = this.all.find(({ row, at }) => row.matches("tr") && at >= moment);
+        if (found) this.box.bring(found.row);
     }
 
     /* The next event after a position (1) or the one before it (-1). Somebody who has just heard one begin means the

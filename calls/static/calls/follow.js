@@ -1,13 +1,16 @@
 /* A running call's page keeps up: it looks when the socket says so, now and then anyway because hints get lost, and
-   every two seconds where there is no socket. */
+   every two seconds where there is no socket. When the call is over, it looks until the conversation is measured. */
 "use strict";
 
 (() => {
     const player = document.getElementById("call-player");
-    if (!player || player.dataset.live !== "yes") return;
+    if (!player || (player.dataset.live !== "yes" && player.dataset.awaited !== "yes")) return;
 
-    const EAGER = 2000, RELAXED = 5000, AGAIN = 15000;
-    let version = "", every = EAGER, timer = null, busy = false;
+    const EAGER = 2000, RELAXED = 5000, AGAIN = 15000, LATE = 120000;
+    let version = "", every = EAGER, timer = null, busy = false, measured = false, ended = Date.now();
+
+    const live = () => player.dataset.live === "yes";
+    const due = () => live() || (!measured && Date.now() - ended < LATE);
 
     async function look() {
         clearTimeout(timer);
@@ -20,14 +23,18 @@
             // The server is away for a moment: the next look will tell.
         }
         busy = false;
-        if (player.dataset.live === "yes") timer = setTimeout(look, document.hidden ? AGAIN : every);
+        if (due()) timer = setTimeout(look, document.hidden ? AGAIN : every);
     }
 
     function take(found) {
         version = found.version;
         for (const [id, html] of Object.entries(found.html)) replace(id, html);
+        if (live() && !found.live) {
+            ended = Date.now();
+            offer();
+        }
         player.dataset.live = found.live ? "yes" : "no";
-        if (!found.live) offer();
+        measured = found.measured;
         if (Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length) {
             player.dataset.samples = found.samples;
             player.dispatchEvent(new CustomEvent("call:grown", { detail: { samples: found.samples } }));
@@ -57,7 +64,7 @@
         socket.addEventListener("message", look);
         socket.addEventListener("close", () => {
             every = EAGER;
-            if (player.dataset.live === "yes") setTimeout(listen, AGAIN);
+            if (live()) setTimeout(listen, AGAIN);
         });
     }
 
