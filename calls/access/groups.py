@@ -21,6 +21,8 @@ GROUPS = {
         "point_numbers",
         "change_tag",
         "delete_tag",
+        "delete_comment",
+        "share_views",
         *("view_stream", "view_mark", "view_dtmf", "view_utterance", "view_gap", "view_audiochunk"),
         "view_recordingaccess",
         "view_quarantinedrow",

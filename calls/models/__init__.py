@@ -5,12 +5,14 @@ every field that Twilio may not send has a default. `calls` may import all of th
 from calls.models.accesses import RecordingAccess
 from calls.models.audio import AudioChunk, Gap, Track
 from calls.models.calls import Call
+from calls.models.comments import Comment
 from calls.models.dtmf import Dtmf
 from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
 from calls.models.logins import LoginLimit
 from calls.models.marks import Mark
 from calls.models.quarantine import QuarantinedRow
+from calls.models.saved_views import SavedView
 from calls.models.streams import Stream
 from calls.models.tags import Tag
 from calls.models.turns import Turn
@@ -21,6 +23,7 @@ __all__ = [
     "AudioChunk",
     "Call",
     "CallEvent",
+    "Comment",
     "Dtmf",
     "Erased",
     "Erasure",
@@ -29,6 +32,7 @@ __all__ = [
     "Mark",
     "QuarantinedRow",
     "RecordingAccess",
+    "SavedView",
     "Stream",
     "Tag",
     "Track",
