@@ -2,6 +2,7 @@
 
 from calls.admin.audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from calls.admin.calls import CallAdmin
+from calls.admin.saved_views import SavedViewAdmin
 from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
@@ -14,6 +15,7 @@ __all__ = [
     "MarkAdmin",
     "QuarantinedRowAdmin",
     "RecordingAccessAdmin",
+    "SavedViewAdmin",
     "StreamAdmin",
     "TagAdmin",
 ]

@@ -358,6 +358,9 @@
         seek(detail.at);
         if (audio.paused) toggle();
     });
+    /* Somebody wants to be there, and there are other marks: comments.js. */
+    player.addEventListener("call:seek", ({ detail }) => seek(detail.at));
+    player.addEventListener("call:marked", () => { if (samples) refresh(); });
     player.addEventListener("call:grown", (event) => {
         grow(event.detail.samples);
         if (live && player.dataset.live !== "yes") open();
