@@ -22,6 +22,8 @@ GROUPS = {
         "manage_apiclients",
         "change_tag",
         "delete_tag",
+        "delete_comment",
+        "share_views",
         *("view_stream", "view_mark", "view_dtmf", "view_utterance", "view_gap", "view_audiochunk"),
         *("view_receiver", "add_receiver", "change_receiver", "delete_receiver", "view_delivery", "send_delivery"),
         "view_recordingaccess",

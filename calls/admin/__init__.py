@@ -5,6 +5,7 @@ from calls.admin.calls import CallAdmin
 from calls.admin.clients import ApiClientAdmin
 from calls.admin.deliveries import DeliveryAdmin
 from calls.admin.receivers import ReceiverAdmin
+from calls.admin.saved_views import SavedViewAdmin
 from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
@@ -20,6 +21,7 @@ __all__ = [
     "QuarantinedRowAdmin",
     "ReceiverAdmin",
     "RecordingAccessAdmin",
+    "SavedViewAdmin",
     "StreamAdmin",
     "TagAdmin",
 ]

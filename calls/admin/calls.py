@@ -24,14 +24,17 @@ from django.views.decorators.http import require_POST, require_safe
 from calls.access.numbers import may_see, shown
 from calls.admin import call_page, cells, wording
 from calls.admin.base import FactsAdmin, staff
+from calls.admin.comment_rows import chip
+from calls.admin.comments import Comments
 from calls.admin.erasing import Erasing
 from calls.admin.exports import chosen, csv_response, zip_response
-from calls.admin.filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
+from calls.admin.filters import Commented, Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
 from calls.admin.lists import CallPages, Search
 from calls.admin.neighbours import Filtered, Neighbours
 from calls.admin.notes import Notes
 from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
+from calls.admin.saved_views import SavedViews
 from calls.admin.spoken import hit_of
 from calls.admin.turns import turns_response
 from calls.admin.words import text_response, words_response
@@ -48,11 +51,11 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
+class CallAdmin(Neighbours, Notes, Comments, SavedViews, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
-    list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Tagged)
+    list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Commented, Tagged)
     autocomplete_fields = ("tags",)
     list_per_page = 50
     actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download", "erase_selected")
@@ -299,5 +302,6 @@ def _chips(call: Call, *, whole: bool) -> SafeString:
         chips.append(("call-label call-reviewed", "Somebody has looked at this call", "✓ reviewed"))
     if call.notes:
         chips.append(("call-label call-note", "Somebody has written notes", "✎ notes"))
+    chips += chip(call)
     chips += [("call-label call-tag", "Tag", tag.name) for tag in call.tags.all()]
     return format_html_join(" ", '<span class="{}" title="{}">{}</span>', chips)

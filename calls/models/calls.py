@@ -336,6 +336,7 @@ class Call(models.Model):
         changed += ["direction", "created_at", *self.advance(pending.status)]
         pending.events.update(call=self)
         pending.accesses.update(call=self)
+        pending.comments.update(call=self)
         self.tags.add(*pending.tags.all())
         pending.delete(using=using)
         self.save(using=using, update_fields=changed)

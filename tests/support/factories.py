@@ -14,12 +14,14 @@ from calls.models import (
     AudioChunk,
     Call,
     CallEvent,
+    Comment,
     Delivery,
     Dtmf,
     Gap,
     Mark,
     Notice,
     Receiver,
+    SavedView,
     Stream,
     Turn,
     Utterance,
@@ -124,6 +126,16 @@ def make_utterance(stream: Stream, text: str = "I want a refund", **facts: Any) 
 def make_turn(stream: Stream, speaker: str = "us", **facts: Any) -> Turn:
     """A second of it, at the beginning."""
     return Turn.objects.create(**{"stream": stream, "speaker": speaker, "start": 0, "length": 8000, **facts})
+
+
+def make_comment(call: Call, text: str = "She was kept waiting", **facts: Any) -> Comment:
+    """Of a user who has left, about the whole call."""
+    return Comment.objects.create(**{"call": call, "text": text, "name": "ada", **facts})
+
+
+def make_view(name: str = "Failed", query: str = "status=failed", **facts: Any) -> SavedView:
+    """Everybody's."""
+    return SavedView.objects.create(**{"name": name, "query": query, **facts})
 
 
 def make_event(call: Call, **facts: Any) -> CallEvent:

@@ -368,10 +368,11 @@
         seek(detail.at);
         if (audio.paused) toggle();
     });
-    /* Somebody wants to be there, or has to be told something: turns.js. */
+    /* Somebody wants to be there, or has to be told something, or there are other marks: turns.js, comments.js. */
     player.addEventListener("call:seek", ({ detail }) => seek(detail.at));
     player.addEventListener("call:say", ({ detail }) => say(detail.text));
     player.addEventListener("call:looked", ({ detail }) => events.look(detail.at));
+    player.addEventListener("call:marked", () => { if (samples) refresh(); });
     player.addEventListener("call:grown", (event) => {
         grow(event.detail.samples);
         if (live && player.dataset.live !== "yes") open();
