@@ -301,16 +301,23 @@ def test_a_call_without_a_recording_says_nothing_of_figures(client, listener):
 def test_a_page_waits_for_the_figures_of_a_call_that_has_just_ended(client, listener, ago, facts, expected):
     ended = timezone.now() - dt.timedelta(seconds=ago)
     call = make_call(**{"ended_at": ended, **facts})
+    make_stream(call, length=8_000)
     assert f'data-awaited="{expected}"' in page(client, call)
 
 
-def test_the_figures_come_with_what_the_page_asks_for(client, listener, stream):
-    address = reverse("admin:calls_call_follow", args=[stream.call_id])
+def test_a_call_without_a_recording_is_not_waited_for(client, listener):
+    assert 'data-awaited="no"' in page(client, make_call(ended_at=timezone.now()))
+
+
+def test_the_figures_come_with_what_the_page_asks_for(client, listener):
+    call = make_call(ended_at=timezone.now())
+    make_stream(call, length=80_000)
+    address = reverse("admin:calls_call_follow", args=[call.pk])
+    assert client.get(address).json()["awaited"]
+    Call.objects.update(measured_at=timezone.now(), response_ms_max=4200)
     found = client.get(address).json()
-    assert found["measured"]
+    assert not found["awaited"]
     assert "4.2 s" in found["html"]["call-figures"]
-    Call.objects.update(measured_at=None)
-    assert not client.get(address).json()["measured"]
 
 
 @pytest.mark.parametrize(

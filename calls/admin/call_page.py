@@ -44,7 +44,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "seconds": f"{recording.samples / SAMPLE_RATE:.3f}",
         "length": clock(recording.samples),
         "live": call.ended_at is None,
-        "awaited": is_awaited(call),
+        "awaited": is_awaited(call, recording),
         "playable": playable,
         "problems": [problem for problem in problems if problem.is_warning],
         "remarks": [problem for problem in problems if not problem.is_warning] + [INTERRUPTED] * call.was_interrupted,
@@ -85,7 +85,7 @@ def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
     same = request.GET.get("version") == version
     return {
         "live": found["live"],
-        "measured": call.measured_at is not None,
+        "awaited": found["awaited"],
         "samples": found["recording"].samples if found["playable"] else 0,
         "version": version,
         "html": {} if same else html,
