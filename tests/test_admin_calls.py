@@ -370,7 +370,7 @@ def test_a_running_call_is_followed_by_what_changed(client, ops):
     first = client.get(address).json()
     assert (first["live"], first["samples"], set(first["html"])) == (
         *(True, 16_000),
-        {"call-head", "call-problems", "call-timeline", "call-streams", "call-facts"},
+        {"call-head", "call-problems", "call-figures", "call-timeline", "call-streams", "call-facts"},
     )
     assert client.get(f"{address}?version={first['version']}").json()["html"] == {}
     make_digit(stream, "4")

@@ -3,6 +3,8 @@
 import datetime as dt
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -11,7 +13,15 @@ from calls.models import Call
 from calls.recordings import turns
 from calls.recordings.rendering import Recording
 from calls.recordings.turns import Said, Stretch, dead_air, talk_over
-from tests.support.factories import make_call, make_gap, make_live_call, make_staff, make_stream, make_turn
+from tests.support.factories import (
+    make_call,
+    make_gap,
+    make_live_call,
+    make_recording,
+    make_staff,
+    make_stream,
+    make_turn,
+)
 
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +37,12 @@ def make_measured(**facts):
     figures = {"first_audio_ms": 640, "response_ms": 1240, "response_ms_max": 4200}
     figures |= {"dead_air_ms": 0, "talk_over_ms": 90}
     return make_call(**{"audio_samples": 80_000, "measured_at": timezone.now(), **figures, **facts})
+
+
+def measured_recording():
+    call = make_recording(seconds=10)
+    Call.objects.filter(pk=call.pk).update(measured_at=timezone.now(), response_ms_max=4200)
+    return call
 
 
 def asked(client, call):
@@ -140,6 +156,17 @@ def test_turns_cost_the_same_however_many_there_are(client, listener, django_ass
             asked(client, call)
 
 
+def test_a_calls_page_costs_the_same_however_many_turns_it_has(client, listener, django_assert_num_queries):
+    few, many = make_stream(make_measured(), length=8_000), make_stream(make_measured(), length=80_000_000)
+    for number in range(200):
+        make_turn(many, start=number * 16_000, interrupted=True)
+    page(client, few.call)
+    with CaptureQueriesContext(connection) as queries:
+        page(client, few.call)
+    with django_assert_num_queries(len(queries)):
+        page(client, many.call)
+
+
 # --- dead air and talk-over -------------------------------------------------------------------------------------------
 
 
@@ -187,6 +214,18 @@ def test_who_may_not_listen_gets_figures_and_no_turns(client, stream):
     client.force_login(make_staff("view_call"))
     make_turn(stream)
     assert client.get(reverse("admin:calls_call_turns", args=[stream.call_id])).status_code == 403
+    html = page(client, stream.call)
+    assert "4.2 s" in html
+    assert "turns.json" not in html
+
+
+def test_who_may_listen_gets_both(client, listener):
+    call = measured_recording()
+    assert "turns.json" in page(client, call)
+
+
+def test_turns_lead_nowhere_once_the_audio_is_erased(client, listener, stream):
+    make_turn(stream)
     html = page(client, stream.call)
     assert "4.2 s" in html
     assert "turns.json" not in html
@@ -262,16 +301,23 @@ def test_a_call_without_a_recording_says_nothing_of_figures(client, listener):
 def test_a_page_waits_for_the_figures_of_a_call_that_has_just_ended(client, listener, ago, facts, expected):
     ended = timezone.now() - dt.timedelta(seconds=ago)
     call = make_call(**{"ended_at": ended, **facts})
+    make_stream(call, length=8_000)
     assert f'data-awaited="{expected}"' in page(client, call)
 
 
-def test_the_figures_come_with_what_the_page_asks_for(client, listener, stream):
-    address = reverse("admin:calls_call_follow", args=[stream.call_id])
+def test_a_call_without_a_recording_is_not_waited_for(client, listener):
+    assert 'data-awaited="no"' in page(client, make_call(ended_at=timezone.now()))
+
+
+def test_the_figures_come_with_what_the_page_asks_for(client, listener):
+    call = make_call(ended_at=timezone.now())
+    make_stream(call, length=80_000)
+    address = reverse("admin:calls_call_follow", args=[call.pk])
+    assert client.get(address).json()["awaited"]
+    Call.objects.update(measured_at=timezone.now(), response_ms_max=4200)
     found = client.get(address).json()
-    assert found["measured"]
+    assert not found["awaited"]
     assert "4.2 s" in found["html"]["call-figures"]
-    Call.objects.update(measured_at=None)
-    assert not client.get(address).json()["measured"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
     recording = Recording.of(call)
     streams = list(call.streams.all())
     timeline, more = entries(call, recording, whole_numbers=whole)
+    playable = bool(recording.samples and (recording.has_audio or call.ended_at is None))
+    may_listen = request.user.has_perm("calls.listen_call")
     problems = troubles(call, streams, call.events.filter(kind__in=KINDS), whole=whole)
     return {
         "call": call,
@@ -43,8 +45,8 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "seconds": f"{recording.samples / SAMPLE_RATE:.3f}",
         "length": clock(recording.samples),
         "live": call.ended_at is None,
-        "awaited": is_awaited(call),
-        "playable": bool(recording.samples and (recording.has_audio or call.ended_at is None)),
+        "awaited": is_awaited(call, recording),
+        "playable": playable,
         "problems": [problem for problem in problems if problem.is_warning],
         "remarks": [problem for problem in problems if not problem.is_warning] + [INTERRUPTED] * call.was_interrupted,
         "status": status_tag(call, problems),
@@ -57,7 +59,9 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "timeline": timeline,
         "timeline_cut": more,
         "accesses": _accesses(call),
-        "may_listen": request.user.has_perm("calls.listen_call"),
+        "may_listen": may_listen,
+        # They lead into the recording.
+        "shows_turns": may_listen and (playable or call.ended_at is None),
         "may_download": request.user.has_perm("calls.download_call"),
         "title": wording.of_call(call, whole),
         # Django would say the CallSid here.
@@ -82,7 +86,7 @@ def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
     same = request.GET.get("version") == version
     return {
         "live": found["live"],
-        "measured": call.measured_at is not None,
+        "awaited": found["awaited"],
         "samples": found["recording"].samples if found["playable"] else 0,
         "version": version,
         "html": {} if same else html,

@@ -47,9 +47,11 @@ def figures(call: Call, recording: Recording) -> list[Figure]:
     ]
 
 
-def is_awaited(call: Call) -> bool:
-    """Whether the page of a call that is over may expect its figures any moment now."""
-    return bool(call.ended_at and not call.measured_at and timezone.now() - call.ended_at < SOON)
+def is_awaited(call: Call, recording: Recording) -> bool:
+    """Whether a page may expect the figures of a call that is over any moment now."""
+    if call.ended_at is None or call.measured_at or not recording.samples:
+        return False
+    return timezone.now() - call.ended_at < SOON
 
 
 def turns_response(request: HttpRequest, call: Call) -> HttpResponseBase:

@@ -4,13 +4,13 @@
 
 (() => {
     const player = document.getElementById("call-player");
-    if (!player || (player.dataset.live !== "yes" && player.dataset.awaited !== "yes")) return;
+    if (!player) return;
 
-    const EAGER = 2000, RELAXED = 5000, AGAIN = 15000, LATE = 120000;
-    let version = "", every = EAGER, timer = null, busy = false, measured = false, ended = Date.now();
+    const EAGER = 2000, RELAXED = 5000, AGAIN = 15000;
+    let version = "", every = EAGER, timer = null, busy = false;
 
     const live = () => player.dataset.live === "yes";
-    const due = () => live() || (!measured && Date.now() - ended < LATE);
+    const due = () => live() || player.dataset.awaited === "yes";
 
     async function look() {
         clearTimeout(timer);
@@ -29,12 +29,9 @@
     function take(found) {
         version = found.version;
         for (const [id, html] of Object.entries(found.html)) replace(id, html);
-        if (live() && !found.live) {
-            ended = Date.now();
-            offer();
-        }
+        if (live() && !found.live) offer();
         player.dataset.live = found.live ? "yes" : "no";
-        measured = found.measured;
+        player.dataset.awaited = found.awaited ? "yes" : "no";
         if (Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length) {
             player.dataset.samples = found.samples;
             player.dispatchEvent(new CustomEvent("call:grown", { detail: { samples: found.samples } }));
@@ -68,6 +65,7 @@
         });
     }
 
+    if (!due()) return;
     player.addEventListener("call:look", look);
     if (player.dataset.socket) listen();
     look();

@@ -5,6 +5,7 @@
 /* What turns.json says of a call, and the questions that its page has. Seconds on the call's timeline. */
 class CallTalk {
     static LEAD = 1; // of the caller's speech before a wait: it is heard as a wait
+    static MAPPED = 60; // of the slowest answers: more of them would hide the map
 
     constructor({ turns = [], dead = [], over = [] } = {}) {
         Object.assign(this, { turns, dead, over });
@@ -13,6 +14,7 @@ class CallTalk {
         // Of a quick call the least quick answers are worth a look.
         const tone = ["bad", "warn"].find((one) => this.waits.some((wait) => wait.tone === one));
         this.slow = this.waits.filter((wait) => wait.tone === tone);
+        this.worst = [...this.slow].sort((one, other) => other.response_ms - one.response_ms).slice(0, CallTalk.MAPPED);
     }
 
     /* From where a wait is to be heard. */
@@ -149,7 +151,7 @@ class CallRibbon {
 
     /* Where in the whole call somebody waited for long: a line for each. */
     mark(total) {
-        const lines = this.talk.slow.map(({ at, end }) => `M${((at + end) / 2).toFixed(1)} 0v1`).join("");
+        const lines = this.talk.worst.map(({ at, end }) => `M${((at + end) / 2).toFixed(1)} 0v1`).join("");
         this.map.setAttribute("viewBox", `0 0 ${total || 1} 1`);
         this.map.firstElementChild.setAttribute("d", lines);
         this.map.firstElementChild.setAttribute("class", `call-${this.talk.slow[0]?.tone ?? "quiet"}`);
