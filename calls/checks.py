@@ -257,6 +257,15 @@ def check_scale() -> Iterator[CheckMessage]:
         yield Warning("ALLOWED_HOSTS has a *.", hint="Name the hosts.", id="calls.W006")
 
 
+def check_webhooks() -> Iterator[CheckMessage]:
+    if settings.WEBHOOKS_MAY_BE_PRIVATE and settings.PUBLIC_URL.startswith("https"):
+        yield Warning(
+            "WEBHOOKS_MAY_BE_PRIVATE is true: whoever may add a receiver reaches what this machine reaches.",
+            hint="Leave it out, unless your receivers are in the network of this server.",
+            id="calls.W010",
+        )
+
+
 @register
 def check_settings(**kwargs: object) -> list[CheckMessage]:
     checks = (
@@ -270,5 +279,6 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_twiml,
         check_spool,
         check_scale,
+        check_webhooks,
     )
     return [message for check in checks for message in check()]

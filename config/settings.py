@@ -91,6 +91,11 @@ DRAIN_SECONDS = read(env.float, "DRAIN_SECONDS", 20.0)
 # Whether this server's machine does the chores too, in a process of their own (calls/chores).
 CHORES = read(env.bool, "CHORES", True)
 
+# --- Webhooks of ours -----------------------------------------------------------------------------------------------
+
+# Whether they may go to private addresses, and over http.
+WEBHOOKS_MAY_BE_PRIVATE = read(env.bool, "WEBHOOKS_MAY_BE_PRIVATE", False)
+
 # --- Words ----------------------------------------------------------------------------------------------------------
 
 # deepgram, vosk, pocketsphinx, or the dotted path of an async generator function (calls/speech/transcribers.py).

@@ -76,7 +76,7 @@ def test_the_list_costs_the_same_for_one_call_and_for_fifty(client, ops, django_
         make_stream(call, frames_missing=3)
         call.tags.add(Tag.objects.get_or_create(name="billing")[0])
     # Session, user, two of permissions, the handlers, the tags (to filter by, to put on), the calls, their streams,
-    # problems and tags.
+    # problems and tags, their open comments, and the saved views.
     with django_assert_num_queries(LIST_QUERIES):
         client.get(LIST)
     Call.objects.exclude(pk=call.pk).delete()
@@ -84,7 +84,7 @@ def test_the_list_costs_the_same_for_one_call_and_for_fifty(client, ops, django_
         client.get(LIST)
 
 
-LIST_QUERIES = 11
+LIST_QUERIES = 13
 
 
 def test_the_list_counts_nothing_and_reads_no_audio(client, ops, django_assert_num_queries):
@@ -164,7 +164,7 @@ def test_a_calls_page_costs_the_same_however_much_happened(client, ops, django_a
 
 
 # Six of them for the calls beside this one (the list's filters, before, after) and with the same number.
-PAGE_QUERIES = 20
+PAGE_QUERIES = 21
 
 
 def test_whoever_may_not_listen_gets_no_player(client):
@@ -370,7 +370,7 @@ def test_a_running_call_is_followed_by_what_changed(client, ops):
     first = client.get(address).json()
     assert (first["live"], first["samples"], set(first["html"])) == (
         *(True, 16_000),
-        {"call-head", "call-problems", "call-timeline", "call-streams", "call-facts"},
+        {"call-head", "call-problems", "call-figures", "call-timeline", "call-streams", "call-facts"},
     )
     assert client.get(f"{address}?version={first['version']}").json()["html"] == {}
     make_digit(stream, "4")

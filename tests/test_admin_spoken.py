@@ -138,9 +138,9 @@ def test_the_search_costs_the_same_for_one_call_and_for_many(client, ops, django
     client.get(LIST)
     for term in ("said:refund", "said:thank"):
         search(client, term)  # who reads it is on record now
-        # A list's ten (no tag is on them), the calls in which it was said, where, and whether that is on record; SQLite
-        # asks for the newest line, twice.
-        with django_assert_num_queries(13 if connection.vendor == "postgresql" else 15):
+        # A list's twelve (no tag is on them), the calls in which it was said, where, and whether that is on record;
+        # SQLite asks for the newest line, twice.
+        with django_assert_num_queries(15 if connection.vendor == "postgresql" else 17):
             search(client, term)
 
 

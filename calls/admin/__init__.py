@@ -3,6 +3,9 @@
 from calls.admin.audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from calls.admin.calls import CallAdmin
 from calls.admin.clients import ApiClientAdmin
+from calls.admin.deliveries import DeliveryAdmin
+from calls.admin.receivers import ReceiverAdmin
+from calls.admin.saved_views import SavedViewAdmin
 from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
@@ -10,12 +13,15 @@ __all__ = [
     "ApiClientAdmin",
     "AudioChunkAdmin",
     "CallAdmin",
+    "DeliveryAdmin",
     "DtmfAdmin",
     "ErasureAdmin",
     "GapAdmin",
     "MarkAdmin",
     "QuarantinedRowAdmin",
+    "ReceiverAdmin",
     "RecordingAccessAdmin",
+    "SavedViewAdmin",
     "StreamAdmin",
     "TagAdmin",
 ]

@@ -13,6 +13,7 @@ from calls.addresses import LIVE_CALL
 from calls.admin import wording
 from calls.admin.cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
+from calls.admin.turns import figures, is_awaited
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
 from calls.recordings.rendering import Recording
@@ -35,6 +36,8 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
     recording = Recording.of(call)
     streams = list(call.streams.all())
     timeline, more = entries(call, recording, whole_numbers=whole)
+    playable = bool(recording.samples and (recording.has_audio or call.ended_at is None))
+    may_listen = request.user.has_perm("calls.listen_call")
     problems = troubles(call, streams, call.events.filter(kind__in=KINDS), whole=whole)
     return {
         "call": call,
@@ -42,25 +45,30 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "seconds": f"{recording.samples / SAMPLE_RATE:.3f}",
         "length": clock(recording.samples),
         "live": call.ended_at is None,
-        "playable": bool(recording.samples and (recording.has_audio or call.ended_at is None)),
+        "awaited": is_awaited(call, recording),
+        "playable": playable,
         "problems": [problem for problem in problems if problem.is_warning],
         "remarks": [problem for problem in problems if not problem.is_warning] + [INTERRUPTED] * call.was_interrupted,
         "status": status_tag(call, problems),
         "began": time_tag(call.created_at),
         "facts": facts(call, whole),
+        "figures": figures(call, recording),
         "data": data(call, whole),
         "parameters": call.parameters if whole else numbers.mask_all(call.parameters, call),
         "streams": [health(stream, call, whole) for stream in streams],
         "timeline": timeline,
         "timeline_cut": more,
         "accesses": _accesses(call),
-        "may_listen": request.user.has_perm("calls.listen_call"),
+        "may_listen": may_listen,
+        # They lead into the recording.
+        "shows_turns": may_listen and (playable or call.ended_at is None),
         "may_download": request.user.has_perm("calls.download_call"),
         "title": wording.of_call(call, whole),
         # Django would say the CallSid here.
         "subtitle": None,
         "recording_url": reverse("admin:calls_call_recording", args=[call.pk]),
         "peaks_url": reverse("admin:calls_call_peaks", args=[call.pk]),
+        "turns_url": reverse("admin:calls_call_turns", args=[call.pk]),
         "words_url": reverse("admin:calls_call_words", args=[call.pk]),
         "words_text_url": reverse("admin:calls_call_words_text", args=[call.pk]),
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
@@ -72,12 +80,13 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
 def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
     """What a running call's page asks for: how long the call is by now, and the parts of the page to replace."""
     found = context(request, call)
-    parts = ("head", "problems", "timeline", "streams", "facts")
+    parts = ("head", "problems", "figures", "timeline", "streams", "facts")
     html = {f"call-{part}": render_to_string(f"admin/calls/call/{part}.html", found, request) for part in parts}
     version = hashlib.sha256("".join(html.values()).encode()).hexdigest()[:16]
     same = request.GET.get("version") == version
     return {
         "live": found["live"],
+        "awaited": found["awaited"],
         "samples": found["recording"].samples if found["playable"] else 0,
         "version": version,
         "html": {} if same else html,

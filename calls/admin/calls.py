@@ -24,15 +24,19 @@ from django.views.decorators.http import require_POST, require_safe
 from calls.access.numbers import may_see, shown
 from calls.admin import call_page, cells, wording
 from calls.admin.base import FactsAdmin, staff
+from calls.admin.comment_rows import chip
+from calls.admin.comments import Comments
 from calls.admin.erasing import Erasing
 from calls.admin.exports import chosen, csv_response, zip_response
-from calls.admin.filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
+from calls.admin.filters import Commented, Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
 from calls.admin.lists import CallPages, Search
 from calls.admin.neighbours import Filtered, Neighbours
 from calls.admin.notes import Notes
 from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
+from calls.admin.saved_views import SavedViews
 from calls.admin.spoken import hit_of
+from calls.admin.turns import turns_response
 from calls.admin.words import text_response, words_response
 from calls.files.accesses import note_access, played_response, record_access
 from calls.files.names import file_name
@@ -47,11 +51,11 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
+class CallAdmin(Neighbours, Notes, Comments, SavedViews, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
-    list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Tagged)
+    list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Commented, Tagged)
     autocomplete_fields = ("tags",)
     list_per_page = 50
     actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download", "erase_selected")
@@ -74,7 +78,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def get_urls(self) -> list[URLPattern]:
         views = {"recording.wav": self.recording, "peaks.json": self.peaks, "follow.json": self.follow}
-        views |= {"words.json": self.words, "words.txt": self.words_text}
+        views |= {"words.json": self.words, "words.txt": self.words_text, "turns.json": self.turns}
         # Not `never_cache`: these set stricter headers of their own.
         wrap = partial(self.admin_site.admin_view, cacheable=True)
         export = path("export.csv", wrap(self.export), name="calls_call_export")
@@ -99,6 +103,10 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     def words_text(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         call = _call(pk)
         return text_response(request, call, file_name(call, may_see(request)))
+
+    @method_decorator(require_safe)
+    def turns(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        return turns_response(request, _call(pk))
 
     @method_decorator(require_POST)
     def played(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -294,5 +302,6 @@ def _chips(call: Call, *, whole: bool) -> SafeString:
         chips.append(("call-label call-reviewed", "Somebody has looked at this call", "✓ reviewed"))
     if call.notes:
         chips.append(("call-label call-note", "Somebody has written notes", "✎ notes"))
+    chips += chip(call)
     chips += [("call-label call-tag", "Tag", tag.name) for tag in call.tags.all()]
     return format_html_join(" ", '<span class="{}" title="{}">{}</span>', chips)

@@ -26,7 +26,7 @@ MOST = 50
 class EraseForm(forms.Form):
     what = forms.ChoiceField(
         label="Erase",
-        choices=[("all", "the whole call"), ("audio", "only the recording")],
+        choices=[("all", "the whole call"), ("audio", "only the recording, and with it its words and the comments")],
         initial="all",
         widget=AdminRadioSelect,
     )

@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.formats import date_format
 
-from calls.models import Call, Tag
+from calls.admin.comment_rows import may_comment
+from calls.models import Call, Comment, Tag
 
 
 if TYPE_CHECKING:
@@ -83,6 +84,15 @@ class Reviewed(Choice):
     title = "review"
     parameter_name = "reviewed"
     conditions = {"no": ("To be reviewed", Q(reviewed=False)), "yes": ("Reviewed", Q(reviewed=True))}
+
+
+class Commented(Choice):
+    title = "comments"
+    parameter_name = "comments"
+    conditions = {"open": ("With open comments", Q(pk__in=Comment.objects.open().order_by().values("call")))}
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, str]]:
+        return super().lookups(request, model_admin) if may_comment(request) else []
 
 
 class Handler(admin.SimpleListFilter):

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from calls.access.numbers import mask_all, may_see
 from calls.admin import spoken
 from calls.admin.base import CallMixin
+from calls.admin.comment_rows import count_open, with_comments
 from calls.admin.paging import Pages
 from calls.media.sids import is_sid
 from calls.models import Call, CallEvent, Stream, Tag
@@ -26,7 +27,19 @@ MOST_FOUND = 1000
 SHORT = 3
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
-FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
+FILTERS = {
+    "status",
+    "direction",
+    "recording",
+    "flag",
+    "reviewed",
+    "handler",
+    "tag",
+    "when",
+    "since",
+    "until",
+    "comments",
+}
 # A name that a handler has set, and a part of its value.
 _NAMED = re.compile(r"([^\W\d]\w*):\s*(\S.*)")
 # Staff copy the beginning of a SID, with its two letters or without.
@@ -56,6 +69,7 @@ class CallPages(Pages):
         words = spoken.wanted(self.query)
         self.search_help_text = " ".join(help_texts) if words is None else spoken.help_text(request, words)
         super().get_results(request)
+        count_open(request, self.result_list)
         if words:
             spoken.quote(request, self.result_list, words)
 
@@ -68,7 +82,7 @@ class CallPages(Pages):
 class Search(CallMixin):
     """A SID is looked up, and `said:` looks into what was said; the rest is looked for in whatever is written of calls.
 
-    That is numbers, names, notes, tags, data and custom parameters.
+    That is numbers, names, notes, comments, tags, data and custom parameters.
     """
 
     # Makes Django show the field; `get_search_results` decides what it means.
@@ -84,7 +98,8 @@ class Search(CallMixin):
             return queryset.filter(pk__in=set(spoken.calls(request, queryset, words))), False
         if is_whole_sid(term):
             return queryset.filter(pk__in=set(by_sid(queryset, term))), False
-        wanted = Q(pk__in={*by_sid(queryset, term), *with_words(queryset, term, whole=whole)})
+        written = with_comments(request, queryset, term)
+        wanted = Q(pk__in={*by_sid(queryset, term), *with_words(queryset, term, whole=whole), *written})
         if _NUMBER.fullmatch(term) and sum(map(str.isdigit, term)) > 2:
             wanted |= by_number(term, part=whole)
         return queryset.filter(wanted), False

@@ -16,7 +16,7 @@ from calls.files.accesses import note_reading
 from calls.media.audio import SAMPLES_PER_MS
 from calls.models import Call, Dtmf, Mark, Track, Turn, Utterance
 from calls.recordings.rendering import Recording
-from calls.recordings.timeline import is_heard, on_timeline
+from calls.recordings.timeline import on_timeline
 
 
 router = Router(tags=["what was said"])
@@ -72,7 +72,7 @@ def _find(
     found = list(ordered[: wanted.limit + 1])
     shown = found[: wanted.limit]
     following = cursor(what, shown[-1].at, shown[-1].pk) if len(found) > wanted.limit else None
-    return [row for row in shown if is_heard(recording, row.stream_id, row.at)], following
+    return [row for row in shown if recording.is_heard(row.stream_id, row.at)], following
 
 
 def _ms(samples: int) -> int:

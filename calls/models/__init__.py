@@ -6,12 +6,15 @@ from calls.models.accesses import RecordingAccess
 from calls.models.audio import AudioChunk, Gap, Track
 from calls.models.calls import Call
 from calls.models.clients import ApiClient
+from calls.models.comments import Comment
 from calls.models.dtmf import Dtmf
 from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
 from calls.models.logins import LoginLimit
 from calls.models.marks import Mark
+from calls.models.notices import Delivery, Notice, Receiver
 from calls.models.quarantine import QuarantinedRow
+from calls.models.saved_views import SavedView
 from calls.models.streams import Stream
 from calls.models.tags import Tag
 from calls.models.turns import Turn
@@ -23,14 +26,19 @@ __all__ = [
     "AudioChunk",
     "Call",
     "CallEvent",
+    "Comment",
+    "Delivery",
     "Dtmf",
     "Erased",
     "Erasure",
     "Gap",
     "LoginLimit",
     "Mark",
+    "Notice",
     "QuarantinedRow",
+    "Receiver",
     "RecordingAccess",
+    "SavedView",
     "Stream",
     "Tag",
     "Track",

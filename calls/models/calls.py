@@ -33,6 +33,12 @@ class CallQuerySet(models.QuerySet["Call"]):
         """Calls that are over, have a recording, and were not measured since it has last grown."""
         return self.filter(measured_at=None, ended_at__isnull=False, audio_samples__gt=0)
 
+    def untold(self, told: int, since: dt.datetime) -> "CallQuerySet":
+        """Calls that are over since then at the earliest, and of which others were told just that much (`Told`)."""
+        # All three, although the first one says the second: it is what the index call_untold holds.
+        calls = self.filter(told=told, told__lt=Call.Told.ALL, ended_at__isnull=False, ended_at__gte=since)
+        return calls.order_by("ended_at", "pk")
+
     def abandoned(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
         """Answered calls that for that long have had no stream, no <Dial> and no wait: nobody will ever end them.
 
@@ -148,6 +154,14 @@ class Call(models.Model):
             """Whether this word of Twilio's says that the call is over."""
             return status in cls and cls(status).terminal
 
+    class Told(models.IntegerChoices):
+        """How much of a call others were told, or need not be."""
+
+        NOTHING = 0
+        END = 1
+        #: ... and what has become of its recording.
+        ALL = 2
+
     sid = models.CharField("CallSid", max_length=34, unique=True, null=True, blank=True)
     account_sid = models.CharField(max_length=34, blank=True)
     from_number = models.CharField("from", max_length=255, blank=True)
@@ -210,6 +224,7 @@ class Call(models.Model):
     price_asked_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When Twilio was last asked what the call cost."
     )
+    told = models.PositiveSmallIntegerField(choices=Told, default=Told.NOTHING, db_default=Told.NOTHING, editable=False)
     asked_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When Twilio was last asked what became of the call."
     )
@@ -267,6 +282,10 @@ class Call(models.Model):
                 fields=["ended_at"],
                 condition=Q(measured_at=None, ended_at__isnull=False, audio_samples__gt=0),
             ),
+            # What others are still to be told of.
+            models.Index(
+                name="call_untold", fields=["told", "ended_at", "id"], condition=Q(told__lt=2, ended_at__isnull=False)
+            ),
             # Search by a whole number, and the numbers' own history.
             models.Index(name="call_by_from", fields=["from_number", "-created_at"]),
             models.Index(name="call_by_to", fields=["to_number", "-created_at"]),
@@ -311,12 +330,13 @@ class Call(models.Model):
         """Takes over the row that was created before Twilio was asked to place this very call."""
         using = pending._state.db
         facts = {field.attname: getattr(pending, field.attname) for field in pending._meta.concrete_fields}
-        own = ("id", "sid", "status", "direction", "dialing", "created_at", "answered_at", "ended_at")
+        own = ("id", "sid", "status", "direction", "dialing", "created_at", "answered_at", "ended_at", "told")
         changed = self.fill({name: value for name, value in facts.items() if name not in own})
         self.direction, self.created_at = pending.direction, min(self.created_at, pending.created_at)
         changed += ["direction", "created_at", *self.advance(pending.status)]
         pending.events.update(call=self)
         pending.accesses.update(call=self)
+        pending.comments.update(call=self)
         self.tags.add(*pending.tags.all())
         pending.delete(using=using)
         self.save(using=using, update_fields=changed)
@@ -346,7 +366,9 @@ class Call(models.Model):
         guess.save(using=self._state.db, update_fields=["kind", "key", "data"])
         self.status, self.ended_at = self.Status.IN_PROGRESS, None
         self.answered_at = self.answered_at or since
-        return ["status", "ended_at", "answered_at"]
+        # Of its end others may have been told; they are told once more when it comes.
+        self.told = self.Told.NOTHING
+        return ["status", "ended_at", "answered_at", "told"]
 
     def stop_dialing(self) -> None:
         """Notes that its <Dial>, queue or wait is over, unless another document of ours has taken its place since."""

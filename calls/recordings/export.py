@@ -25,6 +25,7 @@ def facts(call: Call) -> Iterator[bytes]:
         **_fields(call),
         "tags": [tag.name for tag in call.tags.all()],
         "streams": [_stream(stream) for stream in call.streams.all()],
+        "comments": [_fields(comment, "call") for comment in call.comments.all()],
         "events": [_fields(event) for event in call.events.all()],
         "accesses": [_fields(access) for access in call.accesses.all()],
     }

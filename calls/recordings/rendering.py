@@ -58,6 +58,14 @@ class Recording:
         """A position on a stream's own clock, on the call's timeline."""
         return next(placed.start for placed in self.streams if placed.stream_id == stream_id) + position
 
+    def is_heard(self, stream_id: int, at: int) -> bool:
+        """Whether a stream is what is heard at a moment of the call's timeline.
+
+        Of those that run at once it is the one that began first: what the others have is the same again.
+        """
+        covering = (placed.stream_id for placed in self.streams if placed.start <= at < placed.stop)
+        return next(covering, stream_id) == stream_id
+
     def when(self, moment: dt.datetime) -> int:
         """A moment on the call's timeline; what happened before the first stream is negative."""
         return placement.samples(self.origin, moment) if self.origin else 0

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from calls.media.audio import SAMPLE_RATE
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erasure, QuarantinedRow, Stream, Utterance
+from calls.models import AudioChunk, Call, CallEvent, Comment, Dtmf, Erasure, Notice, QuarantinedRow, Stream, Utterance
 from calls.recorder.spool import erase_damaged
 
 
@@ -42,10 +42,12 @@ class Content:
     samples: int
     bytes: int
     utterances: int
+    comments: int
     keys: int
     events: int
     notes: int
     tags: int
+    notices: int
 
     @classmethod
     def of(cls, calls: Sequence[Call]) -> "Content":
@@ -55,19 +57,23 @@ class Content:
             # Call by call: of fifty long ones at once the database would be stopped by its statement_timeout.
             bytes=sum(map(audio_bytes, calls)),
             utterances=Utterance.objects.filter(stream__call__in=calls).count(),
+            comments=Comment.objects.filter(call__in=calls).count(),
             keys=Dtmf.objects.filter(stream__call__in=calls).count(),
             events=CallEvent.objects.filter(call__in=calls).count(),
             notes=sum(bool(call.notes) for call in calls),
             tags=Call.tags.through.objects.filter(call__in=calls).count(),
+            notices=Notice.objects.filter(call__in=calls).count(),
         )
 
     def lines(self, *, audio_only: bool = False) -> list[str]:
         """What goes, to be read before it is confirmed."""
         sound = f"{self.samples // SAMPLE_RATE} s of recordings ({_size(self.bytes)} stored)"
         said = [_counted(self.utterances, "line") + " of what was said"] if self.utterances else []
+        said += [_counted(self.comments, "comment")] if self.comments else []
         if audio_only:
             return [sound, *said]
         rest = [(self.keys, "pressed key"), (self.events, "event"), (self.notes, "note"), (self.tags, "tag")]
+        rest.append((self.notices, "webhook"))
         counted = [_counted(count, word) for count, word in rest if count]
         whose = "the call" if self.calls == 1 else f"{self.calls} calls"
         return [sound, *said, *counted, f"the numbers, the name, the data and the parameters of {whose}"]
@@ -88,7 +94,7 @@ def _size(count: int) -> str:
 def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool = False) -> int:
     """Erases a call, or only its audio, and returns how many bytes of audio that were.
 
-    With the audio goes what was said in it.
+    With the audio goes what was said in it, and with that the comments, which may quote it.
 
     The audit row comes first. If this is interrupted, doing it again goes on where it stopped.
     """
@@ -102,6 +108,7 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
     erase_damaged(settings.SPOOL_DIR, _names(call))
     with transaction.atomic():
         Utterance.objects.filter(stream__call=call).delete()
+        call.comments.all().delete()
         _erase_quarantined(call, audio_only=audio_only)
         call.accesses.filter(call_sid="").update(call_sid=call.sid or "")
         if audio_only:

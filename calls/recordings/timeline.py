@@ -18,9 +18,3 @@ def on_timeline(rows: QuerySet[Any], recording: Recording, position: Combinable 
     offset: Any = Case(*(When(stream=stream, then=Value(place)) for stream, place in places.items()), default=Value(0))
     found: QuerySet[Any] = rows.filter(stream__in=places).annotate(at=position + offset)
     return found
-
-
-def is_heard(recording: Recording, stream_id: int, at: int) -> bool:
-    """Of streams that run at once, the one that began first is heard: what is said on the others is the same again."""
-    covering = (placed.stream_id for placed in recording.streams if placed.start <= at < placed.stop)
-    return next(covering, stream_id) == stream_id

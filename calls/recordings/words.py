@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Track, Utterance
 from calls.recordings.rendering import Recording
-from calls.recordings.timeline import is_heard, on_timeline
+from calls.recordings.timeline import on_timeline
 
 
 # Lines that are read at once: of a call of two hours there are some thousands.
@@ -37,7 +37,7 @@ def page(recording: Recording, start: int = 0, most: int = PAGE) -> tuple[list[L
     found = [_line(row, places[row.stream_id]) for row in ordered]
     following = found[most].at if len(found) > most and found[most].at > start else None
     shown = [line for line in found if following is None or line.at < following]
-    return [line for line in shown if is_heard(recording, line.stream_id, line.at)], following
+    return [line for line in shown if recording.is_heard(line.stream_id, line.at)], following
 
 
 def lines(recording: Recording) -> Iterator[Line]:

@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Any
 
 from django.db.models import Case, Exists, F, OuterRef, When
+from django.db.models.functions import Least
 
 from calls.media import placement
 from calls.models import Call, CallEvent, Erasure, Gap
@@ -36,6 +37,8 @@ def summarise(call_id: int, *, using: str) -> None:
         audio_samples=Case(When(erased, then=0), default=end),
         has_warning=warning,
         was_interrupted=interrupted,
-        # What was measured is true for what was there.
+        # What was measured is true for what was there ...
         measured_at=Case(When(audio_samples=end, then=F("measured_at"))),
+        # ... and so is what others were told of it.
+        told=Case(When(audio_samples=end, then=F("told")), default=Least(F("told"), Call.Told.END)),
     )

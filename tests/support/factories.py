@@ -9,10 +9,27 @@ from django.urls import reverse
 
 from calls.access.programs import issue
 from calls.media import audio
-from calls.models import ApiClient, AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Turn, Utterance
+from calls.models import (
+    ApiClient,
+    AudioChunk,
+    Call,
+    CallEvent,
+    Comment,
+    Delivery,
+    Dtmf,
+    Gap,
+    Mark,
+    Notice,
+    Receiver,
+    SavedView,
+    Stream,
+    Turn,
+    Utterance,
+)
 
 
 START = dt.datetime(2026, 3, 14, 15, 9, 26, tzinfo=dt.UTC)
+LONG_AGO = START - dt.timedelta(days=365)
 _numbers = count(1)
 
 
@@ -111,11 +128,35 @@ def make_turn(stream: Stream, speaker: str = "us", **facts: Any) -> Turn:
     return Turn.objects.create(**{"stream": stream, "speaker": speaker, "start": 0, "length": 8000, **facts})
 
 
+def make_comment(call: Call, text: str = "She was kept waiting", **facts: Any) -> Comment:
+    """Of a user who has left, about the whole call."""
+    return Comment.objects.create(**{"call": call, "text": text, "name": "ada", **facts})
+
+
+def make_view(name: str = "Failed", query: str = "status=failed", **facts: Any) -> SavedView:
+    """Everybody's."""
+    return SavedView.objects.create(**{"name": name, "query": query, **facts})
+
+
 def make_event(call: Call, **facts: Any) -> CallEvent:
     key = f"test-{next(_numbers)}"
     return CallEvent.objects.create(
         **{"call": call, "source": "call-status", "kind": "completed", "key": key, "occurred_at": START, **facts}
     )
+
+
+def make_receiver(url: str = "https://hooks.example.org/calls", **facts: Any) -> Receiver:
+    """Who wants to be told of everything, of calls that ended long ago too."""
+    name = f"receiver-{next(_numbers)}"
+    kinds = list(Notice.Kind.values)
+    return Receiver.objects.create(**{"name": name, "url": url, "kinds": kinds, "since": LONG_AGO, **facts})
+
+
+def make_delivery(receiver: Receiver | None = None, **facts: Any) -> Delivery:
+    """Of a notice of its own, unless one is given."""
+    number = next(_numbers)
+    notice = facts.pop("notice", None) or Notice.objects.create(kind="call.ended", key=f"{number}", data={"n": number})
+    return Delivery.objects.create(**{"notice": notice, "receiver": receiver or make_receiver(), **facts})
 
 
 def make_recording(seconds: int = 2, **facts: Any) -> Call:

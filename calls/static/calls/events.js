@@ -1,20 +1,20 @@
-/* What happened, from the timeline's rows (they are there without us too): markers below the wave, regions in it, and
+/* What happened, from the timeline's rows and the open comments (they are there without us too): markers below the wave, regions in it, and
    the way from one to the next. */
 "use strict";
 
 class CallEvents {
     static HIGH = 4; // markers on top of each other
 
-    constructor(markers, regions, view) { Object.assign(this, { markers, regions, view, all: [], now: null }); }
+    constructor(markers, regions, view) { Object.assign(this, { markers, regions, view, all: [], now: null, box: new CallBox(document.getElementById("call-timeline"), 40) }); }
 
     /* From the page, whenever the timeline is new. */
     read() {
-        const rows = [...document.querySelectorAll(".call-timeline tr[data-at]")];
+        const rows = [...document.querySelectorAll(".call-timeline tr[data-at], .call-comments-list [data-at]")];
         this.now = null;
         this.all = rows.map((row) => {
             const { at, length, tone } = row.dataset;
             return { row, at: Number(at), length: Number(length ?? 0), tone };
-        });
+        }).sort((one, other) => one.at - other.at);
         for (const event of this.within(1)) {
             event.marker = this.marker(event);
             event.region = event.row.dataset.length ? this.region(event) : null;
@@ -52,14 +52,14 @@ class CallEvents {
     }
 
     text({ row }) {
-        return `${row.querySelector(".call-at").textContent} ${row.dataset.word} ${row.querySelector(".call-text").textContent}`.trim();
+        return `${row.querySelector(".call-at").textContent} ${row.dataset.word} ${row.querySelector(".call-text").textContent}`.trim().slice(0, 300);
     }
 
     marker(event) {
         const link = document.createElement("a"), { kind, tone, word } = event.row.dataset;
         Object.assign(link.dataset, { kind, tone, key: word.replace("Key ", "") });
         link.className = `call-marker call-${tone}`;
-        link.href = `#t=${Math.max(0, event.at).toFixed(2)}`;
+        link.href = event.row.id ? `#${event.row.id}` : `#t=${Math.max(0, event.at).toFixed(2)}`;
         link.title = this.text(event);
         link.tabIndex = -1; // the timeline's own links are there for the keyboard
         return link;
@@ -73,12 +73,19 @@ class CallEvents {
     }
 
     /* The row of the last thing that has happened by then. */
-    highlight(position, begun) {
-        const now = begun ? this.all.findLast(({ at }) => at >= 0 && at <= position + 0.005) : null;
-        if (now?.row === this.now) return;
+    highlight(position, begun, sought = false) {
+        const now = begun ? this.all.findLast(({ row, at }) => row.matches("tr") && at >= 0 && at <= position + 0.005) : null;
+        if (now?.row === this.now && !sought) return;
+        if (now) this.box.follow(now.row, sought);
         this.now?.classList.remove("call-now-row");
         now?.row.classList.add("call-now-row");
         this.now = now?.row;
+    }
+
+    /* What lies at a moment that somebody only looks at. */
+    look(moment) {
+        const found = this.all.find(({ row, at }) => row.matches("tr") && at >= moment);
+        if (found) this.box.bring(found.row);
     }
 
     /* The next event after a position (1) or the one before it (-1). Somebody who has just heard one begin means the

@@ -1,13 +1,16 @@
 /* A running call's page keeps up: it looks when the socket says so, now and then anyway because hints get lost, and
-   every two seconds where there is no socket. */
+   every two seconds where there is no socket. When the call is over, it looks until the conversation is measured. */
 "use strict";
 
 (() => {
     const player = document.getElementById("call-player");
-    if (!player || player.dataset.live !== "yes") return;
+    if (!player) return;
 
     const EAGER = 2000, RELAXED = 5000, AGAIN = 15000;
     let version = "", every = EAGER, timer = null, busy = false;
+
+    const live = () => player.dataset.live === "yes";
+    const due = () => live() || player.dataset.awaited === "yes";
 
     async function look() {
         clearTimeout(timer);
@@ -20,14 +23,15 @@
             // The server is away for a moment: the next look will tell.
         }
         busy = false;
-        if (player.dataset.live === "yes") timer = setTimeout(look, document.hidden ? AGAIN : every);
+        if (due()) timer = setTimeout(look, document.hidden ? AGAIN : every);
     }
 
     function take(found) {
         version = found.version;
         for (const [id, html] of Object.entries(found.html)) replace(id, html);
+        if (live() && !found.live) offer();
         player.dataset.live = found.live ? "yes" : "no";
-        if (!found.live) offer();
+        player.dataset.awaited = found.awaited ? "yes" : "no";
         if (Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length) {
             player.dataset.samples = found.samples;
             player.dispatchEvent(new CustomEvent("call:grown", { detail: { samples: found.samples } }));
@@ -57,10 +61,11 @@
         socket.addEventListener("message", look);
         socket.addEventListener("close", () => {
             every = EAGER;
-            if (player.dataset.live === "yes") setTimeout(listen, AGAIN);
+            if (live()) setTimeout(listen, AGAIN);
         });
     }
 
+    if (!due()) return;
     player.addEventListener("call:look", look);
     if (player.dataset.socket) listen();
     look();

@@ -38,6 +38,7 @@
 
     /* The window has moved, perhaps many times in a frame. */
     function changed() {
+        if (samples && !view.has(position)) player.dispatchEvent(new CustomEvent("call:looked", { detail: { at: view.from } }));
         peaks.wish("window", view.from, view.until, CallPeaks.step(view.span), SETTLED);
         cancelAnimationFrame(changed.frame);
         changed.frame = requestAnimationFrame(draw);
@@ -55,6 +56,7 @@
         events.place();
         skip.draw();
         past();
+        player.dispatchEvent(new CustomEvent("call:drawn", { detail: { view } }));
     }
 
     function tick(seconds) {
@@ -78,7 +80,8 @@
 
     /* ---- Moving ---- */
 
-    function show(seconds) {
+    /* `sought`: somebody wants to be there, and what goes with it comes along. */
+    function show(seconds, sought = false) {
         // What is being heard has come, also if the page has not asked for its length yet.
         if (live && seconds > total() && audio.readyState > 1) {
             samples = Math.ceil(seconds * RATE);
@@ -94,9 +97,9 @@
         $(".call-now").textContent = clock(position);
         wave.setAttribute("aria-valuenow", position.toFixed(1));
         wave.setAttribute("aria-valuetext", `${clock(position)} of ${clock(total())}`);
-        events.highlight(position, begun);
+        events.highlight(position, begun, sought);
         skip.look(position);
-        player.dispatchEvent(new CustomEvent("call:at", { detail: { at: position } }));
+        player.dispatchEvent(new CustomEvent("call:at", { detail: { at: position, sought } }));
     }
 
     function turn() {
@@ -119,7 +122,7 @@
     function seek(seconds) {
         begun = true;
         following = false; // whoever seeks meanwhile wants to be there
-        show(Math.min(seconds, edge()));
+        show(Math.min(seconds, edge()), true);
         if (!view.has(position)) turn();
         audio.currentTime = position;
     }
@@ -130,6 +133,11 @@
         seek(found.at);
         events.reveal(found);
         say(events.text(found));
+    }
+
+    /* To an answer that was waited for: turns.js. */
+    function toSlow(direction) {
+        player.dispatchEvent(new CustomEvent("call:slow", { detail: { direction } }));
     }
 
     /* Where a running call's recording has come to, and, when the call is over, the file that is whole. */
@@ -229,7 +237,7 @@
         hover.style.left = `${view.share(seconds) * 100}%`;
         hover.dataset.time = clock(seconds);
         hover.classList.toggle("call-left", view.share(seconds) > 0.5);
-        if (wave.dragging) show(seconds);
+        if (wave.dragging) show(seconds, true);
     });
     wave.addEventListener("pointerup", (event) => {
         if (wave.dragging) { wave.dragging = false; seek(at(event)); }
@@ -259,6 +267,8 @@
             0: () => zoom.all(),
             n: () => toEvent(1),
             p: () => toEvent(-1),
+            w: () => toSlow(1),
+            W: () => toSlow(-1),
             s: live ? null : toSkip,
             l: live ? toLive : null,
             1: () => mute("inbound"),
@@ -358,6 +368,11 @@
         seek(detail.at);
         if (audio.paused) toggle();
     });
+    /* Somebody wants to be there, or has to be told something, or there are other marks: turns.js, comments.js. */
+    player.addEventListener("call:seek", ({ detail }) => seek(detail.at));
+    player.addEventListener("call:say", ({ detail }) => say(detail.text));
+    player.addEventListener("call:looked", ({ detail }) => events.look(detail.at));
+    player.addEventListener("call:marked", () => { if (samples) refresh(); });
     player.addEventListener("call:grown", (event) => {
         grow(event.detail.samples);
         if (live && player.dataset.live !== "yes") open();

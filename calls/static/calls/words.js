@@ -12,6 +12,7 @@
     const box = section.querySelector(".call-words-box"), back = section.querySelector(".call-words-now");
     const state = section.querySelector(".call-words-state"), missing = section.querySelector(".call-words-missing");
     const lines = new CallLines(section.querySelector(".call-lines"), section.dataset);
+    const scrolled = new CallBox(box, 40);
     let position = 0, last = 0, timer = null, busy = false, over = null;
 
     /* ---- Loading ---- */
@@ -73,27 +74,19 @@
 
     /* ---- What is heard ---- */
 
-    const visible = (line) => {
-        const [inner, outer] = [line.item.getBoundingClientRect(), box.getBoundingClientRect()];
-        return inner.bottom > outer.top + 40 && inner.top < outer.bottom;
-    };
-
-    /* Whoever has scrolled away from what is heard, or has selected something, is left alone. */
-    function look() {
-        const before = lines.now, near = !before?.item.isConnected || visible(before);
-        const line = position ? lines.mark(position) : null;
-        if (line && near && !selecting()) show(line);
-        back.hidden = !lines.now || visible(lines.now);
+    /* Whoever has selected something is left alone. */
+    function look(sought = false) {
+        const line = position ? lines.mark(position) : null, near = sought ? around(position) : line;
+        if (near && !selecting()) scrolled.follow(near.item, sought);
+        offer();
     }
+
+    function offer() { back.hidden = !lines.now || scrolled.shows(lines.now.item); }
 
     const selecting = () => !getSelection().isCollapsed && box.contains(getSelection().anchorNode);
 
-    /* In the box only: the page stays where it is. */
-    function show(line) {
-        const [inner, outer] = [line.item.getBoundingClientRect(), box.getBoundingClientRect()];
-        if (inner.top < outer.top + 40) box.scrollTop -= outer.top + 48 - inner.top;
-        else if (inner.bottom > outer.bottom - 24) box.scrollTop += inner.bottom - outer.bottom + Math.min(96, outer.height / 3);
-    }
+    /* What is said at a moment, or next after it. */
+    const around = (moment) => lines.at(moment) ?? lines.all[lines.after(moment)];
 
     function hear(at) {
         player.dispatchEvent(new CustomEvent("call:hear", { detail: { at } }));
@@ -102,10 +95,14 @@
     /* In each frame while it plays, and wherever somebody moves to: player.js. */
     player.addEventListener("call:at", ({ detail }) => {
         position = detail.at;
-        look();
+        look(detail.sought);
     });
-    box.addEventListener("scroll", () => { back.hidden = !lines.now || visible(lines.now); });
-    back.addEventListener("click", () => { if (lines.now) show(lines.now); });
+    player.addEventListener("call:looked", ({ detail }) => {
+        const line = around(detail.at);
+        if (line && !selecting()) scrolled.bring(line.item);
+    });
+    box.addEventListener("scroll", offer);
+    back.addEventListener("click", () => { if (lines.now) scrolled.follow(lines.now.item, true); });
 
     /* ---- Pointer and keyboard ---- */
 

@@ -1,0 +1,109 @@
+"""Who spoke when and what the caller waited for: figures for everybody, turns.json for whoever may listen."""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils import timezone
+
+from calls.admin.cells import precise, wait, wait_tone
+from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
+from calls.models import Call
+from calls.recordings import turns
+from calls.recordings.rendering import Recording
+from calls.recordings.turns import Said, Stretch
+
+
+# A call is measured some seconds after its end.
+SOON = dt.timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a conversation; `about` is what it counts, for who wants to know."""
+
+    key: str
+    name: str
+    value: str
+    about: str
+    tone: str = ""
+
+
+def figures(call: Call, recording: Recording) -> list[Figure]:
+    """What was measured; nothing before that. At most one query."""
+    if call.measured_at is None:
+        return []
+    interrupted = turns.interruptions(recording)
+    return [
+        _waited("first", "First audio", call.first_audio_ms, "from the answer to the first of us that was heard"),
+        _waited("median", "Response", call.response_ms, "what the caller waited for an answer: the median"),
+        _waited("worst", "Worst response", call.response_ms_max, "the longest that the caller waited for an answer"),
+        Figure("dead", "Dead air", wait(call.dead_air_ms), "nobody spoke for 2 s and longer: all of that together"),
+        Figure("over", "Talk-over", wait(call.talk_over_ms), "both sides spoke at once: all of that together"),
+        Figure("interruptions", "Interruptions", str(interrupted), "how often the other side spoke into what we said"),
+    ]
+
+
+def is_awaited(call: Call, recording: Recording) -> bool:
+    """Whether a page may expect the figures of a call that is over any moment now."""
+    if call.ended_at is None or call.measured_at or not recording.samples:
+        return False
+    return timezone.now() - call.ended_at < SOON
+
+
+def turns_response(request: HttpRequest, call: Call) -> HttpResponseBase:
+    """Each turn on the call's timeline in seconds, and where nobody spoke and where both did."""
+    if not request.user.has_perm("calls.listen_call"):
+        raise PermissionDenied
+    recording = Recording.of(call)
+    found, is_cut = turns.turns(recording) if call.measured_at else ([], False)
+    response = JsonResponse(
+        {
+            "measured": call.measured_at is not None,
+            "cut": f"Only the first {len(found):,} turns are shown." if is_cut else "",
+            "turns": [_as_json(said) for said in found],
+            "dead": _stretches(_dead_air(found, recording, is_cut=is_cut)) if call.measured_at else [],
+            "over": _stretches(turns.talk_over(found)),
+        }
+    )
+    response["Cache-Control"] = "no-store, private"
+    return response
+
+
+def _dead_air(found: list[Said], recording: Recording, *, is_cut: bool) -> Iterable[Stretch]:
+    """Of turns that are not all there, no more than up to the last of them."""
+    length = max((said.end for said in found), default=0) if is_cut else recording.samples
+    return turns.dead_air(found, turns.unknown(recording), length)
+
+
+def _waited(key: str, name: str, ms: int | None, about: str) -> Figure:
+    return Figure(key, name, wait(ms), about, "" if ms is None else wait_tone(ms))
+
+
+def _as_json(said: Said) -> dict[str, Any]:
+    found: dict[str, Any] = {"at": _seconds(said.at), "end": _seconds(said.end), "who": said.speaker}
+    found |= {"clock": precise(said.at), "lasted": _lasted(said.end - said.at)}
+    if said.response_ms is not None:
+        found |= {"response_ms": said.response_ms, "wait": wait(said.response_ms), "tone": wait_tone(said.response_ms)}
+    if said.interrupted:
+        found |= {"interrupted": True}
+    if said.talked_on_ms is not None:
+        found |= {"talked_on_ms": said.talked_on_ms, "talked_on": wait(said.talked_on_ms)}
+    return found
+
+
+def _stretches(found: Iterable[Stretch]) -> list[dict[str, Any]]:
+    return [
+        {"at": _seconds(part.at), "end": _seconds(part.end), "lasted": _lasted(part.end - part.at)} for part in found
+    ]
+
+
+def _lasted(samples: int) -> str:
+    return wait(samples // SAMPLES_PER_MS)
+
+
+def _seconds(samples: int) -> float:
+    return round(samples / SAMPLE_RATE, 3)
