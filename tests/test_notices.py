@@ -427,7 +427,11 @@ def test_the_database_refuses_what_may_not_be():
 def test_each_question_has_its_index():
     now = timezone.now()
     questions = {
-        "call_untold": Call.objects.untold(Call.Told.NOTHING, now),
+        "call_end_untold": Call.objects.untold(Call.Told.NOTHING, now),
+        "call_recording_untold": Call.objects.untold(Call.Told.END, now),
+        "delivery_by_kind": Delivery.objects.filter(kind="call.ended").order_by("-pk")[:5],
+        "delivery_by_status": Delivery.objects.filter(status="waiting").order_by("-pk")[:5],
+        "delivery_by_receiver": Delivery.objects.filter(receiver=1).order_by("-pk")[:5],
         "delivery_due": Delivery.objects.due(now).filter(receiver=1)[:4],
         "notice_oldest": Notice.objects.filter(created_at__lt=now).order_by("created_at")[:5],
     }

@@ -16,7 +16,7 @@ from calls.notices.telling import tell
 from tests.support.factories import make_gap, make_receiver, make_recording
 
 
-DOCUMENT = (Path(__file__).resolve().parent.parent / "docs" / "webhooks.md").read_text()
+DOCUMENT = (Path(__file__).resolve().parent.parent / "docs/webhooks.md").read_text()
 EXAMPLES = {
     example["type"]: example for example in map(json.loads, re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL))
 }

@@ -54,7 +54,7 @@ class To(admin.SimpleListFilter):
 class Kind(Choice):
     title = "what happened"
     parameter_name = "kind"
-    conditions = {str(kind): (kind.value, Q(notice__kind=kind)) for kind in Notice.Kind}
+    conditions = {str(kind): (kind.value, Q(kind=kind)) for kind in Notice.Kind}
 
 
 class DeliveryPages(Pages):
@@ -67,7 +67,7 @@ class DeliveryPages(Pages):
 
 @admin.register(Delivery)
 class DeliveryAdmin(FactsAdmin[Delivery]):
-    list_display = ("when", "state", "kind", "receiver", "whose")
+    list_display = ("when", "state", "what", "receiver", "whose")
     list_filter = (State, To, Kind)
     list_select_related = ("notice__call", "receiver")
     list_per_page = 100
@@ -76,7 +76,7 @@ class DeliveryAdmin(FactsAdmin[Delivery]):
     ordering = ("-pk",)
     actions = ("send_again",)
     fields = (
-        *("kind", "receiver", "whose", "when", "event", "state", "attempts", "last_try", "next_try", "gives_up"),
+        *("what", "receiver", "whose", "when", "event", "state", "attempts", "last_try", "next_try", "gives_up"),
         *("content", "tries"),
     )
     readonly_fields = (
@@ -167,8 +167,8 @@ class DeliveryAdmin(FactsAdmin[Delivery]):
         return time_tag(delivery.notice.at)
 
     @admin.display(description="What happened")
-    def kind(self, delivery: Delivery) -> str:
-        return delivery.notice.kind
+    def what(self, delivery: Delivery) -> str:
+        return delivery.kind
 
     @admin.display(description="Call")
     def whose(self, delivery: Delivery) -> str | SafeString:

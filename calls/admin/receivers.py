@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
@@ -22,7 +22,7 @@ from calls.access.numbers import may_see
 from calls.admin.base import ModelAdmin, asks_twilio, own_page, staff
 from calls.admin.cells import state_cell, time_tag
 from calls.admin.paging import Pages
-from calls.models import Notice, Receiver
+from calls.models import Delivery, Notice, Receiver
 from calls.notices.delivery import ping
 from calls.notices.destinations import Refused, parse
 from calls.notices.keeping import forget_receiver
@@ -73,8 +73,11 @@ class ReceiverAdmin(ModelAdmin[Receiver]):
         return super().changelist_view(request, {**facts, **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Receiver]:
-        waiting = Count("deliveries", filter=Q(deliveries__status="waiting"))
-        return super().get_queryset(request).annotate(waiting_count=waiting)
+        """A join would read all that was ever delivered."""
+        waiting = Delivery.objects.waiting().filter(receiver=OuterRef("pk")).order_by().values("receiver")
+        return (
+            super().get_queryset(request).annotate(waiting_count=Subquery(waiting.annotate(n=Count("pk")).values("n")))
+        )
 
     def has_change_permission(self, request: HttpRequest, obj: Receiver | None = None) -> bool:
         """Who may not see numbers must not lead them to an address of their own."""
@@ -183,6 +186,6 @@ class ReceiverAdmin(ModelAdmin[Receiver]):
 
     @admin.display(description="Waiting")
     def waiting(self, receiver: Receiver) -> SafeString:
-        count = getattr(receiver, "waiting_count", 0)
+        count = getattr(receiver, "waiting_count", None) or 0
         url = reverse("admin:calls_delivery_changelist")
         return format_html('<a href="{}?receiver={}&status=waiting">{}</a>', url, receiver.pk, count)

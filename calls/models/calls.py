@@ -35,9 +35,7 @@ class CallQuerySet(models.QuerySet["Call"]):
 
     def untold(self, told: int, since: dt.datetime) -> "CallQuerySet":
         """Calls that are over since then at the earliest, and of which others were told just that much (`Told`)."""
-        # All three, although the first one says the second: it is what the index call_untold holds.
-        calls = self.filter(told=told, told__lt=Call.Told.ALL, ended_at__isnull=False, ended_at__gte=since)
-        return calls.order_by("ended_at", "pk")
+        return self.filter(told=told, ended_at__isnull=False, ended_at__gte=since).order_by("ended_at", "pk")
 
     def abandoned(self, now: dt.datetime, after: dt.timedelta) -> "CallQuerySet":
         """Answered calls that for that long have had no stream, no <Dial> and no wait: nobody will ever end them.
@@ -282,9 +280,12 @@ class Call(models.Model):
                 fields=["ended_at"],
                 condition=Q(measured_at=None, ended_at__isnull=False, audio_samples__gt=0),
             ),
-            # What others are still to be told of.
+            # What others are still to be told of: a call's end, then its recording.
             models.Index(
-                name="call_untold", fields=["told", "ended_at", "id"], condition=Q(told__lt=2, ended_at__isnull=False)
+                name="call_end_untold", fields=["ended_at", "id"], condition=Q(told=0, ended_at__isnull=False)
+            ),
+            models.Index(
+                name="call_recording_untold", fields=["ended_at", "id"], condition=Q(told=1, ended_at__isnull=False)
             ),
             # Search by a whole number, and the numbers' own history.
             models.Index(name="call_by_from", fields=["from_number", "-created_at"]),

@@ -149,6 +149,11 @@ class Delivery(models.Model):
 
     notice = models.ForeignKey(Notice, models.CASCADE, related_name="deliveries", db_index=False)
     receiver = models.ForeignKey(Receiver, models.CASCADE, related_name="deliveries", db_index=False)
+    kind = models.CharField(
+        max_length=20,
+        choices=Notice.Kind,
+        help_text="The notice's: the list is filtered by it alone.",
+    )
     status = models.CharField(max_length=9, choices=Status, default=Status.WAITING)
     attempts = models.PositiveIntegerField(default=0)
     next_at = models.DateTimeField(
@@ -178,12 +183,13 @@ class Delivery(models.Model):
             models.Index(name="delivery_due", fields=["receiver", "next_at", "id"], condition=Q(status="waiting")),
             # The list's filters, each with its newest first.
             models.Index(name="delivery_by_status", fields=["status", "-id"]),
+            models.Index(name="delivery_by_kind", fields=["kind", "-id"]),
             models.Index(name="delivery_by_receiver", fields=["receiver", "-id"]),
         ]
         permissions: ClassVar = [("send_delivery", "Can send webhooks again")]
 
     def __str__(self) -> str:
-        return f"{self.notice.kind} to {self.receiver}"
+        return f"{self.kind} to {self.receiver}"
 
     def send_again(self) -> None:
         """Has it sent at once, for another day, under the same id, whatever came of it before."""

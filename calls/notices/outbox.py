@@ -38,7 +38,7 @@ def put(news: Iterable[tuple[Notice, list[Receiver]]]) -> None:
         # Another machine may have been faster with some; it has their deliveries too.
         stored = Notice.objects.in_bulk(addressed, field_name="uuid")
         Delivery.objects.bulk_create(
-            Delivery(notice=notice, receiver=receiver)
+            Delivery(notice=notice, receiver=receiver, kind=notice.kind)
             for uuid, notice in stored.items()
             for receiver in addressed[uuid][1]
         )

@@ -156,7 +156,9 @@ def make_delivery(receiver: Receiver | None = None, **facts: Any) -> Delivery:
     """Of a notice of its own, unless one is given."""
     number = next(_numbers)
     notice = facts.pop("notice", None) or Notice.objects.create(kind="call.ended", key=f"{number}", data={"n": number})
-    return Delivery.objects.create(**{"notice": notice, "receiver": receiver or make_receiver(), **facts})
+    return Delivery.objects.create(
+        **{"notice": notice, "kind": notice.kind, "receiver": receiver or make_receiver(), **facts}
+    )
 
 
 def make_recording(seconds: int = 2, **facts: Any) -> Call:
