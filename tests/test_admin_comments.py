@@ -30,7 +30,8 @@ def ada(client):
 
 @pytest.fixture
 def call():
-    return make_recording(seconds=20)
+    """Of two hours, of which no audio is stored."""
+    return make_call(audio_samples=7200 * 8000)
 
 
 def own(comment):
@@ -85,6 +86,11 @@ def test_a_moment_that_is_none_is_said_to_and_the_text_comes_back(client, ada, c
     assert "Write the moment like 1:23.4" in html
     assert "a long story" in html
     assert not Comment.objects.exists()
+
+
+def test_a_moment_behind_the_end_is_said_to(client, ada, call):
+    assert "The recording is only 2:00:00.0 long." in write(client, call, at="2:00:01.1").content.decode()
+    assert write(client, call, at="2:00:00.9").status_code == 302
 
 
 def test_a_script_is_told_in_a_word_what_is_wrong(client, ada, call):

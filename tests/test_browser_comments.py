@@ -5,7 +5,7 @@
 import pytest
 
 from calls.models import Comment, SavedView
-from tests.support.factories import make_comment, make_staff, make_view
+from tests.support.factories import make_comment, make_event, make_recording, make_staff, make_view
 from tests.test_browser import (  # noqa: F401
     CHROMIUM,
     LIST,
@@ -169,7 +169,7 @@ def test_what_somebody_is_writing_survives_what_others_write(visit, ada, call):
     page.fill(".call-comment textarea", "mine, but better")
     make_comment(call, "and another one")
     send(page, "a new one")
-    assert page.locator(".call-comment").count() == 3
+    assert page.locator("li.call-comment").count() == 3
     assert page.input_value(".call-comment textarea") == "mine, but better"
     page.click(".call-comment [value=change]")
     wait_until(page, "document.querySelector('.call-comment .call-text').textContent === 'mine, but better'")
@@ -181,6 +181,18 @@ def test_comments_of_others_appear_when_somebody_comes_back_to_the_page(visit, a
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     wait_until(page, "document.querySelector('.call-comment .call-text')?.textContent === 'meanwhile'")
     wait_until(page, "document.querySelectorAll('.call-marker[data-kind=comment]').length === 1")
+
+
+def test_comments_of_others_appear_while_a_call_runs(visit, ada):
+    call = make_recording(seconds=20, status="in-progress", ended_at=None)
+    page = visit(page_of(call), ada)
+    make_comment(call, "listen to her now", at_samples=80_000)
+    while not page.locator("li.call-comment").count():
+        make_event(call)  # something is new on the page
+        page.wait_for_timeout(500)
+    assert page.inner_text(".call-comment .call-text") == "listen to her now"
+    send(page, "I do")
+    assert page.locator("li.call-comment").count() == 2
 
 
 def test_an_expired_login_loses_no_comment(visit, ada, call):

@@ -122,6 +122,28 @@ def test_the_list_costs_one_query_more_however_many_views_there_are(client, ada,
             client.get(LIST)
 
 
+def test_a_view_is_sorted_by_the_same_column_whoever_sees_which(client, boss):
+    short, long = make_call(audio_samples=8000), make_call(audio_samples=80_000)
+    link = views(client, f"{LIST}?o=3")["save_url"]
+    assert link == f"{VIEWS}add/?query=o%3Dlength"
+    save(client, query="o=length", everybodys="on")
+    for permissions in (["view_call"], ["view_call", "listen_call", "change_call", "export_call"]):
+        client.force_login(make_staff(*permissions))
+        (tab,) = views(client)["everybodys"]
+        response = client.get(tab.url)
+        assert [call.pk for call in response.context["cl"].result_list] == [short.pk, long.pk]
+        assert response.context["views"]["everybodys"][0].is_current
+
+
+@pytest.mark.parametrize("order", ["-", "nonsense", "-99.when", "..", "when.length"])
+def test_a_nonsensical_order_is_not_an_error(client, ada, order):
+    assert client.get(f"{LIST}?o={order}").status_code == 200
+
+
+def test_a_search_that_is_too_long_to_be_saved_is_said_to(client, ada):
+    assert "at most 2000 characters" in save(client, query=f"q={'x' * 3000}").content.decode()
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +275,13 @@ def test_everybodys_views_tell_nobody_what_is_hidden_from_them(client, boss, nam
     client.force_login(make_staff("view_call", "listen_call", "share_views"))
     assert (names(client) == [name]) is is_shown
     assert client.get(VIEWS).context["cl"].result_count == is_shown
+
+
+def test_whoever_may_not_read_comments_has_no_view_of_them(client, boss):
+    make_view("Waiting", "comments=open")
+    assert names(client) == []
+    client.force_login(make_staff("view_call", "listen_call"))
+    assert names(client) == ["Waiting"]
 
 
 def test_ones_own_search_is_ones_own_to_see(client):

@@ -12,8 +12,8 @@ from calls.models import Call
 # Seven digits and more, written as people and Twilio write them, and not a part of a SID.
 _NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?\d(?:[\s().-]{0,2}\d){6,}(?![0-9A-Za-z])")
 
-# Whom a SIP address names; at which host is no secret.
-_SIP = re.compile(r"(?<=\bsip:)[^\s@<>\"]+(?=@)|(?<=\bsips:)[^\s@<>\"]+(?=@)", re.IGNORECASE)
+# Whom a SIP address names; at which host is no secret. What is none is passed at once: somebody may write very many.
+_SIP = re.compile(r"\b(sips?:)([^\s@<>\"]++)(@?)", re.IGNORECASE)
 
 # A withheld number comes as a word, which older parts of Twilio type on a keypad: ANONYMOUS is +266696687.
 # https://www.twilio.com/en-us/changelog/upcoming-changes-to-withheld-caller-ids-behavior-for-dial-calls
@@ -62,7 +62,7 @@ def _mask_text(text: str, call: Call) -> str:
         if len(number) > 2:
             text = text.replace(number, mask(number))
     text = _name(call.caller_name).sub(HIDDEN, _NAME_PARAMETER.sub(rf"\1{HIDDEN}", text))
-    text = _SIP.sub(lambda found: mask(found[0]), text)
+    text = _SIP.sub(lambda found: found[1] + (mask(found[2]) if found[3] else found[2]) + found[3], text)
     return _NUMBER.sub(lambda found: mask(found[0]), text)
 
 

@@ -21,6 +21,7 @@ from django.views.decorators.http import require_http_methods
 from calls.access import numbers
 from calls.admin import wording
 from calls.admin.base import CallMixin, keep_filters, own_page, staff
+from calls.admin.cells import precise
 from calls.admin.comment_rows import Shown, may_comment, panel
 from calls.media.audio import SAMPLE_RATE
 from calls.media.storable import storable
@@ -69,6 +70,18 @@ class CommentForm(TextForm):
     )
     field_order = ["at", "text"]
 
+    def __init__(self, call: Call, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.call = call
+
+    def clean_at(self) -> int | None:
+        at: int | None = self.cleaned_data["at"]
+        # Of one that still runs nobody knows how long it will be.
+        length = self.call.audio_samples if self.call.ended_at else 0
+        if at is not None and 0 < length < at - SAMPLE_RATE:
+            raise forms.ValidationError(f"The recording is only {precise(length)} long.")
+        return at
+
 
 class Comments(CallMixin):
     """Adds this to the admin of calls."""
@@ -93,7 +106,7 @@ class Comments(CallMixin):
         call = self._commented(request, pk)
         if request.method != "POST":
             return self._refreshed(request, call) if _is_script(request) else self._to(request, call)
-        form = CommentForm(request.POST)
+        form = CommentForm(call, request.POST)
         if not form.is_valid():
             return self._wrong(request, call, form, "Comment")
         user = staff(request)

@@ -16,6 +16,20 @@ class Pages(ChangeList):
 
     search_placeholder = ""
 
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Takes names of columns to sort by too: their numbers depend on who sees which."""
+        numbers = {str(name): str(number) for number, name in enumerate(self.list_display)}
+        if order := self.params.get("o"):
+            self.params["o"] = _translated(order, numbers)
+        found: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        return found
+
+    @property
+    def named_order(self) -> str:
+        """What it is sorted by, as a link has to say it that others use."""
+        names = {str(number): str(name) for number, name in enumerate(self.list_display)}
+        return _translated(self.params.get("o", ""), names)
+
     def get_results(self, request: HttpRequest) -> None:
         self.page_num = min(max(self.page_num, 1), MOST_PAGES)
         start = (self.page_num - 1) * self.list_per_page
@@ -49,3 +63,9 @@ class Pages(ChangeList):
     @property
     def previous_link(self) -> str:
         return self.get_query_string({"p": self.page_num - 1})
+
+
+def _translated(order: str, words: dict[str, str]) -> str:
+    """`-3.4` with other words for its columns."""
+    parts = [("-" if part.startswith("-") else "", part.removeprefix("-")) for part in order.split(".")]
+    return ".".join(sign + words.get(word, word) for sign, word in parts)

@@ -21,6 +21,7 @@ from django.utils.html import format_html
 from calls.access.numbers import mask_all, may_see
 from calls.admin import spoken
 from calls.admin.base import CallMixin, ModelAdmin, staff
+from calls.admin.comment_rows import may_comment
 from calls.admin.lists import FILTERS
 from calls.admin.paging import Pages
 from calls.models import Call, SavedView
@@ -38,9 +39,13 @@ MOST_LISTED = 50
 TAKEN = "There is a view of this name already."
 
 
-def query_of(given: QueryDict) -> str:
-    """What filters, sorts or searches the list, in one order; "" if nothing does. A page is no part of it."""
+def query_of(given: QueryDict, order: str = "") -> str:
+    """What filters, sorts or searches the list, in one order; "" if nothing does. A page is no part of it.
+
+    `order` is what it is sorted by, in names of columns.
+    """
     known = {name: str(given[name]) for name in given if name in {*FILTERS, "q", "o"}}
+    known |= {"o": order} if order else {}
     return urlencode(sorted((name, value) for name, value in known.items() if value.strip()))
 
 
@@ -48,7 +53,13 @@ def visible(request: HttpRequest) -> list[SavedView]:
     """Everybody's, as far as they hide nothing from who asks, and their own. One query."""
     mine = Q(user=staff(request).pk)
     found = SavedView.objects.filter(mine | Q(user=None)).order_by("name", "pk")
-    return [view for view in found if view.user_id or may_see(request) or not tells_of_somebody(view)]
+    return [view for view in found if view.user_id or _is_for(request, view)]
+
+
+def _is_for(request: HttpRequest, view: SavedView) -> bool:
+    if "comments" in QueryDict(view.query) and not may_comment(request):
+        return False  # to them it would show all calls
+    return may_see(request) or not tells_of_somebody(view)
 
 
 def tells_of_somebody(view: SavedView) -> bool:
@@ -77,8 +88,8 @@ class SavedViews(CallMixin):
         return response
 
 
-def _tabs(request: HttpRequest, pages: ChangeList) -> dict[str, Any]:
-    query, url = query_of(request.GET), reverse("admin:calls_call_changelist")
+def _tabs(request: HttpRequest, pages: Pages) -> dict[str, Any]:
+    query, url = query_of(request.GET, pages.named_order), reverse("admin:calls_call_changelist")
     views = visible(request)[:MOST]
     tabs = [Tab(view.name, f"{url}?{view.query}", view.query == query, bool(view.user_id)) for view in views]
     is_saved = any(tab.is_current for tab in tabs)
@@ -96,7 +107,7 @@ def _tabs(request: HttpRequest, pages: ChangeList) -> dict[str, Any]:
     }
 
 
-def _lacks_its_tag(pages: ChangeList) -> bool:
+def _lacks_its_tag(pages: Pages) -> bool:
     """Whether the list is filtered by a tag that has been deleted."""
     specs = [spec for spec in pages.filter_specs if getattr(spec, "parameter_name", "") == "tag"]
     listed = [str(value) for spec in specs for value, _ in getattr(spec, "lookup_choices", [])]

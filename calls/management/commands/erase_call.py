@@ -14,7 +14,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("sids", nargs="+", metavar="CallSid", help="CA and 32 hexadecimal digits")
         parser.add_argument("--reason", required=True, help="kept for good: name nobody in it")
-        parser.add_argument("--audio-only", action="store_true", help="erase the audio, keep the rest of the call")
+        parser.add_argument(
+            "--audio-only", action="store_true", help="erase the audio with its words and comments, keep the rest"
+        )
         parser.add_argument("--yes", action="store_true", help="do it")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -34,7 +34,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--number", action="append", default=[], metavar="+1…", help="only calls from or to it; may be repeated"
         )
-        parser.add_argument("--audio-only", action="store_true", help="erase the audio, keep the rest of the call")
+        parser.add_argument(
+            "--audio-only", action="store_true", help="erase the audio with its words and comments, keep the rest"
+        )
         parser.add_argument("--dry-run", action="store_true", help="only say what would be erased")
 
         parser.add_argument(
