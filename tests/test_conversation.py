@@ -1,4 +1,4 @@
-"""What a conversation was like, from who spoke when: turns, waits, interruptions, dead air; nothing that is not known."""
+"""What a conversation was like, from who spoke when: turns, waits, interruptions and dead air."""
 
 from calls.media.conversation import common, converse, joined, without
 from calls.media.turns import Span
