@@ -82,7 +82,7 @@ class Command(BaseCommand):
             self.failed[str(call)] = f"{type(error).__name__}: {error}"
 
     def summary(self) -> str:
-        changed = f" {counted(self.changed)} changed meanwhile and were left out." if self.changed else ""
+        changed = f" Left out, since it was changing: {counted(self.changed)}." if self.changed else ""
         return f"Measured {counted(self.measured)}.{changed}"
 
 
