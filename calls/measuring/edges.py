@@ -31,6 +31,8 @@ BANDS = (200, 400, 700, 1000, 1500, 2000, 2600, 3200, 3950)
 LOUDEST = 3
 # How far below the voice, in dB, a sound is heard no more beside it; and the least that two levels of a line differ.
 FAINT, LEAST = 30.0, 1.5
+# A silence that is quieter than the line by so many deviations is neither: the line has begun behind it.
+QUIETER = 2.0
 # In steps: how far the edge may lie from its usual place, into the speech and away from it.
 INTO, AWAY = 62, 48
 # How much before and behind these is looked at: the voice, and the line without it.
@@ -111,7 +113,7 @@ def _edge(heard: Floats, usual: int, elsewhere: Floats) -> int:
         return usual
     told, alone = _told(_decibels(powers[low:high], faint), line, faint)
     toll = next((toll for toll in TOLLS if _moved(alone, toll) <= UNMOVED), TOLLS[-1])
-    gain = toll.weight * np.cumsum(np.clip(told, -1, toll.most) - toll.cost)
+    gain = toll.weight * np.cumsum(_gains(told, toll))
     away = (np.arange(low + 1, high + 1) * STEP - usual) / (SAMPLES_PER_MS * toll.spread)
     return (low + 1 + int(np.argmax(gain - away**2 / 2))) * STEP
 
@@ -143,17 +145,23 @@ def _told(levels: Floats, line: Floats, faint: float) -> tuple[Floats, Floats]:
     usual = np.median(line, axis=0)
     spread = np.maximum(1.48 * np.median(np.abs(line - usual), axis=0), LEAST)
     step, alone = (_stands_out(one, usual, spread, faint) for one in (levels, line))
-    middle = np.median(alone)
-    deviation = max(1.48 * float(np.median(np.abs(alone - middle))), 0.3)
+    middle = np.nanmedian(alone)
+    deviation = max(1.48 * float(np.nanmedian(np.abs(alone - middle))), 0.3)
     return (step - middle) / deviation, (alone - middle) / deviation
 
 
 def _stands_out(levels: Floats, usual: Floats, spread: Floats, faint: float) -> Floats:
     deviations = (levels - usual) / spread
-    audible = (10 ** (levels / 10)).sum(axis=1, keepdims=True) > 3 * faint * levels.shape[1]
-    deviations = np.where(audible, np.maximum(deviations, -deviations - 1), deviations)
-    out: Floats = np.sort(deviations, axis=1)[:, -LOUDEST:].mean(axis=1)
+    audible = (10 ** (levels / 10)).sum(axis=1) > 2 * faint * levels.shape[1]
+    above, below = (np.sort(one, axis=1)[:, -LOUDEST:].mean(axis=1) for one in (deviations, -deviations))
+    out: Floats = np.where(audible, np.maximum(above, below - 1), above)
+    out[~audible & (above < -QUIETER)] = np.nan
     return out
+
+
+def _gains(told: Floats, toll: Toll) -> Floats:
+    gains: Floats = np.nan_to_num(np.clip(told, -1, toll.most) - toll.cost, nan=0.0)
+    return gains
 
 
 def _moved(alone: Floats, toll: Toll) -> float:
@@ -161,6 +169,5 @@ def _moved(alone: Floats, toll: Toll) -> float:
     length = 30
     if len(alone) < length + 10:
         return 0.0
-    gains = np.clip(alone, -1, toll.most) - toll.cost
-    sums = np.cumsum(np.lib.stride_tricks.sliding_window_view(gains, length)[::5], axis=1)
+    sums = np.cumsum(np.lib.stride_tricks.sliding_window_view(_gains(alone, toll), length)[::5], axis=1)
     return float(np.where(sums.max(axis=1) > 0, sums.argmax(axis=1) + 1, 0).mean())
