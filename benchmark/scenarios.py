@@ -274,9 +274,7 @@ def measure(lab: Lab, calls: int) -> dict[str, Any]:
         measuring.make_conversation(lab.folder, bench.server, lab.cores[1])
         costs = [measuring.measure(bench.server) for _ in range(lab.rounds)]
         cpu, memory = min(cost.cpu for cost in costs), max(cost.memory for cost in costs)
-        lab.say(
-            f"  an hour of call: {cpu:.1f} s of CPU, {memory:.0f} MB, {3600 / cpu:.0f} times as fast as it was spoken"
-        )
+        lab.say(f"  an hour of call: {cpu:.1f} s of CPU, {memory:.0f} MB, {3600 / cpu:.0f} times real time")
         bench.grow(calls)
         for _ in range(lab.rounds):
             steps["before"].append(bench.measure(lab.seconds))

@@ -16,7 +16,7 @@ FIGURES = ("first_audio_ms", "response_ms", "response_ms_max", "dead_air_ms", "t
 def measure(call: Call) -> bool:
     """Replaces the turns and figures of a call that is over. False if its recording is no longer what was read.
 
-    Takes about 2 s of one core for an hour of call, and 50 MB of memory for any. Raises what the database raises.
+    Takes 4 s of one core for an hour of call, and hardly more memory for a longer one. Raises what the database raises.
     """
     line = Line(call)
     found = listen(
