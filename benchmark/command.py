@@ -42,6 +42,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         "history": partial(scenarios.history, lab, calls, options["sizes"]),
         "listening": partial(scenarios.listening, lab, calls, 10),
         "talking": partial(scenarios.talk, lab, calls, options["talkers"]),
+        "measuring": partial(scenarios.measure, lab, calls),
         "conversing": partial(scenarios.converse, lab, calls),
     }
     return measure[what]()

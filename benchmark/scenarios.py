@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import playing, talking
+from benchmark import measuring, playing, talking
 from benchmark.load import BenchmarkError, Load, build
 from benchmark.ramp import Bench, Result, Step, ramp
 from benchmark.servers import CANDIDATES, Candidate, install_peers, manage, running
@@ -261,6 +261,39 @@ def converse(lab: Lab, calls: int, at_once: int = 50) -> dict[str, Any]:
         "after_100_mb": round(settled / 1024, 1),
         "after_all_mb": round(memory[-1] / 1024, 1),
         "growth": round(memory[-1] / settled - 1, 3),
+    }
+
+
+def measure(lab: Lab, calls: int) -> dict[str, Any]:
+    """What measuring an hour of conversation costs, and what callers notice of it who are live meanwhile.
+
+    It goes on without a pause, on the very core of the server: worse than the chores ever are.
+    """
+    steps: dict[str, list[Step]] = {"before": [], "meanwhile": []}
+    with lab.bench("callstream") as bench:
+        measuring.make_conversation(lab.folder, bench.server, lab.cores[1])
+        costs = [measuring.measure(bench.server) for _ in range(lab.rounds)]
+        cpu, memory = min(cost.cpu for cost in costs), max(cost.memory for cost in costs)
+        lab.say(f"  an hour of call: {cpu:.1f} s of CPU, {memory:.0f} MB, {3600 / cpu:.0f} times real time")
+        bench.grow(calls)
+        for _ in range(lab.rounds):
+            steps["before"].append(bench.measure(lab.seconds))
+            lab.tell(steps["before"][-1])
+            with measuring.measuring(bench.server):
+                steps["meanwhile"].append(bench.measure(lab.seconds))
+            lab.say("  and while calls are measured:")
+            lab.tell(steps["meanwhile"][-1])
+        lost = bench.end(verify=False)
+    p99 = {name: _median(measured, lambda step: step.window.p99_ms) for name, measured in steps.items()}
+    return {
+        "cpu_s_an_hour": round(cpu, 2),
+        "times_real_time": round(3600 / cpu),
+        "memory_mb": round(memory),
+        "calls": calls,
+        "p99_ms": p99,
+        "p99_ratio": round(p99["meanwhile"] / p99["before"], 2),
+        "bytes_lost": lost,
+        "generator_was_slow": {name: sum(one.window.is_generators for one in taken) for name, taken in steps.items()},
     }
 
 

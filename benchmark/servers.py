@@ -108,6 +108,8 @@ class Server:
             "MAX_STREAMS": "5000",
             "STREAM_HANDLERS": ",".join(f"{name}=benchmark.talking.{name}" for name in TALKERS),
             "DEBUG": "false",
+            # Beside what is measured nothing else is to run.
+            "CHORES": "false",
             "LOG_LEVEL": "WARNING",
         }
 

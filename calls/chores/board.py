@@ -1,13 +1,15 @@
 """What there is to do."""
 
 from calls.chores.chore import Chore
+from calls.measuring.backlog import measure_next
 from calls.notices.delivery import Postman
 from calls.notices.keeping import forget_old
 from calls.notices.telling import tell
 
 
 CHORES: tuple[Chore, ...] = (
-    Chore("tell", 2.0, tell),
-    Chore("deliver", 1.0, Postman().go_round),
-    Chore("forget-notices", 3600.0, forget_old),
+    Chore("measure", every=1.0, do=measure_next),
+    Chore("tell", every=2.0, do=tell),
+    Chore("deliver", every=1.0, do=Postman().go_round),
+    Chore("forget-notices", every=3600.0, do=forget_old),
 )

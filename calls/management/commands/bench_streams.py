@@ -10,6 +10,7 @@ Every server is a real process on a core of its own, under a load generator on a
   history    one load on top of longer and longer histories
   listening  how soon a recording of two hours plays, and what ten listeners cost 50 live calls
   talking    what --talkers whose turns are told cost --calls that echo, as a ratio of their p99 (1 minute)
+  measuring  what measuring an hour of call costs, and --calls that echo on the same core meanwhile (1 minute)
   conversing how long one and fifty callers wait for an answer, and the memory after --calls that talk (6 minutes)
 """
 
@@ -23,7 +24,16 @@ from django.core.management import BaseCommand, CommandError, CommandParser
 
 
 # What each scenario takes for --calls.
-CALLS = {"gate": 100, "soak": 150, "turnover": 1000, "history": 100, "listening": 50, "conversing": 1000, "talking": 80}
+CALLS = {
+    "gate": 100,
+    "soak": 150,
+    "turnover": 1000,
+    "history": 100,
+    "listening": 50,
+    "conversing": 1000,
+    "talking": 80,
+    "measuring": 80,
+}
 SIZES = [0, 1_000, 100_000]
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import logging
-from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from calls import handlers
+from calls.management.arguments import day
 from calls.models import Call, Stream
 from calls.speech import scribe, transcribers
 from calls.speech.afterwards import Failed, transcribe_stream
@@ -148,10 +148,3 @@ def quiet() -> Iterator[None]:
 
 def following(source: Iterator[Stream]) -> Stream | None:
     return next(source, None)
-
-
-def day(text: str) -> dt.datetime:
-    try:
-        return timezone.make_aware(dt.datetime.strptime(text, "%Y-%m-%d"))
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text} is not a day such as 2026-03-14") from error

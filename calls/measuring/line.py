@@ -1,0 +1,74 @@
+"""What the streams of a call had to do with its timeline: what is unknown of it, and whom its lanes are of."""
+
+from collections.abc import Callable
+
+from django.db.models import QuerySet
+
+from calls.measuring.lanes import Lane
+from calls.media.audio import SAMPLE_RATE
+from calls.media.conversation import common, joined, without
+from calls.media.turns import Span
+from calls.models import Call, Gap, Stream, Track
+from calls.recordings.rendering import Recording
+
+
+# An answer that lies further before the first stream is no start of a conversation with us: an announcement of the
+# number's own TwiML came in between, or a queue, of which there is no recording.
+SETTING_UP = 5 * SAMPLE_RATE
+LOST = [Gap.Reason.SEQUENCE, Gap.Reason.CRASH, Gap.Reason.OVER_CAP, Gap.Reason.REJECTED]
+
+
+class Line:
+    """Of one call, as it was when it was looked at."""
+
+    def __init__(self, call: Call) -> None:
+        recording = Recording.of(call)
+        self._recording = recording
+        self._answered_at = call.answered_at
+        self._places = {placed.stream_id: placed for placed in recording.streams}
+        self._streams = list(call.streams.filter(pk__in=self._places))
+        gaps = Gap.objects.filter(stream__in=self._places)
+        self._lost = self._spans(gaps.filter(reason__in=LOST))
+        self._paused = self._spans(gaps.filter(reason=Gap.Reason.PAUSED))
+
+    def lane(self, track: str) -> Lane:
+        recording = self._recording
+        return Lane(recording.samples, lambda start, stop: recording.lanes(start, stop, [track])[0])
+
+    def answered(self) -> int:
+        """When Twilio said that the call was answered, or where its first stream begins, whichever is earlier."""
+        at = self._recording.when(self._answered_at) if self._answered_at else 0
+        return at if -SETTING_UP <= at < 0 else 0
+
+    def unknown(self) -> list[Span]:
+        """Without a stream, lost, or not recorded on purpose. What another stream has instead is known."""
+        known: list[Span] = []
+        for stream_id, placed in self._places.items():
+            lost = joined(self._lost.get(stream_id, []), 0)
+            known += without([Span(placed.start, placed.stop)], lost)
+        paused = [span for spans in self._paused.values() for span in spans]
+        whole = [Span(0, self._recording.samples)]
+        return joined([*without(whole, joined(known, 0)), *common(whole, joined(paused, 0))], 0)
+
+    def somebody_else(self) -> list[Span]:
+        """Where the outbound lane is a person whom Twilio lets us hear, and not what a handler of ours has sent."""
+        theirs = self._where(lambda stream: Track.OUTBOUND in stream.tracks)
+        ours = self._where(lambda stream: Track.OUTBOUND not in stream.tracks and stream.bidirectional)
+        return without(theirs, ours)
+
+    def place(self, position: int) -> tuple[int, int]:
+        """A stream that has that, and where on its own clock: of several at once the one that began first."""
+        placed = next(placed for placed in self._places.values() if placed.start <= position < placed.stop)
+        return placed.stream_id, position - placed.start
+
+    def _spans(self, gaps: QuerySet[Gap]) -> dict[int, list[Span]]:
+        """Of each stream."""
+        found: dict[int, list[Span]] = {}
+        for stream_id, start, length in gaps.values_list("stream_id", "start", "length"):
+            at = self._places[stream_id].start + start
+            found.setdefault(stream_id, []).append(Span(at, at + length))
+        return found
+
+    def _where(self, is_meant: Callable[[Stream], bool]) -> list[Span]:
+        meant = [self._places[stream.pk] for stream in self._streams if is_meant(stream)]
+        return joined([Span(placed.start, placed.stop) for placed in meant], 0)

@@ -1,0 +1,66 @@
+"""Measures a call, and keeps what was measured: its turns, and the figures that the list shows."""
+
+from django.db import transaction
+from django.db.models import Exists, QuerySet
+from django.utils import timezone
+
+from calls.measuring.line import Line
+from calls.measuring.listening import listen
+from calls.media.conversation import Conversation
+from calls.models import Call, Erasure, Track, Turn
+
+
+FIGURES = ("first_audio_ms", "response_ms", "response_ms_max", "dead_air_ms", "talk_over_ms")
+
+
+def measure(call: Call) -> bool:
+    """Replaces the turns and figures of a call that is over. False if its recording is no longer what was read.
+
+    Takes 4 s of one core for an hour of call, and hardly more memory for a longer one. Raises what the database raises.
+    """
+    line = Line(call)
+    found = listen(
+        line.lane(Track.INBOUND),
+        line.lane(Track.OUTBOUND),
+        line.unknown(),
+        somebody_else=line.somebody_else(),
+        answered=line.answered(),
+    )
+    return _keep(call, line, found)
+
+
+def _keep(call: Call, line: Line, conversation: Conversation) -> bool:
+    """All or nothing, and only if what was read is still all there is: audio may have come or gone meanwhile."""
+    with transaction.atomic():
+        # The row is locked: whoever erases the audio, or writes more of it, is before this or after it.
+        if not _unchanged(call).select_for_update().exists():
+            return False
+        Turn.objects.filter(stream__call=call.pk).delete()
+        Turn.objects.bulk_create(_rows(line, conversation), batch_size=500)
+        figures = {name: getattr(conversation, name) for name in FIGURES}
+        Call.objects.filter(pk=call.pk).update(**figures, measured_at=timezone.now(), measuring_since=None)
+    return True
+
+
+def _unchanged(call: Call) -> QuerySet[Call]:
+    # Whoever erases says so first, and then deletes piece by piece.
+    erased = Exists(Erasure.objects.filter(call_sid=call.sid or "", call_sid__gt=""))
+    return Call.objects.filter(~erased, pk=call.pk, audio_samples=call.audio_samples, ended_at=call.ended_at)
+
+
+def _rows(line: Line, conversation: Conversation) -> list[Turn]:
+    rows = []
+    for said in conversation.turns:
+        stream_id, start = line.place(said.start)
+        rows.append(
+            Turn(
+                stream_id=stream_id,
+                speaker=said.speaker,
+                start=start,
+                length=said.end - said.start,
+                response_ms=said.response_ms,
+                interrupted=said.interrupted,
+                talked_on_ms=said.talked_on_ms,
+            )
+        )
+    return rows
