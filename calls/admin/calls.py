@@ -26,7 +26,21 @@ from calls.admin.accesses import note_access, played_response, record_access
 from calls.admin.base import FactsAdmin, staff
 from calls.admin.erasing import Erasing
 from calls.admin.exports import chosen, csv_response, zip_response
-from calls.admin.filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
+from calls.admin.figures import Figures
+from calls.admin.filters import (
+    DeadAir,
+    FirstAudio,
+    Flags,
+    Handler,
+    Median,
+    Recorded,
+    Response,
+    Reviewed,
+    State,
+    Tagged,
+    Way,
+    When,
+)
 from calls.admin.lists import CallPages, Search
 from calls.admin.neighbours import Filtered, Neighbours
 from calls.admin.notes import Notes
@@ -46,17 +60,21 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
+class CallAdmin(Figures, Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
-    list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Tagged)
+    list_filter = (
+        *(When, State, Flags, Way, Handler),
+        *(Response, Median, FirstAudio, DeadAir),
+        *(Recorded, Reviewed, Tagged),
+    )
     autocomplete_fields = ("tags",)
     list_per_page = 50
     actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download", "erase_selected")
     action_form = TagForm
     list_display_links = ("parties", "masked_parties")
-    sortable_by = ("when", "length")
+    sortable_by = ("when", "length", *Figures.figures)
     change_form_template = "admin/calls/call/change_form.html"
     save_on_top = False
 
@@ -66,7 +84,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
 
     def get_list_display(self, request: HttpRequest) -> Any:
         play = ["play"] if request.user.has_perm("calls.listen_call") else []
-        return [*play, "parties" if may_see(request) else "masked_parties", "when", "state", "length"]
+        return [*play, "parties" if may_see(request) else "masked_parties", "when", "state", "length", *self.figures]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return Filtered if hasattr(request, "reads_no_page") else CallPages

@@ -25,6 +25,9 @@ TONES = {
 }
 
 
+# People answer each other within half a second; after two, a caller asks whether somebody is there. In ms.
+PATIENCE = ((1000, "good"), (2000, "warn"))
+
 INTERRUPTED = Problem("interrupted us", "The other side spoke or pressed a key into playback.", tone="quiet")
 
 
@@ -57,6 +60,23 @@ def precise(samples: int) -> str:
     """Samples as 0:07.3: where in a recording something is."""
     tenths = abs(samples) * 10 // audio.SAMPLE_RATE
     return f"{'-' if samples < 0 and tenths else ''}{clock(abs(samples))}.{tenths % 10}"
+
+
+def wait(ms: int | None) -> str:
+    """How long something took, as 0.8 s, 12 s or 2:05."""
+    if ms is None:
+        return "–"
+    tenths = round(ms / 100)
+    if tenths < 100:
+        return f"{tenths / 10} s"
+    return f"{round(ms / 1000)} s" if ms < 99_500 else clock(ms * audio.SAMPLES_PER_MS)
+
+
+def wait_tone(ms: int | None) -> str:
+    """How good an answer after so long a wait is, judged by what `wait` says of it."""
+    if ms is None:
+        return "quiet"
+    return next((tone for most, tone in PATIENCE if round(ms / 100) <= most / 100), "bad")
 
 
 def heard(access: RecordingAccess) -> str:
