@@ -490,8 +490,8 @@ def test_the_overview_costs_a_fixed_number_of_queries(client, ops, django_assert
     client.get("/admin/")
     for _ in range(5):
         make_recording(seconds=1, created_at=timezone.now())
-    # Session, user, two of permissions, the hours, the lengths, who is live; and Django's recent actions.
-    with django_assert_num_queries(8):
+    # Session, user, two of permissions, the hours, the lengths, who is live, the waits; and Django's recent actions.
+    with django_assert_num_queries(9):
         client.get("/admin/")
 
 
