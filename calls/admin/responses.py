@@ -22,6 +22,7 @@ from calls.models import Call
 WEEK, BUSIEST = 7, 5
 # Percent of a chart's width in which its scale is written.
 LEFT = 12
+DAY = (100 - LEFT) / WEEK
 # Ms: a percentile is that exact, and the database returns that few rows.
 STEP = 20
 # Where lines of a chart may end, in ms.
@@ -33,13 +34,22 @@ Week = dict[int, Steps]
 
 @dataclass(frozen=True)
 class Point:
-    """A percentile of a day in ms, at percents of the chart's width and height from its top left corner."""
+    """A percentile of a day in ms, at percents of the chart's width and height from its top left corner.
+
+    Its link is as wide as the day, and reaches from `top` as far as it is `tall`: to half the way to the other point.
+    """
 
     ms: int
     x: float
     y: float
+    top: float
+    tall: float
     title: str
     link: str
+
+    @property
+    def left(self) -> float:
+        return round(self.x - DAY / 2, 2)
 
     @property
     def wait(self) -> str:
@@ -73,6 +83,7 @@ def responses(calls: QuerySet[Call]) -> dict[str, Any]:
     return {
         "charts": [_chart(name, week, top) for name, week in weeks],
         "chart_days": [midnight(number + 1 - WEEK) for number in range(WEEK)],
+        "chart_day": round(DAY, 2),
         "chart_lines": [{"y": 100 - percent, "word": f"{top * percent / 100_000:g} s"} for percent in (50, 100)],
     }
 
@@ -120,21 +131,17 @@ def _chart(name: str | None, week: Week, top: int) -> Chart:
 
 
 def _points(name: str | None, number: int, steps: Steps, top: int) -> dict[str, Point]:
-    day = midnight(number + 1 - WEEK)
+    day, x = midnight(number + 1 - WEEK), round(LEFT + (number + 0.5) * DAY, 2)
     times = {"since": f"{day:%Y-%m-%d}", "until": f"{day:%Y-%m-%d}"}
     half, most = (percentile(steps, share) for share in SHARES.values())
-    when, calls = date_format(day, "D j M"), steps.total()
+    below, above = (round(100 - 100 * ms / top, 2) for ms in (half, most))
+    middle = round((below + above) / 2, 2)
+    said = f"{date_format(day, 'D j M')}: half of {steps.total()} calls {wait(half)}, 95 % at most {wait(most)}"
+    slowest = _link(name, **times, median=f"{most / 1000:.3f}")
     return {
-        "half": _point(half, number, top, f"{when}: half of {calls} calls {wait(half)}", _link(name, **times)),
-        "most": _point(
-            *(most, number, top, f"{when}: 95 % of {calls} calls at most {wait(most)}"),
-            _link(name, **times, median=f"{most / 1000:.3f}"),
-        ),
+        "half": Point(half, x, below, middle, round(100 - middle, 2), said, _link(name, **times)),
+        "most": Point(most, x, above, 0, middle, f"{said}. The slowest", slowest),
     }
-
-
-def _point(ms: int, number: int, top: int, title: str, link: str) -> Point:
-    return Point(ms, round(LEFT + (number + 0.5) * (100 - LEFT) / WEEK, 2), round(100 - 100 * ms / top, 2), title, link)
 
 
 def _total(week: Week) -> int:
