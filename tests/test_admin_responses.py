@@ -94,6 +94,15 @@ def test_the_upper_point_leads_to_the_slowest_of_them(client, ops):
     assert listed(client, day["most"].link) == {slow.pk}
 
 
+def test_a_point_of_other_handlers_says_among_which_calls_its_own_are():
+    for number in range(6):
+        make_answered(*[500] * (6 - number), handler=f"h{number}")
+    titles = {chart.name: chart.days[6]["half"].title for chart in charts()}
+    assert [name for name, title in titles.items() if title.endswith("; among those of all handlers")] == [
+        "other handlers"
+    ]
+
+
 def test_points_lie_inside_of_their_chart():
     make_answered(50, 700, 3900)
     make_answered(700_000, handler="slow")

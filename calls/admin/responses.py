@@ -137,6 +137,7 @@ def _points(name: str | None, number: int, steps: Steps, top: int) -> dict[str, 
     below, above = (round(100 - 100 * ms / top, 2) for ms in (half, most))
     middle = round((below + above) / 2, 2)
     said = f"{date_format(day, 'D j M')}: half of {steps.total()} calls {wait(half)}, 95 % at most {wait(most)}"
+    said += "" if name else "; among those of all handlers"
     slowest = _link(name, **times, median=f"{most / 1000:.3f}")
     return {
         "half": Point(half, x, below, middle, round(100 - middle, 2), said, _link(name, **times)),
@@ -149,6 +150,6 @@ def _total(week: Week) -> int:
 
 
 def _link(name: str | None, **query: str) -> str:
-    """To the calls of a handler; those of several, or of none, cannot be told from the rest of their day."""
+    """To the calls of a handler; the list has no filter for those of several, or of none: they are among all then."""
     query |= {"handler": name} if name else {}
     return f"{reverse('admin:calls_call_changelist')}?{urlencode(query)}"
