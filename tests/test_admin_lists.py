@@ -12,14 +12,13 @@ from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
-from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
 from calls.access.groups import GROUPS, make_groups
 from calls.admin.exports import batches, harmless
 from calls.admin.lists import by_number, named, noted, with_data, with_notes
-from calls.models import AudioChunk, Call, CallEvent, RecordingAccess, Stream, Tag
+from calls.models import Call, CallEvent, RecordingAccess, Tag
 from tests.support.factories import make_call, make_event, make_live_call, make_recording, make_staff, make_stream
 
 
@@ -491,8 +490,8 @@ def test_the_overview_costs_a_fixed_number_of_queries(client, ops, django_assert
     client.get("/admin/")
     for _ in range(5):
         make_recording(seconds=1, created_at=timezone.now())
-    # Session, user, two of permissions, the hours, the lengths, who is live; and Django's recent actions.
-    with django_assert_num_queries(8):
+    # Session, user, two of permissions, the hours, the lengths, who is live, the waits; and Django's recent actions.
+    with django_assert_num_queries(9):
         client.get("/admin/")
 
 
@@ -516,19 +515,6 @@ def test_what_is_on_record_is_only_looked_at(client, name):
     client.force_login(make_staff(is_superuser=True))
     assert client.get(f"/admin/calls/{name}/").status_code == 200
     assert client.get(f"/admin/calls/{name}/add/").status_code == 403
-
-
-def test_seeding_makes_calls_with_all_that_belongs_to_them():
-    call_command("seed_calls", "40", "--audio", "1", "--seconds", "2", "--live", "1", verbosity=0)
-    assert (Call.objects.count(), Call.objects.live().count()) == (40, 1)
-    stream = Stream.objects.filter(ended_at__isnull=False).first()
-    assert sum(AudioChunk.objects.filter(stream=stream).values_list("length", flat=True)) == stream.length
-
-
-@pytest.mark.parametrize("wrong", [["0"], ["5", "--audio", "2"]])
-def test_seeding_refuses_what_makes_no_sense(wrong):
-    with pytest.raises(CommandError):
-        call_command("seed_calls", *wrong)
 
 
 @pytest.mark.parametrize(

@@ -875,6 +875,7 @@ def everywhere():
     make_event(call, kind="note", stream=call.streams.get(), data={"text": "asked for a refund", "position": 64_000})
     live = make_recording(seconds=2, status="in-progress", ended_at=None)
     make_call(from_number="sip:" + "a" * 250, caller_name="Ada", notes="n", has_warning=True, reviewed=True)
+    make_call(created_at=timezone.now(), first_audio_ms=640, response_ms=900, response_ms_max=3200, dead_air_ms=20_000)
     call.tags.add(Tag.objects.create(name="billing"))
     user = make_staff("view_call")
     access = RecordingAccess.objects.create(call=call, user=user, kind="listen")
@@ -903,6 +904,7 @@ def everywhere():
             LIST,
             f"{LIST}?q=ada&status=completed&o=-5",
             f"{LIST}?q=nobody",
+            f"{LIST}?response=2.5&o=-8",
             f"{LIST}?q=said:refund",
         ),
         *(page_of(call), page_of(live), f"{LIST}{call.pk}/history/", f"{LIST}place/", f"{LIST}numbers/"),

@@ -28,7 +28,22 @@ from calls.admin.comment_rows import chip
 from calls.admin.comments import Comments
 from calls.admin.erasing import Erasing
 from calls.admin.exports import chosen, csv_response, zip_response
-from calls.admin.filters import Commented, Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
+from calls.admin.figures import Figures
+from calls.admin.filters import (
+    Commented,
+    DeadAir,
+    FirstAudio,
+    Flags,
+    Handler,
+    Median,
+    Recorded,
+    Response,
+    Reviewed,
+    State,
+    Tagged,
+    Way,
+    When,
+)
 from calls.admin.lists import CallPages, Search
 from calls.admin.neighbours import Filtered, Neighbours
 from calls.admin.notes import Notes
@@ -51,17 +66,23 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Neighbours, Notes, Comments, SavedViews, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
+class CallAdmin(
+    Figures, Neighbours, Notes, Comments, SavedViews, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]
+):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
-    list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Commented, Tagged)
+    list_filter = (
+        *(When, State, Flags, Way, Handler),
+        *(Response, Median, FirstAudio, DeadAir),
+        *(Recorded, Reviewed, Commented, Tagged),
+    )
     autocomplete_fields = ("tags",)
     list_per_page = 50
     actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download", "erase_selected")
     action_form = TagForm
     list_display_links = ("parties", "masked_parties")
-    sortable_by = ("when", "length")
+    sortable_by = ("when", "length", *Figures.figures)
     change_form_template = "admin/calls/call/change_form.html"
     save_on_top = False
 
@@ -71,7 +92,7 @@ class CallAdmin(Neighbours, Notes, Comments, SavedViews, Outbound, Pointing, Era
 
     def get_list_display(self, request: HttpRequest) -> Any:
         play = ["play"] if request.user.has_perm("calls.listen_call") else []
-        return [*play, "parties" if may_see(request) else "masked_parties", "when", "state", "length"]
+        return [*play, "parties" if may_see(request) else "masked_parties", "when", "state", "length", *self.figures]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return Filtered if hasattr(request, "reads_no_page") else CallPages

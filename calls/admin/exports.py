@@ -27,8 +27,10 @@ BATCH = 1000
 COLUMNS = [
     "CallSid", "from", "to", "direction", "status", "handler", "caller name", "began (UTC)", "answered (UTC)",
     "ended (UTC)", "duration (s)", "recorded (s)", "warnings", "caller interrupted", "reviewed", "tags", "notes",
-    "data", "file in a ZIP",
+    "data", "file in a ZIP", "first audio (ms)", "response, median (ms)", "response, worst (ms)", "dead air (ms)",
+    "talk-over (ms)", "cost", "currency",
 ]  # fmt: skip
+FIGURES = ("first_audio_ms", "response_ms", "response_ms_max", "dead_air_ms", "talk_over_ms")
 # A cell that begins like this is a formula to a spreadsheet, even after blanks, which it strips.
 _FORMULA = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r＝＋－＠]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -136,7 +138,14 @@ def _row(call: Call, whole: bool) -> list[Any]:
     known = call.data_in_order if whole else mask_all(call.data_in_order, call)
     data = json.dumps(known, ensure_ascii=False) if known else ""
     file = f"{file_name(call, whole)}.wav"
-    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes, data, file]
+    return [call.sid or "", *numbers, *facts, *times, *lengths, *flags, tags, notes, data, file, *_measured(call)]
+
+
+def _measured(call: Call) -> list[Any]:
+    """Empty is unknown. What Twilio charged is negative with Twilio, and a spreadsheet would see a formula in that."""
+    figures = [getattr(call, name) for name in FIGURES]
+    cost = "" if call.price is None else f"{-call.price.normalize():f}"
+    return [*("" if figure is None else figure for figure in figures), cost, call.price_unit]
 
 
 def _utc(at: dt.datetime | None) -> str:

@@ -1,25 +1,31 @@
 """The list's filters. Each one is an equality or a range on an index, whose name is in calls/models/calls.py."""
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.formats import date_format
 
 from calls.admin.comment_rows import may_comment
+from calls.admin.sorting import FEW
 from calls.models import Call, Comment, Tag
 
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
 
+# Of the filter by response: what is still to be measured.
+UNMEASURED = "none"
+# Seconds to the millisecond, the least and the most. \d would take digits of any script.
+_RANGE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)?(?:-([0-9]{1,6}(?:\.[0-9]{1,3})?)?)?")
 # SELECT DISTINCT reads every row; this jumps from one value of call_by_handler to the next.
 _HANDLERS = """
 WITH RECURSIVE found(handler) AS (
@@ -93,6 +99,81 @@ class Commented(Choice):
 
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, str]]:
         return super().lookups(request, model_admin) if may_comment(request) else []
+
+
+class Waited(admin.SimpleListFilter):
+    """How long something took: one of a few limits, or any seconds in the address ("2.5", "2.5-4", "-1").
+
+    Both ends belong to it, to the millisecond.
+    """
+
+    field: ClassVar[str]
+    named: ClassVar[dict[str, str]]
+
+    def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, str]]:
+        typed = self.used_parameters.get(str(self.parameter_name))
+        others = {typed: _limits(typed)} if typed and typed not in self.named else {}
+        return (self.named | others).items()
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
+        if not self.value():
+            return queryset
+        least, most = _bounds(str(self.value()))
+        ends = {} if least is None else {"gte": least}
+        ends |= {} if most is None else {"lte": most}
+        if self.is_usual(ends):
+            return queryset.alias(figure=F(self.field) + 0).filter(**{f"figure__{end}": ends[end] for end in ends})
+        return queryset.filter(**{f"{self.field}__{end}": ends[end] for end in ends})
+
+    def is_usual(self, ends: dict[str, int]) -> bool:
+        """Whether many calls match, which are soon met from the newest on.
+
+        SQLite keeps no account of that: it would take the figure's index, and sort half of all calls by their time.
+        """
+        if connection.vendor != "sqlite":
+            return False
+        matching = Call.objects.order_by().filter(**{f"{self.field}__{end}": ends[end] for end in ends})
+        return matching[: FEW + 1].count() > FEW
+
+
+class Response(Waited):
+    """By the longest wait for an answer; and what has not been measured."""
+
+    title = "response"
+    parameter_name = "response"
+    field = "response_ms_max"
+    named = {
+        **{seconds: f"Worst {seconds} s or more" for seconds in ("1", "2", "3", "5", "10")},
+        UNMEASURED: "Not measured yet",
+    }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
+        if self.value() == UNMEASURED:
+            return queryset.filter(measured_at=None, ended_at__isnull=False, audio_samples__gt=0)
+        return super().queryset(request, queryset)
+
+
+class Median(Waited):
+    """For links from the overview: shown while it is in the address."""
+
+    title = "median response"
+    parameter_name = "median"
+    field = "response_ms"
+    named = {}
+
+
+class FirstAudio(Waited):
+    title = "first audio"
+    parameter_name = "first_audio"
+    field = "first_audio_ms"
+    named = {seconds: f"After {seconds} s or more" for seconds in ("1", "2", "5")}
+
+
+class DeadAir(Waited):
+    title = "dead air"
+    parameter_name = "dead_air"
+    field = "dead_air_ms"
+    named = {"0.001": "Any", **{seconds: f"{seconds} s or more" for seconds in ("5", "15", "30")}}
 
 
 class Handler(admin.SimpleListFilter):
@@ -190,6 +271,22 @@ def midnight(days: int) -> dt.datetime:
     """The midnight that many days from today's, by the calendar: even where a day has 23 hours."""
     day = timezone.localdate() + dt.timedelta(days=days)
     return timezone.make_aware(dt.datetime.combine(day, dt.time()))
+
+
+def _bounds(value: str) -> tuple[int | None, int | None]:
+    """Seconds as in an address, in ms."""
+    found = _RANGE.fullmatch(value)
+    if found is None or not any(found.groups()):
+        raise IncorrectLookupParameters(f"{value!r} is no time in seconds, and no two of them")
+    least, most = (round(float(end) * 1000) if end else None for end in found.groups())
+    return least, most
+
+
+def _limits(value: str) -> str:
+    least, _, most = value.partition("-")
+    if least and most:
+        return f"{least} to {most} s"
+    return f"At most {most} s" if most else f"{least} s or more"
 
 
 def _words(value: str) -> str:

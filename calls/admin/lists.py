@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import connection
-from django.db.models import Model, Prefetch, Q, QuerySet, TextField
+from django.db.models import Model, Prefetch, Q, QuerySet, TextField, prefetch_related_objects
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast, Upper
 from django.http import HttpRequest
@@ -15,7 +15,9 @@ from calls.access.numbers import mask_all, may_see
 from calls.admin import spoken
 from calls.admin.base import CallMixin
 from calls.admin.comment_rows import count_open, with_comments
+from calls.admin.filters import UNMEASURED
 from calls.admin.paging import Pages
+from calls.admin.sorting import may_lack, window
 from calls.media.sids import is_sid
 from calls.models import Call, CallEvent, Stream, Tag
 from calls.summaries.problems import KINDS, STREAM_FIELDS
@@ -27,19 +29,8 @@ MOST_FOUND = 1000
 SHORT = 3
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
-FILTERS = {
-    "status",
-    "direction",
-    "recording",
-    "flag",
-    "reviewed",
-    "handler",
-    "tag",
-    "when",
-    "since",
-    "until",
-    "comments",
-}
+FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
+FILTERS |= {"response", "median", "first_audio", "dead_air", "comments"}
 # A name that a handler has set, and a part of its value.
 _NAMED = re.compile(r"([^\W\d]\w*):\s*(\S.*)")
 # Staff copy the beginning of a SID, with its two letters or without.
@@ -53,9 +44,21 @@ class CallPages(Pages):
     search_placeholder = "Number, name, SID, notes, tags, data, said:refund…"
 
     def rows(self) -> QuerySet[Call]:
+        return super().rows().defer("parameters", "data", "data_at")
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Call]) -> list[Any]:
+        """What was not measured has nothing to be sorted by, and would be looked for in the whole of an index."""
+        ordering = super().get_ordering(request, queryset)
+        is_unmeasured = request.GET.get("response") == UNMEASURED and may_lack(str(ordering[0]))
+        return ["-created_at", "-pk"] if is_unmeasured else ordering
+
+    def window(self, start: int, stop: int) -> list[Call]:
+        ordering = str(self.rows().query.order_by[0])
+        calls = window(self.rows(), ordering, start, stop) if may_lack(ordering) else super().window(start, stop)
         streams = Prefetch("streams", Stream.objects.only(*STREAM_FIELDS))
         events = Prefetch("events", CallEvent.objects.filter(kind__in=KINDS))
-        return super().rows().defer("parameters", "data", "data_at").prefetch_related(streams, events, "tags")
+        prefetch_related_objects(calls, streams, events, "tags")
+        return calls
 
     def get_results(self, request: HttpRequest) -> None:
         help_texts = []

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import SuspiciousOperation
-from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 
@@ -16,6 +15,7 @@ from calls.admin import cells
 from calls.admin.base import CallMixin, keep_filters
 from calls.admin.lists import CallPages
 from calls.admin.outbound import may_place
+from calls.admin.sorting import beside
 from calls.models import Call
 
 
@@ -73,18 +73,6 @@ class Neighbours(CallMixin):
         if call is None:
             return ""
         return keep_filters(self, request, reverse("admin:calls_call_change", args=[call.pk]))
-
-
-def beside(calls: QuerySet[Call], ordering: str, call: Call, *, after: bool) -> Call | None:
-    """By its place in the order and not by counting, so that it costs one look into an index wherever it lies."""
-    name = ordering.removeprefix("-")
-    is_descending = ordering.startswith("-") == after
-    way, sign = ("lt", "-") if is_descending else ("gt", "")
-    value = getattr(call, name)
-    # The first condition says nothing new but to the database, which begins there instead of at the end of the index.
-    there = Q(**{f"{name}__{way}e": value})
-    there &= Q(**{f"{name}__{way}": value}) | Q(**{name: value, f"pk__{way}": call.pk})
-    return calls.filter(there).order_by(f"{sign}{name}", f"{sign}pk").only("pk").first()
 
 
 def _others(request: HttpRequest, call: Call) -> dict[str, Any]:

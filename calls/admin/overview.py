@@ -1,4 +1,4 @@
-"""How recent calls went, in three queries over the last seven days, each figure with its list."""
+"""How recent calls went, in four queries over the last seven days, each figure with its list."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from django.utils.formats import date_format
 
 from calls.admin.cells import clock
 from calls.admin.filters import midnight
+from calls.admin.responses import WEEK, responses
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 
 
-WEEK = 7
 BAR, HEIGHT = 6, 96
 
 
@@ -72,6 +72,7 @@ def overview() -> dict[str, Any]:
         "height": HEIGHT,
         "most": max((hour["calls"] for hour in hours), default=0),
         "week": week,
+        **responses(calls),
     }
 
 
@@ -135,9 +136,10 @@ def _day(index: int) -> Day:
 
 def _lengths(calls: QuerySet[Call]) -> list[tuple[int, int]]:
     """How many recordings have how many seconds, shortest first: enough for any percentile, without sorting calls."""
-    recorded = calls.filter(audio_samples__gt=0).order_by()
-    by_second = recorded.annotate(seconds=F("audio_samples") / SAMPLE_RATE).values_list("seconds")
-    return sorted(by_second.annotate(calls=Count("pk")))
+    by_second = calls.order_by().annotate(seconds=F("audio_samples") / SAMPLE_RATE).values_list("seconds")
+    # Not in WHERE: SQLite would take the index of lengths for it, and read every recorded call there is.
+    recorded = Count("pk", filter=Q(audio_samples__gt=0))
+    return sorted((seconds, count) for seconds, count in by_second.annotate(calls=recorded) if count)
 
 
 def _at(lengths: list[tuple[int, int]], share: float) -> str:

@@ -1,6 +1,6 @@
 """Pages of a list of any size: no COUNT over the table, and no page so deep that it would be one."""
 
-from typing import Any
+from typing import Any, Literal
 
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
@@ -33,7 +33,7 @@ class Pages(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         self.page_num = min(max(self.page_num, 1), MOST_PAGES)
         start = (self.page_num - 1) * self.list_per_page
-        rows = list(self.rows()[start : start + self.list_per_page + 1])
+        rows = self.window(start, start + self.list_per_page + 1)
         self.has_next = len(rows) > self.list_per_page and self.page_num < MOST_PAGES
         self.has_previous = self.page_num > 1
         self.is_cut = len(rows) > self.list_per_page and not self.has_next
@@ -47,6 +47,16 @@ class Pages(ChangeList):
         """Ties go the way of the first column: then an index with the key is read in order, forwards or backwards."""
         first = super().get_ordering(request, queryset)[0]
         return [first, "-pk" if str(first).startswith("-") else "pk"]
+
+    def get_ordering_field_columns(self) -> dict[int, Literal["asc", "desc"]]:
+        """Of several columns in an address it is the first that counts, and no header says otherwise."""
+        shown = self.list_display
+        columns = super().get_ordering_field_columns().items()
+        sorted_by = [(at, way) for at, way in columns if at < len(shown) and self.get_ordering_field(shown[at])]
+        return dict(sorted_by[:1])
+
+    def window(self, start: int, stop: int) -> list[Any]:
+        return list(self.rows()[start:stop])
 
     def rows(self) -> QuerySet[Any]:
         queryset: QuerySet[Any] = self.queryset

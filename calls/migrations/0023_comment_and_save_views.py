@@ -23,7 +23,7 @@ def drop(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('calls', '0021_measure_conversations'),
+        ('calls', '0022_order_by_figures'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

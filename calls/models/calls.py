@@ -274,6 +274,21 @@ class Call(models.Model):
             models.Index(name="call_interrupted", fields=["-created_at", "-id"], condition=Q(was_interrupted=True)),
             models.Index(name="call_without_audio", fields=["-created_at", "-id"], condition=Q(audio_samples=0)),
             models.Index(name="call_reviewed", fields=["-created_at", "-id"], condition=Q(reviewed=True)),
+            # Sorted by a figure, upwards and downwards, also those of a handler; and a figure's filter, where few calls
+            # match. A call is in them once it is measured, so that neither webhooks nor the recorder pay for them.
+            *(
+                models.Index(name=name, fields=[*first, field, "id"], condition=Q(**{f"{field}__isnull": False}))
+                for name, first, field in [
+                    ("call_by_first_audio", [], "first_audio_ms"),
+                    ("call_by_response", [], "response_ms"),
+                    ("call_by_worst_response", [], "response_ms_max"),
+                    ("call_by_dead_air", [], "dead_air_ms"),
+                    ("call_by_handler_first", ["handler"], "first_audio_ms"),
+                    ("call_by_handler_response", ["handler"], "response_ms"),
+                    ("call_by_handler_worst", ["handler"], "response_ms_max"),
+                    ("call_by_handler_dead_air", ["handler"], "dead_air_ms"),
+                ]
+            ),
             # What is still to be measured.
             models.Index(
                 name="call_unmeasured",

@@ -5,6 +5,7 @@ import json
 import random
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from itertools import chain
 from typing import Any
 
@@ -14,9 +15,9 @@ from django.db.models import Model
 from django.utils import timezone
 from tqdm import tqdm
 
-from calls.management.chatter import TURN, conversation
+from calls.management.chatter import Said, conversation, figures, guessed_figures, turns
 from calls.media import audio
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Tag, Utterance
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Tag, Turn, Utterance
 from calls.sounds import sound
 
 
@@ -30,6 +31,11 @@ NAMES = ["", "", "", "Ada Lovelace", "Łukasz Nowak", "Zoë Müller", "陳大文
 NOTES = ["Asked for a call back.", "Wrong number.", "Invoice 4711 is still open.", "Very happy with the new voice."]
 TAGS = ["billing", "call back", "complaint", "sales", "spam"]
 HANDLERS = ["voicemail", "voicemail", "voicemail", "echo", "monitor", "survey"]
+# Ms within which half of a handler's answers come; on every fifth day it takes them longer.
+WAITS = {"voicemail": 700, "echo": 350, "monitor": 1100, "survey": 1500}
+SLOW_DAY = 1.6
+# Dollars a minute.
+PRICES = {"inbound": Decimal("0.0085"), "outbound-api": Decimal("0.014")}
 PARAMETERS = ["order", "campaign", "customer"]
 STATUSES = {"completed": 82, "no-answer": 7, "busy": 5, "failed": 3, "canceled": 3}
 
@@ -45,15 +51,16 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, default=90, help="spread over this many days until now (90)")
         parser.add_argument("--audio", type=float, default=0, help="share of the calls with audio, 0 to 1 (0)")
         parser.add_argument("--words", type=float, help="share of the calls with words, 0 to 1 (default: as --audio)")
+        parser.add_argument("--turns", type=float, help="share of the calls with turns, 0 to 1 (default: as --words)")
         parser.add_argument("--seconds", type=float, help="length of each answered call (default: varies around 90 s)")
         parser.add_argument("--live", type=int, default=3, help="how many of them are still running (3)")
         parser.add_argument("--seed", type=int, default=1, help="the same number makes the same calls (1)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["words"] is None:
-            options["words"] = options["audio"]
-        if options["count"] < 1 or not all(0 <= options[share] <= 1 for share in ("audio", "words")):
-            raise CommandError("count is at least 1, and --audio and --words lie between 0 and 1.")
+        for share, other in (("words", "audio"), ("turns", "words")):
+            options[share] = options[other] if options[share] is None else options[share]
+        if options["count"] < 1 or not all(0 <= options[share] <= 1 for share in ("audio", "words", "turns")):
+            raise CommandError("count is at least 1, and --audio, --words and --turns lie between 0 and 1.")
         maker = Maker(options)
         with tqdm(total=options["count"], unit=" calls", disable=None if options["verbosity"] else True) as bar:
             for done in range(0, options["count"], BATCH):
@@ -70,8 +77,8 @@ class Maker:
         self.random = random.Random(options["seed"])
         self.now = timezone.now()
         self.span = options["days"] * 86_400
-        self.share, self.seconds = options["audio"], options["seconds"]
-        self.talkative = options["words"]
+        self.seconds = options["seconds"]
+        self.shares = {name: options[name] for name in ("audio", "words", "turns")}
         self.tags = [Tag.objects.get_or_create(name=name)[0] for name in TAGS]
         # As in real life, later calls come later: a week of them lies together in the table.
         self.moments = sorted(self.moment() for _ in range(options["count"]))
@@ -80,7 +87,9 @@ class Maker:
 
     @transaction.atomic
     def write(self, size: int, live: int) -> None:
-        calls = Call.objects.bulk_create(self.call(live=number < live) for number in range(size))
+        made = [self.call(live=number < live) for number in range(size)]
+        talks = [self.converse(call) for call in made]
+        calls = Call.objects.bulk_create(made)
         streams = Stream.objects.bulk_create(self.stream(call) for call in calls if call.audio_samples)
         by_call = {stream.call_id: stream for stream in streams}
         insert(CallEvent, chain.from_iterable(map(self.events, calls)))
@@ -89,12 +98,34 @@ class Maker:
         Gap.objects.bulk_create(self.gap(stream) for stream in streams if stream.frames_missing)
         Gap.objects.bulk_create(self.cut(by_call[call.pk]) for call in calls if call.was_interrupted)
         self.tag([call for call in calls if self.random.random() < 0.08])
-        # Those with audio are among those with words, and the other way round.
-        fates = {stream.pk: self.random.random() for stream in streams}
-        insert(Utterance, chain.from_iterable(self.words(s) for s in streams if fates[s.pk] < self.talkative))
-        for stream in streams:
-            if fates[stream.pk] < self.share:
-                self.chunks += len(AudioChunk.objects.bulk_create(self.audio(stream), batch_size=500))
+        self.write_talks([(by_call[call.pk], talk) for call, talk in zip(calls, talks, strict=True) if talk])
+
+    def converse(self, call: Call) -> list[Said]:
+        """What is said in it, if it is one of those of which that is kept; it has its figures in any case."""
+        if not call.audio_samples:
+            return []
+        wait = WAITS[call.handler] * (SLOW_DAY if call.created_at.toordinal() % 5 == 0 else 1)
+        talk = []
+        if self.random.random() < max(self.shares.values()):
+            talk = list(conversation(call.audio_samples, self.random, wait))
+        if call.ended_at and self.random.random() < 0.96:
+            call.measured_at = call.ended_at + dt.timedelta(seconds=self.random.uniform(2, 60))
+            found = (
+                figures(talk, call.audio_samples) if talk else guessed_figures(call.audio_samples, self.random, wait)
+            )
+            vars(call).update(found)
+        return talk
+
+    def write_talks(self, talks: list[tuple[Stream, list[Said]]]) -> None:
+        """Those with audio are among those with words, and the other way round."""
+        part = {name: share / (max(self.shares.values()) or 1) for name, share in self.shares.items()}
+        fates = [self.random.random() for _ in talks]
+        each = list(zip(fates, talks, strict=True))
+        insert(Turn, chain.from_iterable(self.turns(*talk) for fate, talk in each if fate < part["turns"]))
+        insert(Utterance, chain.from_iterable(self.words(*talk) for fate, talk in each if fate < part["words"]))
+        for fate, talk in each:
+            if fate < part["audio"]:
+                self.chunks += len(AudioChunk.objects.bulk_create(self.audio(*talk), batch_size=500))
 
     def call(self, *, live: bool) -> Call:
         """One call; most are made by day, answered, and a minute or two long."""
@@ -109,12 +140,14 @@ class Maker:
         outbound, number = pick.random() < 0.25, f"+1555{pick.randrange(10_000_000):07}"
         ours = f"+1555010{pick.randrange(12):04}"
         interrupted = recorded and pick.random() < 0.2
+        direction = "outbound-api" if outbound else "inbound"
+        charged = answered and not live
         return Call(
             sid=self.sid("CA"),
             account_sid=ACCOUNT,
             from_number=ours if outbound else number,
             to_number=number if outbound else ours,
-            direction="outbound-api" if outbound else "inbound",
+            direction=direction,
             status=status,
             handler=pick.choice(HANDLERS),
             caller_name=pick.choice(NAMES),
@@ -127,6 +160,8 @@ class Maker:
             audio_samples=int(seconds * audio.SAMPLE_RATE) if recorded else 0,
             has_warning=recorded and pick.random() < 0.04,
             was_interrupted=interrupted,
+            price=-PRICES[direction] * (int(seconds // 60) + 1) if charged else None,
+            price_unit="USD" if charged else "",
             notes=pick.choice(NOTES) if pick.random() < 0.03 else "",
             reviewed=pick.random() < 0.05,
         )
@@ -194,8 +229,14 @@ class Maker:
                 "timestamp_ms": at,
             }
 
-    def words(self, stream: Stream) -> Iterator[Row]:
-        for said in conversation(stream.length, self.random):
+    def turns(self, stream: Stream, talk: list[Said]) -> Iterator[Row]:
+        """A call that was not measured has none."""
+        if stream.call.measured_at:
+            for turn in turns(talk):
+                yield {"stream_id": stream.pk, **turn._asdict()}
+
+    def words(self, stream: Stream, talk: list[Said]) -> Iterator[Row]:
+        for said in talk:
             yield {
                 **{"stream_id": stream.pk, "track": said.track, "start": said.start, "length": said.length},
                 **{"text": said.text, "words": json.dumps(said.words)},
@@ -219,17 +260,17 @@ class Maker:
         through = Call.tags.through
         through.objects.bulk_create(through(call=call, tag=self.random.choice(self.tags)) for call in calls)
 
-    def audio(self, stream: Stream) -> Iterator[AudioChunk]:
-        """Both sides in turns of five seconds, in rows as long as the recorder's."""
-        for index, start in enumerate(range(0, stream.length, PIECE)):
-            track = "outbound" if start // TURN % 2 == 0 else "inbound"
-            said = self.said[track]
-            payload, peaks = said[index % len(said)]
-            if len(payload) > stream.length - start:
-                payload = payload[: stream.length - start]
+    def audio(self, stream: Stream, talk: list[Said]) -> Iterator[AudioChunk]:
+        """Sound while somebody speaks, in rows as long as the recorder's."""
+        pieces = [(said, start) for said in talk for start in range(0, said.length, PIECE)]
+        for index, (said, start) in enumerate(pieces):
+            sounds = self.said[said.track]
+            payload, peaks = sounds[index % len(sounds)]
+            if len(payload) > said.length - start:
+                payload = payload[: said.length - start]
                 peaks = audio.peaks(payload)
-            facts = {"start": start, "length": len(payload), "payload": payload, "peaks": peaks}
-            yield AudioChunk(stream=stream, track=track, index=index, **facts)
+            facts = {"start": said.start + start, "length": len(payload), "payload": payload, "peaks": peaks}
+            yield AudioChunk(stream=stream, track=said.track, index=index, **facts)
 
     def sid(self, prefix: str) -> str:
         return f"{prefix}{SID}{self.random.getrandbits(112):028x}"
