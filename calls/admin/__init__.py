@@ -2,6 +2,9 @@
 
 from calls.admin.audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from calls.admin.calls import CallAdmin
+from calls.admin.review_queues import ReviewQueueAdmin
+from calls.admin.reviews import ReviewAdmin
+from calls.admin.scorecards import ScorecardAdmin
 from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
@@ -14,6 +17,9 @@ __all__ = [
     "MarkAdmin",
     "QuarantinedRowAdmin",
     "RecordingAccessAdmin",
+    "ReviewAdmin",
+    "ReviewQueueAdmin",
+    "ScorecardAdmin",
     "StreamAdmin",
     "TagAdmin",
 ]

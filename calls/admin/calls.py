@@ -34,6 +34,7 @@ from calls.admin.numbers import may_see, shown
 from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
 from calls.admin.ranges import peaks_response, recording_response
+from calls.admin.reviewing import Reviewing
 from calls.admin.spoken import hit_of
 from calls.admin.words import text_response, words_response
 from calls.media.audio import SAMPLE_RATE
@@ -46,7 +47,7 @@ class TagForm(ActionForm):
 
 
 @admin.register(Call)
-class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
+class CallAdmin(Reviewing, Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}

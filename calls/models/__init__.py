@@ -11,6 +11,8 @@ from calls.models.events import CallEvent
 from calls.models.logins import LoginLimit
 from calls.models.marks import Mark
 from calls.models.quarantine import QuarantinedRow
+from calls.models.reviews import Answer, Review, ReviewQueue
+from calls.models.scorecards import Question, Scorecard, ScorecardVersion
 from calls.models.streams import Stream
 from calls.models.tags import Tag
 from calls.models.turns import Turn
@@ -18,6 +20,7 @@ from calls.models.utterances import Utterance
 
 
 __all__ = [
+    "Answer",
     "AudioChunk",
     "Call",
     "CallEvent",
@@ -28,7 +31,12 @@ __all__ = [
     "LoginLimit",
     "Mark",
     "QuarantinedRow",
+    "Question",
     "RecordingAccess",
+    "Review",
+    "ReviewQueue",
+    "Scorecard",
+    "ScorecardVersion",
     "Stream",
     "Tag",
     "Track",

@@ -267,6 +267,12 @@ class Call(models.Model):
                 fields=["ended_at"],
                 condition=Q(measured_at=None, ended_at__isnull=False, audio_samples__gt=0),
             ),
+            # Review queues: calls in which an answer took long, oldest first.
+            models.Index(
+                name="call_measured",
+                fields=["created_at", "id", "response_ms_max"],
+                condition=Q(response_ms_max__isnull=False),
+            ),
             # Search by a whole number, and the numbers' own history.
             models.Index(name="call_by_from", fields=["from_number", "-created_at"]),
             models.Index(name="call_by_to", fields=["to_number", "-created_at"]),

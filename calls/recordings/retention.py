@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from calls.media.audio import SAMPLE_RATE
-from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erasure, QuarantinedRow, Stream, Utterance
+from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erasure, QuarantinedRow, Review, Stream, Utterance
 from calls.recorder.spool import erase_damaged
 
 
@@ -46,6 +46,7 @@ class Content:
     events: int
     notes: int
     tags: int
+    reviews: int
 
     @classmethod
     def of(cls, calls: Sequence[Call]) -> "Content":
@@ -59,6 +60,7 @@ class Content:
             events=CallEvent.objects.filter(call__in=calls).count(),
             notes=sum(bool(call.notes) for call in calls),
             tags=Call.tags.through.objects.filter(call__in=calls).count(),
+            reviews=Review.objects.filter(call__in=calls).count(),
         )
 
     def lines(self, *, audio_only: bool = False) -> list[str]:
@@ -68,6 +70,7 @@ class Content:
         if audio_only:
             return [sound, *said]
         rest = [(self.keys, "pressed key"), (self.events, "event"), (self.notes, "note"), (self.tags, "tag")]
+        rest.append((self.reviews, "review"))
         counted = [_counted(count, word) for count, word in rest if count]
         whose = "the call" if self.calls == 1 else f"{self.calls} calls"
         return [sound, *said, *counted, f"the numbers, the name, the data and the parameters of {whose}"]
