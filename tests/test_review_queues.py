@@ -9,7 +9,8 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from calls.models import Answer, Call, Review, ReviewQueue, Stream
+from calls.media import audio
+from calls.models import Answer, AudioChunk, Call, Review, ReviewQueue, Stream
 from calls.recordings.retention import Content, erase
 from calls.reviews.answering import Missing, Taken, keep, submit
 from calls.reviews.dealing import begin, deal, give_back
@@ -17,6 +18,7 @@ from calls.reviews.rules import UNSETTLED, matching, settle, waiting
 from tests.support.factories import (
     START,
     make_call,
+    make_chunk,
     make_live_call,
     make_queue,
     make_review,
@@ -32,7 +34,9 @@ HOUR = dt.timedelta(hours=1)
 
 def recorded(after=0, **facts):
     """A call with a recording, so many minutes after the others."""
-    return make_call(**{"audio_samples": 8000, "created_at": START + dt.timedelta(minutes=after), **facts})
+    call = make_call(**{"audio_samples": 8000, "created_at": START + dt.timedelta(minutes=after), **facts})
+    make_chunk(make_stream(call), audio.tone(440, 20))
+    return call
 
 
 def reviewer():
@@ -46,6 +50,30 @@ def answered(review, *values):
     return review
 
 
+def bulk(facts):
+    """Calls with recordings, a second apart."""
+    calls = Call.objects.bulk_create(
+        Call(**{"sid": f"CA{key:032x}", "created_at": at, "ended_at": at, "audio_samples": 160, **more})
+        for key, more in enumerate(facts)
+        if (at := START + dt.timedelta(seconds=key))
+    )
+    streams = Stream.objects.bulk_create(
+        Stream(
+            call=call,
+            sid=f"MZ{call.pk:032x}",
+            nonce=f"{call.pk}",
+            started_at=call.created_at,
+            handler_failed=bool(call.response_ms_max),
+        )
+        for call in calls
+    )
+    AudioChunk.objects.bulk_create(
+        AudioChunk(stream=stream, track="inbound", index=0, start=0, length=160, payload=b"\xff" * 160, peaks=b"")
+        for stream in streams
+    )
+    return calls
+
+
 def found(queue):
     return set(matching(queue))
 
@@ -54,10 +82,7 @@ def found(queue):
 
 
 def test_one_in_ten_is_one_in_ten_of_any_calls():
-    Call.objects.bulk_create(
-        Call(sid=f"CA{key:032x}", created_at=START, ended_at=START, audio_samples=8000, handler="ab"[key % 2])
-        for key in range(2000)
-    )
+    bulk({"handler": "ab"[key % 2]} for key in range(2000))
     assert matching(make_queue(nth=10)).count() == pytest.approx(200, abs=3)
     # Also of calls that come by turns, where every tenth key would have only one of the two.
     assert matching(make_queue(nth=10, handler="a")).count() == pytest.approx(100, abs=3)
@@ -107,6 +132,11 @@ def test_a_running_call_one_without_a_recording_and_one_before_the_queue_are_not
     make_live_call(audio_samples=8000)
     recorded(audio_samples=0)
     recorded(after=-1)
+    assert found(make_queue()) == set()
+
+
+def test_a_call_whose_recording_was_paused_throughout_is_not_found():
+    make_call(audio_samples=8000)
     assert found(make_queue()) == set()
 
 
@@ -450,28 +480,7 @@ def plan(calls):
 @pytest.fixture
 def many():
     """Enough for PostgreSQL to prefer an index; a hundredth of them slow, and of a failed handler."""
-    began = [START + dt.timedelta(seconds=key) for key in range(5000)]
-    Call.objects.bulk_create(
-        Call(
-            sid=f"CA{key:032x}",
-            created_at=at,
-            ended_at=at,
-            audio_samples=8000,
-            measured_at=at if key % 100 == 0 else None,
-            response_ms_max=9000 if key % 100 == 0 else None,
-        )
-        for key, at in enumerate(began)
-    )
-    Stream.objects.bulk_create(
-        Stream(
-            call=call,
-            sid=f"MZ{call.pk:032x}",
-            nonce=f"{call.pk}",
-            started_at=call.created_at,
-            handler_failed=bool(call.response_ms_max),
-        )
-        for call in Call.objects.all()
-    )
+    bulk({"measured_at": START, "response_ms_max": 9000} if key % 100 == 0 else {} for key in range(5000))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 

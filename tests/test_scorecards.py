@@ -204,7 +204,7 @@ def test_without_an_answer_that_counts_there_is_no_score():
 
 @pytest.mark.parametrize(
     "facts",
-    [{"kind": "stars"}, {"counts": "twice"}, {"lowest": 5, "highest": 1}, {"lowest": 0, "highest": 11}],
+    [{"kind": "stars"}, {"counts": "all"}, {"lowest": 5, "highest": 1}, {"lowest": 0, "highest": 11}],
 )
 def test_the_database_refuses_a_question_that_is_none(facts):
     with pytest.raises(IntegrityError), transaction.atomic():

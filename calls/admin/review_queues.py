@@ -47,6 +47,8 @@ class QueueForm(Form):
                 ("", "Any handler"),
                 *((name, name) for name in sorted(names)),
             ]
+        if "reviewers" in self.fields:
+            cast("forms.ModelChoiceField[Any]", self.fields["reviewers"]).empty_label = "Everybody who may review"
 
     def clean_scorecard(self) -> Scorecard:
         scorecard: Scorecard = self.cleaned_data["scorecard"]
@@ -67,7 +69,9 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
     """One query a queue, of which there are few, beside the list's own: each has a rule to itself."""
 
     form = QueueForm
-    list_display = ("name", "rule_in_words", "scorecard", "reviewers", "waits", "out", "done", "next")
+    list_display = ("name", "next", "waits", "out", "done", "rule_in_words", "scorecard", "whose")
+    sortable_by = ()
+    actions = None
     list_select_related = ("scorecard", "reviewers")
     list_per_page = 20
     show_full_result_count = False
@@ -91,7 +95,8 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
         return super().get_queryset(request).annotate(**zero)
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return self.list_display if may_review(request) else self.list_display[:-1]
+        hidden = set() if may_review(request) else {"next"}
+        return [name for name in self.list_display if name not in hidden]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return Pages
@@ -102,6 +107,9 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
         for queue in found.result_list:
             queue.is_mine = staff(request).is_superuser or queue.reviewers_id in {None, *groups}
         return found
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"title": "Review queues", **(extra_context or {})})
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
@@ -119,6 +127,10 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
     @admin.display(description="Which calls")
     def rule_in_words(self, queue: ReviewQueue) -> str:
         return queue.rule_in_words
+
+    @admin.display(description="Reviewers")
+    def whose(self, queue: ReviewQueue) -> str:
+        return str(queue.reviewers or "everybody")
 
     @admin.display(description="Waiting")
     def waits(self, queue: ReviewQueue) -> str:

@@ -32,7 +32,7 @@ FILTERS = {"when", "since", "until", "state", "queue", "scorecard", "reviewer", 
 
 
 class Submitted(When):
-    title = "when submitted"
+    title = "time of submission"
     field = "submitted_at"
 
 
@@ -221,7 +221,8 @@ class ReviewAdmin(FactsAdmin[Review]):
 
     @admin.display(description="Answers")
     def answers(self, review: Review) -> SafeString | str:
-        return answers_list(vars(review)["shown"])
+        """A draft is nobody's business but its writer's."""
+        return "not submitted yet" if review.is_draft else answers_list(vars(review)["shown"])
 
 
 def answers_list(shown: Shown) -> SafeString | str:

@@ -121,6 +121,8 @@ class ScorecardAdmin(ModelAdmin[Scorecard]):
     readonly_fields = ("made",)
     inlines = (QuestionInline,)
     list_per_page = 50
+    sortable_by = ()
+    actions = None
     show_full_result_count = False
     save_on_top = False
     change_form_template = "admin/calls/scorecard/change_form.html"
@@ -135,6 +137,9 @@ class ScorecardAdmin(ModelAdmin[Scorecard]):
 
     def get_fields(self, request: HttpRequest, obj: Scorecard | None = None) -> Any:
         return self.fields if obj else ("name", "description", "is_active")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"title": "Scorecards", **(extra_context or {})})
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view

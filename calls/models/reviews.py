@@ -32,7 +32,7 @@ class ReviewQueue(models.Model):
         help_text="For “one call in every so many”: 10 takes every tenth, spread evenly; 1 takes every call.",
     )
     threshold_ms = models.PositiveIntegerField(
-        "longer than",
+        "longer than (ms)",
         default=3000,
         validators=[MinValueValidator(1), MaxValueValidator(3_600_000)],
         help_text="For “an answer took long”: milliseconds that the caller waited for the slowest answer.",
@@ -46,9 +46,10 @@ class ReviewQueue(models.Model):
         help_text="Only people of this group are dealt calls. They also need the permissions to review and to listen.",
     )
     hours = models.PositiveSmallIntegerField(
+        "hours to review",
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(168)],
-        help_text="A call that was dealt goes back to the queue after so many hours without an answer.",
+        help_text="A call that was dealt goes back to the queue after so many hours in which nothing was written.",
     )
     since = models.DateTimeField(
         "calls since", default=timezone.now, help_text="Calls that began earlier are not dealt out."

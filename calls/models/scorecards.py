@@ -99,8 +99,8 @@ class Question(models.Model):
     text = models.CharField("question", max_length=300)
     help_text = models.CharField(max_length=300, blank=True, help_text="What an answer means, or when to give which.")
     kind = models.CharField(max_length=6, choices=Kind, default=Kind.SCALE)
-    lowest = models.SmallIntegerField("from", default=1, help_text="Of a scale.")
-    highest = models.SmallIntegerField("to", default=5, help_text="Of a scale.")
+    lowest = models.SmallIntegerField("from", default=1)
+    highest = models.SmallIntegerField("to", default=5)
     counts = models.CharField("for the score", max_length=4, choices=Counts, default=Counts.MORE)
     required = models.BooleanField(default=True)
 

@@ -9,7 +9,7 @@ import datetime as dt
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.utils import timezone
 
-from calls.models import Call, Review, ReviewQueue, Stream
+from calls.models import AudioChunk, Call, Review, ReviewQueue, Stream
 
 
 # 2**32 times the golden ratio. Multiples of it, cut to 32 bits, lie as evenly as any numbers can, as do those of every
@@ -27,7 +27,9 @@ def matching(queue: ReviewQueue) -> QuerySet[Call]:
     calls = Call.objects.ended().filter(audio_samples__gt=0, created_at__gte=queue.settled_until or queue.since)
     if queue.handler:
         calls = calls.filter(handler=queue.handler)
-    return _by_rule(calls, queue)
+    # A call whose recording was paused throughout has a length all the same.
+    audio = AudioChunk.objects.filter(stream__call=OuterRef("pk"))
+    return _by_rule(calls, queue).filter(Exists(audio))
 
 
 def waiting(queue: ReviewQueue) -> QuerySet[Call]:
