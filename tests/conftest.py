@@ -11,6 +11,8 @@ from simulator import PhoneNumber, TwilioApi
 from tests.support.factories import make_staff
 
 
+# Its fixtures are for all tests with a browser.
+pytest_plugins = ("tests.support.browser",)
 HTTPS = {"X-Forwarded-Proto": "https"}
 
 
