@@ -186,7 +186,7 @@ class Review(models.Model):
     def score_of(self, answers: Iterable["Answer"]) -> int | None:
         """The mean of all answers that count, each from its worst 0 to its best 100; None if none does."""
         shares = [share for answer in answers if (share := answer.question.share(answer.value)) is not None]
-        return round(100 * sum(shares) / len(shares)) if shares else None
+        return int(100 * sum(shares) / len(shares) + 0.5) if shares else None
 
 
 class Answer(models.Model):
