@@ -1,5 +1,6 @@
 """Review queues: what waits, what is out, what is done, and the button that deals the next call."""
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
@@ -66,7 +67,7 @@ class QueueForm(Form):
 
 @admin.register(ReviewQueue)
 class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
-    """One query a queue, of which there are few, beside the list's own: each has a rule to itself."""
+    """A few queries for each queue beside the list's own: each has a rule to itself, and there are few of them."""
 
     form = QueueForm
     list_display = ("name", "next", "waits", "out", "done", "rule_in_words", "scorecard", "whose")
@@ -134,7 +135,7 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
 
     @admin.display(description="Waiting")
     def waits(self, queue: ReviewQueue) -> str:
-        found = waiting(queue).values("pk")[: MOST_COUNTED + 1].count()
+        found = sum(1 for _ in islice(waiting(queue), MOST_COUNTED + 1))
         return f"{MOST_COUNTED}+" if found > MOST_COUNTED else str(found)
 
     @admin.display(description="Out")

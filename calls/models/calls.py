@@ -267,10 +267,10 @@ class Call(models.Model):
                 fields=["ended_at"],
                 condition=Q(measured_at=None, ended_at__isnull=False, audio_samples__gt=0),
             ),
-            # Review queues: calls in which an answer took long, oldest first.
+            # Review queues: calls in which an answer took long, as they were measured.
             models.Index(
                 name="call_measured",
-                fields=["created_at", "id", "response_ms_max"],
+                fields=["measured_at", "id", "response_ms_max"],
                 condition=Q(response_ms_max__isnull=False),
             ),
             # Search by a whole number, and the numbers' own history.

@@ -56,7 +56,9 @@ class ReviewQueue(models.Model):
     )
     is_active = models.BooleanField("deals out calls", default=True)
     settled_until = models.DateTimeField(
-        null=True, editable=False, help_text="No call that began before this is still to be dealt out."
+        null=True,
+        editable=False,
+        help_text="No call that began, or was measured, before this is still to be dealt.",
     )
 
     class Meta:

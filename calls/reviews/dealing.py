@@ -30,6 +30,7 @@ def deal(queue: ReviewQueue, user: User) -> Review | None:
             return review
         call = next_call(queue, user) if queue.deals else None
         if call is None:
+            settle(queue)
             return None
         if review := _claim(queue, call, user):
             settle(queue)
@@ -39,10 +40,13 @@ def deal(queue: ReviewQueue, user: User) -> Review | None:
 
 def next_call(queue: ReviewQueue, user: User) -> int | None:
     """The key of the call that would be dealt to them now."""
-    calls = waiting(queue).order_by("created_at", "pk").values_list("pk", flat=True)
     returned = Review.objects.filter(queue=queue, reviewer=user, returned_at__isnull=False)
-    passed = set(returned.values_list("call", flat=True))
-    return calls.exclude(pk__in=passed).first() or (calls.first() if passed else None)
+    passed, last = set(returned.values_list("call", flat=True)), None
+    for key in waiting(queue):
+        if key not in passed:
+            return key
+        last = last or key
+    return last
 
 
 def give_back(review: Review) -> bool:
