@@ -63,8 +63,9 @@ async def test_the_connection_of_a_refused_request_is_closed():
     assert (b"connection", b"close") in door.answered[0]["headers"]
 
 
-async def test_notes_of_staff_may_be_long(settings):
-    size, path = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, "/admin/calls/call/1/change/"
+@pytest.mark.parametrize("path", ["call/1/change/", "call/1/review/2/", "scorecard/add/", "scorecard/1/change/"])
+async def test_notes_reviews_and_scorecards_of_staff_may_be_long(settings, path):
+    size, path = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, f"/admin/calls/{path}"
     assert await Door(bytes(size), path=path, content_length=str(size)).status() == 200
     assert await Door(path=path, content_length=str(size + 1)).status() == 413
 

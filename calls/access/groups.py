@@ -1,4 +1,4 @@
-"""Who may do what with calls: three groups to put people into, made after every migration."""
+"""Who may do what with calls: groups to put people into, made after every migration."""
 
 from typing import Any
 
@@ -9,11 +9,18 @@ from django.contrib.auth.models import Group, Permission
 
 VIEW = ["view_call", "view_tag"]
 LISTEN = [*VIEW, "listen_call", "see_numbers", "change_call", "add_tag"]
+REVIEWS = [
+    *("view_review", "view_scorecard", "add_scorecard", "change_scorecard", "delete_scorecard"),
+    *("view_reviewqueue", "add_reviewqueue", "change_reviewqueue", "delete_reviewqueue"),
+]
 GROUPS = {
     "Ops viewer": VIEW,
     "Ops listener": LISTEN,
+    "Ops reviewer": [*VIEW, "listen_call", "review_call"],
     "Ops admin": [
         *LISTEN,
+        "review_call",
+        *REVIEWS,
         "download_call",
         "export_call",
         "erase_call",

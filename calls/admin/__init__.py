@@ -5,7 +5,10 @@ from calls.admin.calls import CallAdmin
 from calls.admin.clients import ApiClientAdmin
 from calls.admin.deliveries import DeliveryAdmin
 from calls.admin.receivers import ReceiverAdmin
+from calls.admin.review_queues import ReviewQueueAdmin
+from calls.admin.reviews import ReviewAdmin
 from calls.admin.saved_views import SavedViewAdmin
+from calls.admin.scorecards import ScorecardAdmin
 from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
@@ -21,7 +24,10 @@ __all__ = [
     "QuarantinedRowAdmin",
     "ReceiverAdmin",
     "RecordingAccessAdmin",
+    "ReviewAdmin",
+    "ReviewQueueAdmin",
     "SavedViewAdmin",
+    "ScorecardAdmin",
     "StreamAdmin",
     "TagAdmin",
 ]

@@ -49,6 +49,7 @@ from calls.admin.neighbours import Filtered, Neighbours
 from calls.admin.notes import Notes
 from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
+from calls.admin.reviewing import Reviewing
 from calls.admin.saved_views import SavedViews
 from calls.admin.spoken import hit_of
 from calls.admin.turns import turns_response
@@ -67,7 +68,7 @@ class TagForm(ActionForm):
 
 @admin.register(Call)
 class CallAdmin(
-    Figures, Neighbours, Notes, Comments, SavedViews, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]
+    Figures, Neighbours, Notes, Reviewing, Comments, SavedViews, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]
 ):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)

@@ -38,12 +38,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 def csv_response(request: HttpRequest, queryset: QuerySet[Call]) -> StreamingHttpResponse:
     lines = csv_lines(batches(queryset.prefetch_related("tags")), whole=may_see(request))
-    return _attachment(request, lines, f"calls-{timezone.localtime():%Y%m%d-%H%M}.csv", "text/csv; charset=utf-8")
+    return attachment(request, lines, f"calls-{timezone.localtime():%Y%m%d-%H%M}.csv", "text/csv; charset=utf-8")
 
 
 def zip_response(request: HttpRequest, calls: list[Call]) -> StreamingHttpResponse:
     name = f"recordings-{timezone.localtime():%Y%m%d-%H%M}.zip"
-    return _attachment(request, zip_pieces(calls, whole=may_see(request)), name, "application/zip")
+    return attachment(request, zip_pieces(calls, whole=may_see(request)), name, "application/zip")
 
 
 def chosen(query: QueryDict) -> str:
@@ -65,9 +65,9 @@ def batches(queryset: QuerySet[Call]) -> Iterator[list[Call]]:
 
 def csv_lines(found: Iterable[list[Call]], *, whole: bool) -> Iterator[bytes]:
     # The mark at the beginning tells Excel that this is UTF-8.
-    yield ("\ufeff" + _lines([COLUMNS])).encode()
+    yield ("\ufeff" + table([COLUMNS])).encode()
     for calls in found:
-        yield _lines([[harmless(cell) for cell in _row(call, whole)] for call in calls]).encode()
+        yield table([[harmless(cell) for cell in _row(call, whole)] for call in calls]).encode()
 
 
 def harmless(cell: Any) -> str:
@@ -112,7 +112,7 @@ class _Sink(io.RawIOBase):
         return taken
 
 
-def _attachment(request: HttpRequest, pieces: Iterator[bytes], name: str, kind: str) -> StreamingHttpResponse:
+def attachment(request: HttpRequest, pieces: Iterator[bytes], name: str, kind: str) -> StreamingHttpResponse:
     response = StreamingHttpResponse(
         in_steps(pieces) if isinstance(request, ASGIRequest) else pieces, content_type=kind
     )
@@ -121,7 +121,7 @@ def _attachment(request: HttpRequest, pieces: Iterator[bytes], name: str, kind: 
     return response
 
 
-def _lines(rows: list[list[str]]) -> str:
+def table(rows: list[list[str]]) -> str:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue()
@@ -130,7 +130,7 @@ def _lines(rows: list[list[str]]) -> str:
 def _row(call: Call, whole: bool) -> list[Any]:
     numbers = [shown(call.from_number, whole), shown(call.to_number, whole)]
     facts = [call.direction, call.status, call.handler, call.caller_name if whole else ""]
-    times = [_utc(call.created_at), _utc(call.answered_at), _utc(call.ended_at)]
+    times = [utc(call.created_at), utc(call.answered_at), utc(call.ended_at)]
     lengths = ["" if call.duration is None else call.duration, f"{call.audio_samples / SAMPLE_RATE:.2f}"]
     flags = [_yes(call.has_warning), _yes(call.was_interrupted), _yes(call.reviewed)]
     tags = ", ".join(tag.name for tag in call.tags.all())
@@ -148,7 +148,7 @@ def _measured(call: Call) -> list[Any]:
     return [*("" if figure is None else figure for figure in figures), cost, call.price_unit]
 
 
-def _utc(at: dt.datetime | None) -> str:
+def utc(at: dt.datetime | None) -> str:
     return f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}" if at else ""
 
 

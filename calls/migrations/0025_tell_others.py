@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('calls', '0023_comment_and_save_views'),
+        ('calls', '0024_review_by_scorecard'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

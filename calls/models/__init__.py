@@ -14,7 +14,9 @@ from calls.models.logins import LoginLimit
 from calls.models.marks import Mark
 from calls.models.notices import Delivery, Notice, Receiver
 from calls.models.quarantine import QuarantinedRow
+from calls.models.reviews import Answer, Review, ReviewQueue
 from calls.models.saved_views import SavedView
+from calls.models.scorecards import Question, Scorecard, ScorecardVersion
 from calls.models.streams import Stream
 from calls.models.tags import Tag
 from calls.models.turns import Turn
@@ -22,6 +24,7 @@ from calls.models.utterances import Utterance
 
 
 __all__ = [
+    "Answer",
     "ApiClient",
     "AudioChunk",
     "Call",
@@ -36,9 +39,14 @@ __all__ = [
     "Mark",
     "Notice",
     "QuarantinedRow",
+    "Question",
     "Receiver",
     "RecordingAccess",
+    "Review",
+    "ReviewQueue",
     "SavedView",
+    "Scorecard",
+    "ScorecardVersion",
     "Stream",
     "Tag",
     "Track",

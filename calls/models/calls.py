@@ -302,6 +302,12 @@ class Call(models.Model):
             models.Index(
                 name="call_recording_untold", fields=["ended_at", "id"], condition=Q(told=1, ended_at__isnull=False)
             ),
+            # Review queues: calls in which an answer took long, as they were measured.
+            models.Index(
+                name="call_measured",
+                fields=["measured_at", "id", "response_ms_max"],
+                condition=Q(response_ms_max__isnull=False),
+            ),
             # Search by a whole number, and the numbers' own history.
             models.Index(name="call_by_from", fields=["from_number", "-created_at"]),
             models.Index(name="call_by_to", fields=["to_number", "-created_at"]),

@@ -120,6 +120,8 @@ class Stream(models.Model):
         indexes = [
             # The heartbeat's renewal and the search for orphans.
             models.Index(name="stream_live", fields=["lease_at"], condition=Q(ended_at__isnull=True)),
+            # Review queues: calls whose handler failed.
+            models.Index(name="stream_failed", fields=["started_at", "call"], condition=Q(handler_failed=True)),
         ]
 
     def __str__(self) -> str:

@@ -17,8 +17,9 @@ from calls.addresses import ADMIN
 
 # Twilio's own requests are below 8 KB, and so are the admin's forms ...
 BODY_BYTES = 65_536
-# ... but one: notes may be as long as DATA_UPLOAD_MAX_MEMORY_SIZE, if they are staff's (calls/process/pools.py).
-_NOTES = re.compile(f"/{ADMIN}calls/call/[^/]+/change/")
+# ... but a few: notes, reviews and scorecards may be as long as DATA_UPLOAD_MAX_MEMORY_SIZE, if they are staff's
+# (calls/process/pools.py).
+_NOTES = re.compile(rf"/{ADMIN}calls/(call/[^/]+/(change|review/\d+)|scorecard/(add|\d+/change))/")
 QUERY_BYTES = 16_384
 
 Message = Mapping[str, Any]

@@ -13,7 +13,19 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from calls.media.audio import SAMPLE_RATE
-from calls.models import AudioChunk, Call, CallEvent, Comment, Dtmf, Erasure, Notice, QuarantinedRow, Stream, Utterance
+from calls.models import (
+    AudioChunk,
+    Call,
+    CallEvent,
+    Comment,
+    Dtmf,
+    Erasure,
+    Notice,
+    QuarantinedRow,
+    Review,
+    Stream,
+    Utterance,
+)
 from calls.recorder.spool import erase_damaged
 
 
@@ -48,6 +60,7 @@ class Content:
     notes: int
     tags: int
     notices: int
+    reviews: int
 
     @classmethod
     def of(cls, calls: Sequence[Call]) -> "Content":
@@ -63,6 +76,7 @@ class Content:
             notes=sum(bool(call.notes) for call in calls),
             tags=Call.tags.through.objects.filter(call__in=calls).count(),
             notices=Notice.objects.filter(call__in=calls).count(),
+            reviews=Review.objects.filter(call__in=calls).count(),
         )
 
     def lines(self, *, audio_only: bool = False) -> list[str]:
@@ -74,6 +88,7 @@ class Content:
             return [sound, *said]
         rest = [(self.keys, "pressed key"), (self.events, "event"), (self.notes, "note"), (self.tags, "tag")]
         rest.append((self.notices, "webhook"))
+        rest.append((self.reviews, "review"))
         counted = [_counted(count, word) for count, word in rest if count]
         whose = "the call" if self.calls == 1 else f"{self.calls} calls"
         return [sound, *said, *counted, f"the numbers, the name, the data and the parameters of {whose}"]

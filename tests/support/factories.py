@@ -5,11 +5,13 @@ from itertools import count
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
+from django.db import transaction
 from django.urls import reverse
 
 from calls.access.programs import issue
 from calls.media import audio
 from calls.models import (
+    Answer,
     ApiClient,
     AudioChunk,
     Call,
@@ -20,8 +22,12 @@ from calls.models import (
     Gap,
     Mark,
     Notice,
+    Question,
     Receiver,
+    Review,
+    ReviewQueue,
     SavedView,
+    Scorecard,
     Stream,
     Turn,
     Utterance,
@@ -194,3 +200,44 @@ def make_client(*permissions: str, **facts: Any) -> tuple[ApiClient, str]:
 def recording_url(call: Call, query: str = "") -> str:
     """Where the admin sends a call's recording."""
     return reverse("admin:calls_call_recording", args=[call.pk]) + query
+
+
+def make_scorecard(*questions: dict[str, Any], **facts: Any) -> Scorecard:
+    """One with these questions; with none given, a scale, yes or no and a text, of which the text is optional."""
+    scorecard = Scorecard.objects.create(**{"name": f"Scorecard {next(_numbers)}", **facts})
+    asked = questions or (
+        {"text": "How well did we listen?", "kind": "scale"},
+        {"text": "Was it solved?", "kind": "yes_no"},
+        {"text": "What was said?", "kind": "text", "required": False},
+    )
+    with transaction.atomic():
+        scorecard.ask([Question(**{"text": "Well?", **facts}) for facts in asked], None)
+    return scorecard
+
+
+def make_queue(scorecard: Scorecard | None = None, **facts: Any) -> ReviewQueue:
+    """One that deals out every call of the factories, each with a recording."""
+    name = f"Queue {next(_numbers)}"
+    scorecard = scorecard or make_scorecard()
+    return ReviewQueue.objects.create(**{"name": name, "scorecard": scorecard, "nth": 1, "since": START, **facts})
+
+
+def make_review(call: Call | None = None, **facts: Any) -> Review:
+    """One that was submitted, of no queue; `answers` are values in the questions' order."""
+    answers = facts.pop("answers", ())
+    scorecard = facts.pop("scorecard", None) or (facts["queue"].scorecard if "queue" in facts else make_scorecard())
+    call = call or make_call(audio_samples=8000)
+    defaults = {"version": scorecard.current(), "dealt_at": START, "submitted_at": START + dt.timedelta(hours=1)}
+    review = Review.objects.create(call=call, **{**defaults, **facts})
+    asked = list(review.version.questions.all())
+    keep_answers(review, dict(zip(asked, answers, strict=False)))
+    if review.submitted_at:
+        review.score = review.score_of(review.answers.select_related("question"))
+        review.save(update_fields=["score"])
+    return review
+
+
+def keep_answers(review: Review, given: dict[Question, Any]) -> None:
+    names = {"scale": "number", "yes_no": "yes", "text": "text"}
+    for question, value in given.items():
+        Answer.objects.create(review=review, question=question, **{names[question.kind]: value})
