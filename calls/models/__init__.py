@@ -3,6 +3,7 @@ every field that Twilio may not send has a default. `calls` may import all of th
 """
 
 from calls.models.accesses import RecordingAccess
+from calls.models.alerts import Alert, AlertMail, AlertRule
 from calls.models.audio import AudioChunk, Gap, Track
 from calls.models.calls import Call
 from calls.models.dtmf import Dtmf
@@ -19,6 +20,9 @@ from calls.models.utterances import Utterance
 
 
 __all__ = [
+    "Alert",
+    "AlertMail",
+    "AlertRule",
     "AudioChunk",
     "Call",
     "CallEvent",

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from calls.media import audio
 from calls.models import (
+    AlertRule,
     AudioChunk,
     Call,
     CallEvent,
@@ -122,6 +123,27 @@ def make_utterance(stream: Stream, text: str = "I want a refund", **facts: Any) 
 def make_turn(stream: Stream, speaker: str = "us", **facts: Any) -> Turn:
     """A second of it, at the beginning."""
     return Turn.objects.create(**{"stream": stream, "speaker": speaker, "start": 0, "length": 8000, **facts})
+
+
+def make_rule(metric: str = "response", **facts: Any) -> AlertRule:
+    """Broken above 2 (s, %), or where there is no call, in the last quarter of an hour; it mails to ops."""
+    own = {"threshold": 1} if metric == "calls" else {}
+    percentile = 95 if metric in ("response", "first-audio") else None
+    rule = AlertRule.objects.create(
+        **{
+            "name": "Slow answers",
+            "metric": metric,
+            "percentile": percentile,
+            "threshold": 2,
+            "least": 1,
+            "mail_to": "ops@example.org",
+            **own,
+            **facts,
+        }
+    )
+    # With the types that its fields have.
+    rule.refresh_from_db()
+    return rule
 
 
 def make_event(call: Call, **facts: Any) -> CallEvent:
