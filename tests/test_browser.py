@@ -22,6 +22,7 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Error, sync_playwright
 
+from calls.alerts.watching import watch
 from calls.media import audio
 from calls.models import Call, Erasure, QuarantinedRow, RecordingAccess, Tag
 from calls.routing import websocket
@@ -38,6 +39,7 @@ from tests.support.factories import (
     make_gap,
     make_mark,
     make_recording,
+    make_rule,
     make_staff,
     make_stream,
     make_utterance,
@@ -1000,8 +1002,12 @@ def everywhere():
     stream = call.streams.get()
     parts = {"stream": stream, "mark": stream.marks.first(), "dtmf": stream.dtmf.first(), "gap": stream.gaps.first()}
     parts["audiochunk"], parts["utterance"] = stream.chunks.first(), stream.utterances.first()
+    rule = make_rule("calls", handler="voicemail")
+    watch()
     about = {
         **parts,
+        "alertrule": rule,
+        "alert": rule.alerts.get(),
         "recordingaccess": access,
         "erasure": erasure,
         "quarantinedrow": refused,
@@ -1021,6 +1027,7 @@ def everywhere():
         *(f"/admin/calls/{name}/" for name in about),
         *(f"/admin/calls/{name}/{row.pk}/change/" for name, row in about.items()),
         *(f"{LIST}erase/?call={call.pk}", f"{LIST}numbers/point/+14155550199/"),
+        "/admin/calls/alertrule/add/",
         *("/admin/calls/tag/add/", f"/admin/calls/tag/{Tag.objects.get().pk}/delete/", "/admin/password_change/"),
         *(
             "/admin/auth/user/",
@@ -1224,3 +1231,13 @@ def test_an_injected_script_would_not_run(visit, ops):
         page.add_script_tag(content="window.ran = true")
     assert page.evaluate("window.ran") is None
     page.problems.clear()  # the refusal is what this is about
+
+
+def test_the_form_of_a_rule_asks_for_what_its_metric_needs(visit):
+    page = visit("/admin/calls/alertrule/add/", make_staff(is_superuser=True))
+    seen = []
+    for metric in ("response", "failures", "calls"):
+        page.select_option("#id_metric", metric)
+        shown = [page.locator(f".form-row.field-{name}").is_visible() for name in ("percentile", "least")]
+        seen.append((page.inner_text("#alert-unit"), *shown))
+    assert seen == [("s", True, True), ("%", False, True), ("calls", False, False)]

@@ -25,6 +25,7 @@ from calls.access.numbers import may_see, shown
 from calls.admin import call_page, cells, wording
 from calls.admin.accesses import note_access, played_response, record_access
 from calls.admin.base import FactsAdmin, staff
+from calls.admin.ended import Ended
 from calls.admin.erasing import Erasing
 from calls.admin.exports import chosen, csv_response, zip_response
 from calls.admin.filters import Flags, Handler, Recorded, Reviewed, State, Tagged, Way, When
@@ -50,7 +51,7 @@ class CallAdmin(Neighbours, Notes, Outbound, Pointing, Erasing, Search, FactsAdm
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
-    list_filter = (When, State, Flags, Way, Handler, Recorded, Reviewed, Tagged)
+    list_filter = (When, Ended, State, Flags, Way, Handler, Recorded, Reviewed, Tagged)
     autocomplete_fields = ("tags",)
     list_per_page = 50
     actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download", "erase_selected")

@@ -26,7 +26,7 @@ MOST_FOUND = 1000
 SHORT = 3
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
-FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
+FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until", "ended"}
 # A name that a handler has set, and a part of its value.
 _NAMED = re.compile(r"([^\W\d]\w*):\s*(\S.*)")
 # Staff copy the beginning of a SID, with its two letters or without.
