@@ -5,6 +5,7 @@ import json
 import random
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from itertools import chain
 from typing import Any
 
@@ -124,6 +125,8 @@ class Maker:
             answered_at=created if answered else None,
             ended_at=None if live else created + dt.timedelta(seconds=seconds or 20),
             duration=None if live or not answered else round(seconds),
+            price=None if live or not answered else Decimal("-0.0085") * (int(seconds) // 60 + 1),
+            price_unit="" if live or not answered else "USD",
             audio_samples=int(seconds * audio.SAMPLE_RATE) if recorded else 0,
             has_warning=recorded and pick.random() < 0.04,
             was_interrupted=interrupted,
