@@ -5,6 +5,7 @@ Errors are for what cannot work or is unsafe; the rest warns.
 
 import re
 from collections.abc import Callable, Iterator
+from email.utils import parseaddr
 from inspect import isasyncgenfunction
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -12,6 +13,8 @@ from xml.etree import ElementTree
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 
 from calls import handlers
 from calls.addresses import is_loopback
@@ -198,6 +201,26 @@ def check_transcriber() -> Iterator[CheckMessage]:
         )
 
 
+def check_mail() -> Iterator[CheckMessage]:
+    url = settings.EMAIL_URL
+    if url.startswith("smtp:") and urlsplit(url).password and not is_loopback(f"http{url[4:]}"):
+        yield Warning(
+            "EMAIL_URL is smtp with a password, which crosses the network unencrypted.",
+            hint="Use smtp+tls://, mostly with port 587, or smtp+ssl:// with 465.",
+            id="calls.W030",
+        )
+    try:
+        validate_email(parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
+    except ValidationError:
+        # Made from PUBLIC_URL, it need not be one where no mail is sent.
+        if url:
+            yield Error(
+                f"DEFAULT_FROM_EMAIL is {settings.DEFAULT_FROM_EMAIL!r}, which is no address that mail can come from.",
+                hint="Write callstream@example.org, or Callstream <callstream@example.org>.",
+                id="calls.E030",
+            )
+
+
 def _is_websocket(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -276,6 +299,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_realtime,
         check_numbers,
         check_transcriber,
+        check_mail,
         check_twiml,
         check_spool,
         check_scale,

@@ -104,6 +104,22 @@ TRANSCRIBER_URL = env.str("TRANSCRIBER_URL", default="").strip()
 TRANSCRIBER_KEY = env.str("TRANSCRIBER_KEY", default="").strip()
 TRANSCRIBER_LANGUAGE = env.str("TRANSCRIBER_LANGUAGE", default="").strip()
 
+# --- Mail -----------------------------------------------------------------------------------------------------------
+
+# Alerts go out by it; without it none is sent, and the admin says so.
+EMAIL_URL = env.str("EMAIL_URL", default="").strip()
+try:
+    _mail = env.email_url_config(EMAIL_URL or "dummymail://")
+except (ImproperlyConfigured, ValueError) as error:
+    # Without the URL, which has a password in it.
+    raise ImproperlyConfigured(f"EMAIL_URL cannot be used: {error}") from None
+# EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and so on.
+globals().update({name: value for name, value in _mail.items() if name.startswith("EMAIL_")})
+# Seconds for each step of sending one.
+EMAIL_TIMEOUT = 10
+_host = _public.hostname if _public.scheme == "https" and _public.hostname else "localhost"
+DEFAULT_FROM_EMAIL: str = read(env.str, "DEFAULT_FROM_EMAIL", f"callstream@{_host}")
+
 # --- Django ---------------------------------------------------------------------------------------------------------
 
 # Loopback too: health checks and `simulate_call` of this machine use these names, and no browser elsewhere can.

@@ -12,7 +12,8 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.utils import format_datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -28,6 +29,9 @@ from simulator.sockets import Stream
 
 EVENTS = ("initiated", "ringing", "answered", "completed")
 TERMINAL = ("completed", "busy", "no-answer", "failed", "canceled")
+# How long nobody knows what a call cost, and what a minute costs: of a call that is placed, and of one that comes in.
+SETTLING = timedelta(seconds=30)
+RATES = (Decimal("0.0140"), Decimal("0.0085"))
 NUMBER = re.compile(r"\+[1-9]\d{6,14}|(sip|client):.+")
 
 Form = dict[str, list[str]]
@@ -56,6 +60,8 @@ class PlacedCall:
     duration: str | None = None
     answered_by: str | None = None
     ended: datetime | None = None
+    #: What was charged, if it is known already; otherwise it is for a while after the end that nobody knows.
+    price: str | None = None
     updates: list[Form] = field(default_factory=list)
     #: Set once the account has been told something of this call, or there is nothing to tell.
     told: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,6 +79,18 @@ class PlacedCall:
         """What the account asked to be told; one value with spaces, which belongs in TwiML, asks for nothing."""
         return [event for event in self.form.get("StatusCallbackEvent", ["completed"]) if event in EVENTS]
 
+    def end(self) -> None:
+        self.ended = datetime.now(UTC).replace(microsecond=0)
+
+    @property
+    def charged(self) -> str | None:
+        """ "Populated after the call is completed. May not be immediately available": minutes that were begun."""
+        settled = self.status == "completed" and self.ended and datetime.now(UTC) - self.ended >= SETTLING
+        if self.price is not None or not settled:
+            return self.price
+        minutes = max(1, -(-int(self.duration or 0) // 60))
+        return f"-{RATES[self.direction == 'inbound'] * minutes:.5f}"
+
     def as_json(self) -> dict[str, Any]:
         uri = f"/2010-04-01/Accounts/{self.account_sid}/Calls/{self.sid}"
         return {
@@ -85,7 +103,7 @@ class PlacedCall:
             "start_time": None,
             "end_time": format_datetime(self.ended) if self.ended else None,
             "duration": self.duration,
-            "price": None,
+            "price": self.charged,
             "price_unit": "USD",
             "direction": self.direction,
             "answered_by": self.answered_by,
@@ -175,6 +193,7 @@ class TwilioApi:
         self.calls[placed.sid] = placed
         report = await call.run()
         placed.status = "completed"
+        placed.end()
         return report
 
     async def stop(self) -> None:

@@ -110,6 +110,7 @@ class OutboundCall:
             # One that is hung up while it rings is canceled, by REST or by the person.
             self._log(f"the call is over: {self.placed.status}")
             self.placed.duration = str(round(seconds))
+            self.placed.end()
             self._callbacks.fire("completed", self.placed.status, seconds)
             await self._callbacks.finish()
         return self.report

@@ -25,6 +25,8 @@ for name in (
     "TRANSCRIBER_KEY",
     "TRANSCRIBER_LANGUAGE",
     "CSRF_TRUSTED_ORIGINS",
+    "EMAIL_URL",
+    "DEFAULT_FROM_EMAIL",
 ):
     os.environ.pop(name, None)
 

@@ -10,6 +10,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.utils import timezone
 from playwright.sync_api import Error
 
+from calls.alerts.watching import watch
 from calls.media import audio
 from calls.models import Call, Erasure, QuarantinedRow, RecordingAccess, Tag
 from calls.server.hints import hints
@@ -25,6 +26,7 @@ from tests.support.factories import (
     make_gap,
     make_mark,
     make_recording,
+    make_rule,
     make_staff,
     make_stream,
     make_utterance,
@@ -889,8 +891,12 @@ def everywhere():
     stream = call.streams.get()
     parts = {"stream": stream, "mark": stream.marks.first(), "dtmf": stream.dtmf.first(), "gap": stream.gaps.first()}
     parts["audiochunk"], parts["utterance"] = stream.chunks.first(), stream.utterances.first()
+    rule = make_rule("calls", handler="voicemail")
+    watch()
     about = {
         **parts,
+        "alertrule": rule,
+        "alert": rule.alerts.get(),
         "recordingaccess": access,
         "erasure": erasure,
         "quarantinedrow": refused,
@@ -913,6 +919,7 @@ def everywhere():
         *(f"/admin/calls/{name}/{row.pk}/change/" for name, row in about.items()),
         *("/admin/calls/apiclient/add/", f"/admin/calls/apiclient/{about['apiclient'].pk}/renew/"),
         *(f"{LIST}erase/?call={call.pk}", f"{LIST}numbers/point/+14155550199/"),
+        "/admin/calls/alertrule/add/",
         *("/admin/calls/tag/add/", f"/admin/calls/tag/{Tag.objects.get().pk}/delete/", "/admin/password_change/"),
         *(
             "/admin/auth/user/",
@@ -1136,3 +1143,16 @@ def test_a_new_clients_token_is_seen_whole(visit):
         page.click("input[name=_save]")
         assert re.fullmatch(r"cs_[0-9a-f]{16}_[\w-]{43}", page.input_value("#token"))
         assert violations(page) == []
+
+
+# --- alert rules -----------------------------------------------------------------------------------------------------
+
+
+def test_the_form_of_a_rule_asks_for_what_its_metric_needs(visit):
+    page = visit("/admin/calls/alertrule/add/", make_staff(is_superuser=True))
+    seen = []
+    for metric in ("response", "failures", "calls"):
+        page.select_option("#id_metric", metric)
+        shown = [page.locator(f".form-row.field-{name}").is_visible() for name in ("percentile", "least")]
+        seen.append((page.inner_text("#alert-unit"), *shown))
+    assert seen == [("s", True, True), ("%", False, True), ("calls", False, False)]

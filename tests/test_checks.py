@@ -245,3 +245,22 @@ def test_a_message_never_holds_a_token(good):
     good.TWILIO_AUTH_TOKENS = ["squirrel"]
     good.TWILIO_ACCOUNT_SID = ""
     assert "squirrel" not in str(check_settings())
+
+
+def test_mail_that_may_go_out_as_it_is_set_is_in_order(good):
+    good.EMAIL_URL, good.DEFAULT_FROM_EMAIL = "smtp+tls://u:p@mail.example.org:587", "Callstream <calls@example.org>"
+    assert found() == []
+
+
+def test_a_mail_password_in_the_clear_is_a_warning_but_not_on_this_machine(good):
+    good.EMAIL_URL = "smtp://user:squirrel@mail.example.org"
+    assert (found(), "squirrel" in str(check_settings())) == (["calls.W030"], False)
+    good.EMAIL_URL = "smtp://user:squirrel@127.0.0.1"
+    assert found() == []
+
+
+def test_mail_needs_an_address_that_it_comes_from(good):
+    good.DEFAULT_FROM_EMAIL = "callstream"
+    assert found() == []
+    good.EMAIL_URL = "smtp://127.0.0.1"
+    assert found() == ["calls.E030"]

@@ -16,6 +16,7 @@ from django.core.management import CommandError, call_command
 from calls.management import diagnosis
 from calls.models import Call, CallEvent, Stream
 from simulator import ApiError, PhoneNumber, TwilioApi
+from tests.support.mailboxes import mail_server
 from tests.support.servers import Server, free_port
 
 
@@ -360,6 +361,16 @@ def test_wrong_credentials_are_found(settings):
 
 def test_without_an_account_the_numbers_are_skipped():
     assert "skip  The account's numbers were not looked at" in doctor()[0]
+
+
+def test_a_mail_server_is_tried_where_one_is_set(settings):
+    assert "skip  EMAIL_URL is not set" in doctor()[0]
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    with mail_server() as (box, port):
+        settings.EMAIL_URL, settings.EMAIL_HOST, settings.EMAIL_PORT = "smtp://set", "127.0.0.1", port
+        assert "ok    The mail server lets us in." in doctor()[0]
+        assert (box.sessions, box.messages) == (1, [])
+    assert "FAIL  The mail server does not let us in" in doctor()[0]
 
 
 def test_every_finding_that_is_not_good_has_a_hint_of_one_line(settings):

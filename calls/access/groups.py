@@ -7,7 +7,7 @@ from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 
 
-VIEW = ["view_call", "view_tag"]
+VIEW = ["view_call", "view_tag", "view_alert", "view_alertrule"]
 LISTEN = [*VIEW, "listen_call", "see_numbers", "change_call", "add_tag"]
 REVIEWS = [
     *("view_review", "view_scorecard", "add_scorecard", "change_scorecard", "delete_scorecard"),
@@ -36,6 +36,7 @@ GROUPS = {
         "view_recordingaccess",
         "view_quarantinedrow",
         "view_erasure",
+        *("add_alertrule", "change_alertrule", "delete_alertrule"),
     ],
 }
 

@@ -1,5 +1,6 @@
 """The admin: what ops staff browse, hear and annotate."""
 
+from calls.admin.alerts import AlertAdmin, AlertRuleAdmin
 from calls.admin.audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from calls.admin.calls import CallAdmin
 from calls.admin.clients import ApiClientAdmin
@@ -13,6 +14,8 @@ from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAd
 
 
 __all__ = [
+    "AlertAdmin",
+    "AlertRuleAdmin",
     "ApiClientAdmin",
     "AudioChunkAdmin",
     "CallAdmin",

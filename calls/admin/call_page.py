@@ -11,7 +11,7 @@ from django.urls import reverse
 from calls.access import numbers
 from calls.addresses import LIVE_CALL
 from calls.admin import wording
-from calls.admin.cells import INTERRUPTED, clock, heard, status_tag, time_tag, troubles
+from calls.admin.cells import INTERRUPTED, clock, cost, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
 from calls.admin.turns import figures, is_awaited
 from calls.media.audio import SAMPLE_RATE
@@ -111,6 +111,7 @@ def facts(call: Call, whole: bool) -> list[tuple[str, Any]]:
         ("Answered", time_tag(call.answered_at)),
         ("Ended", time_tag(call.ended_at) if call.ended_at else "still running"),
         ("Lasted", "" if call.duration is None else f"{clock(call.duration * SAMPLE_RATE)} by Twilio's count"),
+        ("Cost", cost(call)),
         ("Answered by", call.answered_by),
         ("CallSid", call.sid or "not placed yet"),
     ]

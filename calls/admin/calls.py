@@ -26,6 +26,7 @@ from calls.admin import call_page, cells, wording
 from calls.admin.base import FactsAdmin, staff
 from calls.admin.comment_rows import chip
 from calls.admin.comments import Comments
+from calls.admin.ended import Ended
 from calls.admin.erasing import Erasing
 from calls.admin.exports import chosen, csv_response, zip_response
 from calls.admin.figures import Figures
@@ -74,7 +75,7 @@ class CallAdmin(
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
     list_filter = (
-        *(When, State, Flags, Way, Handler),
+        *(When, Ended, State, Flags, Way, Handler),
         *(Response, Median, FirstAudio, DeadAir),
         *(Recorded, Reviewed, Commented, Tagged),
     )

@@ -126,6 +126,14 @@ def state_cell(tone: str, word: str, note: str) -> SafeString:
     return format_html(text, tone, word, note)
 
 
+def cost(call: Call) -> str:
+    """What Twilio charged for the connection: 0.0085 USD. Nothing where that is not known."""
+    if call.price is None:
+        return ""
+    charged = (-call.price).normalize() + 0
+    return f"{charged:f} {call.price_unit}".strip()
+
+
 def direction_tag(call: Call) -> SafeString:
     inbound = call.direction == "inbound"
     return format_html(

@@ -1,6 +1,9 @@
 """What there is to do."""
 
+from calls.alerts.mailing import post
+from calls.alerts.watching import watch
 from calls.chores.chore import Chore
+from calls.chores.prices import pricing
 from calls.measuring.backlog import measure_next
 from calls.notices.delivery import Postman
 from calls.notices.keeping import forget_old
@@ -12,4 +15,8 @@ CHORES: tuple[Chore, ...] = (
     Chore("tell", every=2.0, do=tell),
     Chore("deliver", every=1.0, do=Postman().go_round),
     Chore("forget-notices", every=3600.0, do=forget_old),
+    Chore("watch", every=30.0, do=watch),
+    # Apart from the watch, which a mail server that does not answer must not hold up.
+    Chore("mail", every=10.0, do=post.send),
+    Chore("prices", every=30.0, do=pricing.ask),
 )

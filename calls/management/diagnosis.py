@@ -20,6 +20,7 @@ import aiohttp
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.conf import settings
+from django.core import mail
 from django.core.checks import run_checks
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
@@ -60,6 +61,7 @@ def examine() -> Iterator[Finding]:
     yield from check_layer()
     yield from check_spool()
     yield from check_speech()
+    yield from check_mail()
     if settings.TWILIO_AUTH_TOKENS and urlsplit(settings.PUBLIC_URL).hostname:
         yield from asyncio.run(_all(check_server()))
     else:
@@ -141,6 +143,21 @@ def check_speech() -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "Speech is told from noise by Silero's model.")
+
+
+def check_mail() -> Iterator[Finding]:
+    """Whether its server lets us in; nothing is sent."""
+    if not settings.EMAIL_URL:
+        yield Finding("skip", "EMAIL_URL is not set: alerts are not sent by mail.")
+        return
+    connection = mail.get_connection()
+    try:
+        connection.open()
+        connection.close()
+    except (OSError, UnicodeError) as error:
+        yield Finding("FAIL", f"The mail server does not let us in: {_line(error)}", "Check EMAIL_URL.")
+        return
+    yield Finding("ok", "The mail server lets us in.")
 
 
 def check_spool() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('calls', '0025_tell_others'),
+        ('calls', '0026_alert'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -3,6 +3,7 @@ every field that Twilio may not send has a default. `calls` may import all of th
 """
 
 from calls.models.accesses import RecordingAccess
+from calls.models.alerts import Alert, AlertMail, AlertRule
 from calls.models.audio import AudioChunk, Gap, Track
 from calls.models.calls import Call
 from calls.models.clients import ApiClient
@@ -24,6 +25,9 @@ from calls.models.utterances import Utterance
 
 
 __all__ = [
+    "Alert",
+    "AlertMail",
+    "AlertRule",
     "Answer",
     "ApiClient",
     "AudioChunk",

@@ -20,6 +20,12 @@ from calls.security import SIMULATED
 # Twilio ends every call by then (https://www.twilio.com/docs/voice/api/call-resource, TimeLimit).
 LONGEST_CALL = dt.timedelta(hours=24)
 
+# Its price is asked for this long after its end, and how often again: in its first hour, and after that ...
+PRICE_FIRST, PRICE_NEW = dt.timedelta(minutes=5), dt.timedelta(hours=1)
+PRICE_OFTEN, PRICE_SELDOM = dt.timedelta(minutes=10), dt.timedelta(hours=4)
+# ... until it is given up.
+PRICE_PATIENCE = dt.timedelta(days=2)
+
 
 class CallQuerySet(models.QuerySet["Call"]):
     def live(self) -> "CallQuerySet":
@@ -74,6 +80,19 @@ class CallQuerySet(models.QuerySet["Call"]):
         It says nothing of one that is canceled in its queue, and keeps none there for more than a day.
         """
         return self.live().filter(direction="outbound-api", answered_at=None, created_at__lt=now - after)
+
+    def unpriced(self, now: dt.datetime) -> "CallQuerySet":
+        """Calls that are over since minutes, or a day or two, and whose price is due to be asked for.
+
+        First those that were never asked about; each is again, often in its first hour and seldom after that. Twilio
+        charges for calls that were completed only.
+        """
+        again = Q(price_asked_at__lt=now - PRICE_OFTEN, ended_at__gt=now - PRICE_NEW)
+        due = Q(price_asked_at=None) | again | Q(price_asked_at__lt=now - PRICE_SELDOM)
+        lately = self.filter(ended_at__lt=now - PRICE_FIRST, ended_at__gt=now - PRICE_PATIENCE, price=None)
+        return lately.filter(due, status="completed", sid__isnull=False).order_by(
+            F("price_asked_at").asc(nulls_first=True), "-ended_at"
+        )
 
     def said(self, words: str) -> "CallQuerySet":
         """Calls in which somebody said that, as far as their words are known (`UtteranceQuerySet.saying`)."""
@@ -216,7 +235,7 @@ class Call(models.Model):
         null=True,
         blank=True,
         editable=False,
-        help_text="As Twilio has it: what was charged is negative.",
+        help_text="What Twilio charges for the connection; its own sign: what was charged is negative.",
     )
     price_unit = models.CharField(max_length=3, blank=True, editable=False, help_text="The currency, as in ISO 4217.")
     price_asked_at = models.DateTimeField(
@@ -308,6 +327,10 @@ class Call(models.Model):
                 fields=["measured_at", "id", "response_ms_max"],
                 condition=Q(response_ms_max__isnull=False),
             ),
+            # What an alert rule looks at, and the list of it: the calls that ended within a window.
+            models.Index(name="call_ended", fields=["ended_at"], condition=Q(ended_at__isnull=False)),
+            # Whose price is still to be asked for: of those that ended lately.
+            models.Index(name="call_unpriced", fields=["ended_at"], condition=Q(price=None, status="completed")),
             # Search by a whole number, and the numbers' own history.
             models.Index(name="call_by_from", fields=["from_number", "-created_at"]),
             models.Index(name="call_by_to", fields=["to_number", "-created_at"]),

@@ -1,4 +1,4 @@
-"""Twilio's REST API: place a call, end or redirect one, point a number at us.
+"""Twilio's REST API: place a call, end or redirect one, ask what one cost, point a number at us.
 
 Everything goes through the twilio library's own client (https://www.twilio.com/docs/libraries/reference/twilio-python)
 at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestError with a sentence for the user.
@@ -8,6 +8,7 @@ from calls.rest.calls import end_call, look_up, place_call, say_goodbye, transfe
 from calls.rest.client import has_credentials
 from calls.rest.errors import UNKNOWN, OutcomeUnknown, RestError
 from calls.rest.numbers import Change, Number, configure_number, numbers
+from calls.rest.prices import look_up_price
 from calls.rest.streams import start_stream, stop_stream
 
 
@@ -21,6 +22,7 @@ __all__ = [
     "end_call",
     "has_credentials",
     "look_up",
+    "look_up_price",
     "numbers",
     "place_call",
     "say_goodbye",

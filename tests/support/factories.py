@@ -11,6 +11,7 @@ from django.urls import reverse
 from calls.access.programs import issue
 from calls.media import audio
 from calls.models import (
+    AlertRule,
     Answer,
     ApiClient,
     AudioChunk,
@@ -142,6 +143,27 @@ def make_comment(call: Call, text: str = "She was kept waiting", **facts: Any) -
 def make_view(name: str = "Failed", query: str = "status=failed", **facts: Any) -> SavedView:
     """Everybody's."""
     return SavedView.objects.create(**{"name": name, "query": query, **facts})
+
+
+def make_rule(metric: str = "response", **facts: Any) -> AlertRule:
+    """Broken above 2 (s, %), or where there is no call, in the last quarter of an hour; it mails to ops."""
+    own = {"threshold": 1} if metric == "calls" else {}
+    percentile = 95 if metric in ("response", "first-audio") else None
+    rule = AlertRule.objects.create(
+        **{
+            "name": "Slow answers",
+            "metric": metric,
+            "percentile": percentile,
+            "threshold": 2,
+            "least": 1,
+            "mail_to": "ops@example.org",
+            **own,
+            **facts,
+        }
+    )
+    # With the types that its fields have.
+    rule.refresh_from_db()
+    return rule
 
 
 def make_event(call: Call, **facts: Any) -> CallEvent:
