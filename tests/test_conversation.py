@@ -148,6 +148,11 @@ def test_the_last_moments_of_a_turn_cannot_be_interrupted():
     assert interrupted(caller=(1000, 3000), ours=(0, 1060)) == []
 
 
+def test_who_begins_at_the_same_time_interrupts_nobody():
+    assert interrupted(caller=(0, 3000), ours=(60, 4000)) == []
+    assert [speaker for speaker, _ in interrupted(caller=(0, 3000), ours=(61, 4000))] == ["caller"]
+
+
 def test_talk_over_is_all_that_both_say_at_once():
     assert talk(caller=(0, 1000, 5000, 6000), ours=(800, 2000, 5200, 5500)).talk_over_ms == 500
 

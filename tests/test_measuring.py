@@ -14,7 +14,7 @@ from calls.measuring.listening import listen
 from calls.measuring.measurement import measure
 from calls.media.audio import SAMPLE_RATE, SILENCE, tone
 from calls.media.turns import Span
-from calls.models import AudioChunk, Call, Turn
+from calls.models import AudioChunk, Call, Erasure, Turn
 from calls.recordings.retention import erase
 from calls.speech.detector import Loudness
 from calls.summaries.summary import summarise
@@ -327,6 +327,15 @@ def test_nothing_comes_back_of_what_is_erased(audio_only):
     erase(Call.objects.get(), "asked for", audio_only=audio_only)
     assert not measure(call)
     assert not Turn.objects.exists()
+
+
+@pytest.mark.django_db
+def test_what_is_being_erased_is_not_measured():
+    call = recorded(exchange())
+    Erasure.objects.create(call_sid=call.sid, audio_only=True, reason="asked for")
+    assert not measure(call)
+    assert not Turn.objects.exists()
+    assert [measure_next(), measure_next()] == [True, False]
 
 
 @pytest.mark.django_db

@@ -141,7 +141,8 @@ def _turns(breaths: list[Span], other: list[Span], lost: list[Span]) -> list[Spa
 
 
 def _interrupted(turn: Said, other: list[Span]) -> Said:
-    nth = bisect_right(other, turn.start, key=_start)
+    # Two who begin at once interrupt nobody.
+    nth = bisect_right(other, turn.start + CERTAIN, key=_start)
     if nth == len(other) or other[nth].start >= turn.end - CERTAIN:
         return turn
     return msgspec.structs.replace(turn, interrupted=True, talked_on_ms=_ms(turn.end - other[nth].start))
