@@ -553,7 +553,7 @@ def test_the_summary_has_the_means_by_reviewer_and_by_question(client, lead):
         make_review(scorecard=scorecard, reviewer=grace, answers=answers)
     context = client.get(f"{REVIEWS}summary/").context
     (of_grace,) = context["reviewers"]
-    assert (of_grace["name"], of_grace["reviews"], of_grace["average"]) == ("grace", 3, "58 %")
+    assert (of_grace["name"], of_grace["reviews"], of_grace["average"]) == ("grace", 3, "59 %")
     assert [(row.asked.text, row.answers, row.in_words) for row in context["questions"]] == [
         ("Polite?", 3, "3.0"),
         ("Solved?", 3, "67 % yes"),
