@@ -181,7 +181,7 @@ def test_a_private_address_is_never_connected_to(settings):
 def test_a_name_that_leads_elsewhere_the_second_time_is_not_asked_twice(settings, monkeypatch):
     answers = [["127.0.0.2"], ["127.0.0.1"]]
     monkeypatch.setattr(destinations, "is_public", lambda address: str(address) == "127.0.0.2")
-    monkeypatch.setattr(settings, "WEBHOOKS_MAY_BE_PRIVATE", False)
+    settings.WEBHOOKS_MAY_BE_PRIVATE = False
     with Mailbox() as box:
         answer = post(f"https://{HOST}:{box.port}/", {}, b"{}", resolver=lambda host, port: answers.pop(0))
     # Nobody listens at the one that was checked; at the other, somebody does.
