@@ -12,7 +12,6 @@ from calls.admin.cells import wait, wait_tone
 from calls.models import Call
 from calls.recordings import turns
 from calls.recordings.rendering import Recording
-from calls.recordings.turns import Said, Stretch, dead_air, talk_over
 from tests.support.factories import (
     make_call,
     make_gap,
@@ -151,8 +150,8 @@ def test_turns_cost_the_same_however_many_there_are(client, listener, django_ass
         make_gap(many, start=number * 16_000, reason="sequence")
     for call in (few.call, many.call):
         client.get(reverse("admin:calls_call_turns", args=[call.pk]))
-        # Session, user, two of permissions, the call, its recording, turns, gaps.
-        with django_assert_num_queries(8):
+        # Session, user, two of permissions, the call, its recording, turns, lost audio, pauses.
+        with django_assert_num_queries(9):
             asked(client, call)
 
 
@@ -167,44 +166,19 @@ def test_a_calls_page_costs_the_same_however_many_turns_it_has(client, listener,
         page(client, many.call)
 
 
-# --- dead air and talk-over -------------------------------------------------------------------------------------------
-
-
-def said(*spans):
-    """Like ("us", 0, 8000)."""
-    return [Said(start, end, speaker, None, False, None) for speaker, start, end in spans]
-
-
-@pytest.mark.parametrize(
-    ("spoken", "unknown", "expected"),
-    [
-        ([("us", 0, 8_000), ("caller", 24_000, 40_000)], [], [(8_000, 24_000)]),
-        ([("us", 0, 8_000), ("caller", 23_999, 40_000)], [], []),
-        ([("us", 16_000, 40_000)], [], [(0, 16_000)]),  # nobody greets
-        ([("us", 0, 20_000)], [], []),  # our last words, then the call ends
-        ([("us", 0, 8_000), ("caller", 8_000, 20_000)], [], [(20_000, 40_000)]),  # the caller waits in vain
-        ([("us", 0, 39_000), ("caller", 2_000, 8_000), ("us", 39_500, 40_000)], [], []),
-        ([("us", 0, 8_000), ("caller", 32_000, 40_000)], [(10_000, 20_000)], []),
-        ([("us", 0, 8_000), ("caller", 39_000, 40_000)], [(10_000, 12_000)], [(12_000, 39_000)]),
-        ([], [], [(0, 40_000)]),
-    ],
-)
-def test_dead_air_is_where_nobody_speaks_for_two_seconds(spoken, unknown, expected):
-    found = dead_air(said(*spoken), [Stretch(*part) for part in unknown], 40_000)
-    assert [(part.at, part.end) for part in found] == expected
-
-
 @pytest.mark.parametrize(
     ("spoken", "expected"),
     [
         ([("us", 0, 8_000), ("caller", 8_000, 9_000)], []),
-        ([("us", 0, 8_000), ("caller", 6_000, 9_000)], [(6_000, 8_000)]),
-        ([("us", 0, 8_000), ("caller", 2_000, 3_000), ("caller", 4_000, 9_000)], [(2_000, 3_000), (4_000, 8_000)]),
+        ([("us", 0, 8_000), ("caller", 6_000, 9_000)], [(0.75, 1.0)]),
+        ([("us", 0, 8_000), ("caller", 2_000, 3_000), ("caller", 4_000, 9_000)], [(0.25, 0.375), (0.5, 1.0)]),
         ([("us", 0, 8_000), ("us", 6_000, 9_000)], []),
     ],
 )
-def test_talk_over_is_where_both_speak(spoken, expected):
-    assert [(part.at, part.end) for part in talk_over(said(*spoken))] == expected
+def test_talk_over_is_where_both_speak(client, listener, stream, spoken, expected):
+    for speaker, start, end in spoken:
+        make_turn(stream, speaker, start=start, length=end - start)
+    assert [(part["at"], part["end"]) for part in asked(client, stream.call)["over"]] == expected
 
 
 # --- who may see them -------------------------------------------------------------------------------------------------

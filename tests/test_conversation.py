@@ -166,8 +166,8 @@ def test_what_is_not_known_is_no_dead_air():
     assert talk(caller=(0, 1000), ours=(9000, 10_000), unknown=(2000, 6000), length=10_000).dead_air_ms == 3000
 
 
-def test_behind_our_last_turn_there_is_no_dead_air_and_behind_the_callers_there_is():
-    assert talk(caller=(0, 1000), ours=(1500, 2000), length=12_000).dead_air_ms == 0
+def test_nobody_says_anything_any_more_is_dead_air_whoever_spoke_last():
+    assert talk(caller=(0, 1000), ours=(1500, 2000), length=12_000).dead_air_ms == 10_000
     assert talk(ours=(0, 1000), caller=(1500, 2000), length=12_000).dead_air_ms == 10_000
 
 

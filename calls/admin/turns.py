@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from calls.admin.cells import precise, wait, wait_tone
 from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
+from calls.media.conversation import Said, common, joined, silences
+from calls.media.turns import Span
 from calls.models import Call
 from calls.recordings import turns
 from calls.recordings.rendering import Recording
-from calls.recordings.turns import Said, Stretch
+from calls.recordings.unknown import unknown
 
 
 # A call is measured some seconds after its end.
@@ -66,17 +68,21 @@ def turns_response(request: HttpRequest, call: Call) -> HttpResponseBase:
             "cut": f"Only the first {len(found):,} turns are shown." if is_cut else "",
             "turns": [_as_json(said) for said in found],
             "dead": _stretches(_dead_air(found, recording, is_cut=is_cut)) if call.measured_at else [],
-            "over": _stretches(turns.talk_over(found)),
+            "over": _stretches(common(_spans(found, "caller"), _spans(found, "us"))),
         }
     )
     response["Cache-Control"] = "no-store, private"
     return response
 
 
-def _dead_air(found: list[Said], recording: Recording, *, is_cut: bool) -> Iterable[Stretch]:
+def _dead_air(found: list[Said], recording: Recording, *, is_cut: bool) -> list[Span]:
     """Of turns that are not all there, no more than up to the last of them."""
     length = max((said.end for said in found), default=0) if is_cut else recording.samples
-    return turns.dead_air(found, turns.unknown(recording), length)
+    return silences([*_spans(found, "caller"), *_spans(found, "us")], unknown(recording), length)
+
+
+def _spans(found: list[Said], speaker: str) -> list[Span]:
+    return joined((Span(said.start, said.end) for said in found if said.speaker == speaker), 0)
 
 
 def _waited(key: str, name: str, ms: int | None, about: str) -> Figure:
@@ -84,8 +90,8 @@ def _waited(key: str, name: str, ms: int | None, about: str) -> Figure:
 
 
 def _as_json(said: Said) -> dict[str, Any]:
-    found: dict[str, Any] = {"at": _seconds(said.at), "end": _seconds(said.end), "who": said.speaker}
-    found |= {"clock": precise(said.at), "lasted": _lasted(said.end - said.at)}
+    found: dict[str, Any] = {"at": _seconds(said.start), "end": _seconds(said.end), "who": said.speaker}
+    found |= {"clock": precise(said.start), "lasted": _lasted(said.end - said.start)}
     if said.response_ms is not None:
         found |= {"response_ms": said.response_ms, "wait": wait(said.response_ms), "tone": wait_tone(said.response_ms)}
     if said.interrupted:
@@ -95,9 +101,10 @@ def _as_json(said: Said) -> dict[str, Any]:
     return found
 
 
-def _stretches(found: Iterable[Stretch]) -> list[dict[str, Any]]:
+def _stretches(found: Iterable[Span]) -> list[dict[str, Any]]:
     return [
-        {"at": _seconds(part.at), "end": _seconds(part.end), "lasted": _lasted(part.end - part.at)} for part in found
+        {"at": _seconds(part.start), "end": _seconds(part.end), "lasted": _lasted(part.end - part.start)}
+        for part in found
     ]
 
 

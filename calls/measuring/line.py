@@ -2,20 +2,18 @@
 
 from collections.abc import Callable
 
-from django.db.models import QuerySet
-
 from calls.measuring.lanes import Lane
 from calls.media.audio import SAMPLE_RATE
-from calls.media.conversation import common, joined, without
+from calls.media.conversation import joined, without
 from calls.media.turns import Span
-from calls.models import Call, Gap, Stream, Track
+from calls.models import Call, Stream, Track
 from calls.recordings.rendering import Recording
+from calls.recordings.unknown import unknown
 
 
 # An answer that lies further before the first stream is no start of a conversation with us: an announcement of the
 # number's own TwiML came in between, or a queue, of which there is no recording.
 SETTING_UP = 5 * SAMPLE_RATE
-LOST = [Gap.Reason.SEQUENCE, Gap.Reason.CRASH, Gap.Reason.OVER_CAP, Gap.Reason.REJECTED]
 
 
 class Line:
@@ -27,9 +25,6 @@ class Line:
         self._answered_at = call.answered_at
         self._places = {placed.stream_id: placed for placed in recording.streams}
         self._streams = list(call.streams.filter(pk__in=self._places))
-        gaps = Gap.objects.filter(stream__in=self._places)
-        self._lost = self._spans(gaps.filter(reason__in=LOST))
-        self._paused = self._spans(gaps.filter(reason=Gap.Reason.PAUSED))
 
     def lane(self, track: str) -> Lane:
         recording = self._recording
@@ -41,14 +36,7 @@ class Line:
         return at if -SETTING_UP <= at < 0 else 0
 
     def unknown(self) -> list[Span]:
-        """Without a stream, lost, or not recorded on purpose. What another stream has instead is known."""
-        known: list[Span] = []
-        for stream_id, placed in self._places.items():
-            lost = joined(self._lost.get(stream_id, []), 0)
-            known += without([Span(placed.start, placed.stop)], lost)
-        paused = [span for spans in self._paused.values() for span in spans]
-        whole = [Span(0, self._recording.samples)]
-        return joined([*without(whole, joined(known, 0)), *common(whole, joined(paused, 0))], 0)
+        return unknown(self._recording)
 
     def somebody_else(self) -> list[Span]:
         """Where the outbound lane is a person whom Twilio lets us hear, and not what a handler of ours has sent."""
@@ -60,14 +48,6 @@ class Line:
         """A stream that has that, and where on its own clock: of several at once the one that began first."""
         placed = next(placed for placed in self._places.values() if placed.start <= position < placed.stop)
         return placed.stream_id, position - placed.start
-
-    def _spans(self, gaps: QuerySet[Gap]) -> dict[int, list[Span]]:
-        """Of each stream."""
-        found: dict[int, list[Span]] = {}
-        for stream_id, start, length in gaps.values_list("stream_id", "start", "length"):
-            at = self._places[stream_id].start + start
-            found.setdefault(stream_id, []).append(Span(at, at + length))
-        return found
 
     def _where(self, is_meant: Callable[[Stream], bool]) -> list[Span]:
         meant = [self._places[stream.pk] for stream in self._streams if is_meant(stream)]

@@ -55,9 +55,8 @@ class Conversation(msgspec.Struct, frozen=True):
     """Its turns in order, and the figures of the call, each in ms.
 
     `first_audio_ms`: from the answer to our first sample heard; None if there is none, or if something before it is not
-    known. `response_ms` and `response_ms_max`: median and largest of the turns' own. `dead_air_ms`: the silences of 2 s
-    and longer, each from its first moment; behind our last turn there is none, since the call just ends, while behind
-    the caller's last words there is: they wait. `talk_over_ms`: both sides at once.
+    known. `response_ms` and `response_ms_max`: median and largest of the turns' own. `dead_air_ms`: what `silences`
+    finds. `talk_over_ms`: both sides at once.
     """
 
     turns: list[Said]
@@ -87,9 +86,15 @@ def converse(
         first_audio_ms=_first_audio(own, lost, answered),
         response_ms=round(median(waits)) if waits else None,
         response_ms_max=max(waits, default=None),
-        dead_air_ms=_dead_air(theirs, own, lost, length),
+        dead_air_ms=_ms(_total(silences([*theirs, *own], lost, length))),
         talk_over_ms=_ms(_total(common(heard, sent))),
     )
+
+
+def silences(spoken: Iterable[Span], unknown: Iterable[Span], length: int) -> list[Span]:
+    """Dead air on a timeline of that length: where nobody speaks for 2 s and longer, each from its first moment."""
+    silent = without([Span(0, length)], joined([*spoken, *_missing(unknown)], 0))
+    return [span for span in silent if span.end - span.start >= DEAD_AIR]
 
 
 def joined(spans: Iterable[Span], pause: int) -> list[Span]:
@@ -123,6 +128,11 @@ def without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
     edges = [Span(0, 0), *holes, Span(end, end)]
     rest = [Span(one.end, two.start) for one, two in pairwise(edges) if one.end < two.start]
     return common(spans, rest)
+
+
+def _missing(unknown: Iterable[Span]) -> list[Span]:
+    """What is unknown and not so short that nobody would have said anything in it."""
+    return [span for span in joined(unknown, 0) if span.end - span.start > BRIDGED]
 
 
 def _turns(breaths: list[Span], other: list[Span], lost: list[Span]) -> list[Span]:
@@ -170,13 +180,6 @@ def _first_audio(own: list[Span], lost: list[Span], answered: int) -> int | None
     if not own or _last_before(own[0].start, lost):
         return None
     return _ms(own[0].start - answered)
-
-
-def _dead_air(theirs: list[Span], own: list[Span], lost: list[Span], length: int) -> int:
-    last = max((turns[-1].end for turns in (theirs, own) if turns), default=0)
-    end = last if own and own[-1].end == last else length
-    silent = without([Span(0, end)], joined([*theirs, *own, *lost], 0))
-    return _ms(_total(span for span in silent if span.end - span.start >= DEAD_AIR))
 
 
 def _total(spans: Iterable[Span]) -> int:

@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='call',
-            index=models.Index(condition=models.Q(('audio_samples__gt', 0), ('ended_at__isnull', False), ('measured_at', None)), fields=['ended_at'], name='call_unmeasured'),
+            index=models.Index(condition=models.Q(('audio_samples__gt', 0), ('ended_at__isnull', False), ('measured_at', None)), fields=['measured_at', 'ended_at'], name='call_unmeasured'),
         ),
         migrations.AddField(
             model_name='turn',

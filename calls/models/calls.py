@@ -308,10 +308,10 @@ class Call(models.Model):
                     ("call_by_handler_dead_air", ["handler"], "dead_air_ms"),
                 ]
             ),
-            # What is still to be measured.
+            # What is still to be measured. With the first field SQLite does not prefer `call_ended`.
             models.Index(
                 name="call_unmeasured",
-                fields=["ended_at"],
+                fields=["measured_at", "ended_at"],
                 condition=Q(measured_at=None, ended_at__isnull=False, audio_samples__gt=0),
             ),
             # What others are still to be told of: a call's end, then its recording.
