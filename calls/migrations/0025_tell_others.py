@@ -83,11 +83,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='call',
-            index=models.Index(condition=models.Q(('ended_at__isnull', False), ('told', 0)), fields=['ended_at', 'id'], name='call_end_untold'),
+            index=models.Index(condition=models.Q(('ended_at__isnull', False), ('told', 0)), fields=['told', 'ended_at', 'id'], name='call_end_untold'),
         ),
         migrations.AddIndex(
             model_name='call',
-            index=models.Index(condition=models.Q(('ended_at__isnull', False), ('told', 1)), fields=['ended_at', 'id'], name='call_recording_untold'),
+            index=models.Index(condition=models.Q(('ended_at__isnull', False), ('told', 1)), fields=['told', 'ended_at', 'id'], name='call_recording_untold'),
         ),
         migrations.AddField(
             model_name='notice',

@@ -316,10 +316,12 @@ class Call(models.Model):
             ),
             # What others are still to be told of: a call's end, then its recording.
             models.Index(
-                name="call_end_untold", fields=["ended_at", "id"], condition=Q(told=0, ended_at__isnull=False)
+                name="call_end_untold", fields=["told", "ended_at", "id"], condition=Q(told=0, ended_at__isnull=False)
             ),
             models.Index(
-                name="call_recording_untold", fields=["ended_at", "id"], condition=Q(told=1, ended_at__isnull=False)
+                name="call_recording_untold",
+                fields=["told", "ended_at", "id"],
+                condition=Q(told=1, ended_at__isnull=False),
             ),
             # Review queues: calls in which an answer took long, as they were measured.
             models.Index(

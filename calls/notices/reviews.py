@@ -4,12 +4,11 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from django.apps import apps
 from django.db.models import CharField, Exists, OuterRef
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from calls.models import Call, Notice
+from calls.models import Call, Notice, Review
 from calls.notices import facts
 
 
@@ -28,16 +27,13 @@ class Reviewed:
 def untold(since: dt.datetime, most: int) -> list[Reviewed]:
     """Those handed in since then of which there is no notice yet, the oldest first."""
     told = Notice.objects.filter(kind=Notice.Kind.REVIEW_DONE, key=OuterRef("told_as"))
-    model: Any = apps.all_models["calls"].get("review")
-    if model is None:
-        return []
-    reviews = model.objects.filter(submitted_at__gte=max(since, timezone.now() - WINDOW))
-    found = reviews.annotate(told_as=Cast("pk", CharField())).filter(~Exists(told)).order_by("submitted_at", "pk")
+    reviews = Review.objects.filter(submitted_at__gte=max(since, timezone.now() - WINDOW))
+    found: Any = reviews.annotate(told_as=Cast("pk", CharField())).filter(~Exists(told)).order_by("submitted_at", "pk")
     related = found.select_related("call", "reviewer", "queue", "version__scorecard").prefetch_related("call__tags")
     return [Reviewed(review.told_as, review.call, review.submitted_at, _data(review)) for review in related[:most]]
 
 
-def _data(review: Any) -> dict[str, Any]:
+def _data(review: Review) -> dict[str, Any]:
     return {
         "call": facts.of_call(review.call),
         "review": {
