@@ -503,7 +503,9 @@ def test_the_overview_is_for_those_who_may_see_calls(client):
 def test_groups_are_made_once_and_then_belong_to_their_owners():
     make_groups(using="default")
     viewer = Group.objects.get(name="Ops viewer")
-    assert set(viewer.permissions.values_list("codename", flat=True)) == {"view_call", "view_tag"}
+    assert set(viewer.permissions.values_list("codename", flat=True)) == {
+        *("view_call", "view_tag", "view_alert", "view_alertrule")
+    }
     viewer.permissions.clear()
     make_groups(using="default")
     assert set(Group.objects.filter(name__in=GROUPS).values_list("name", flat=True)) == set(GROUPS)

@@ -16,7 +16,7 @@ from calls.models import Call, Erasure, QuarantinedRow, RecordingAccess, Tag
 from calls.server.hints import hints
 from config.settings import BASE_DIR
 from simulator import PhoneNumber, TwilioApi
-from tests.support.browser import LIST, MARKS, at, page_of, violations, wait_for_waveform, wait_until
+from tests.support.browser import LIST, MARKS, at, eventful, page_of, violations, wait_for_waveform, wait_until
 from tests.support.factories import (
     make_call,
     make_chunk,
@@ -52,22 +52,6 @@ def ops():
         *("view_call", "change_call", "listen_call", "download_call", "export_call", "see_numbers"),
         *("view_tag", "add_tag"),
     )
-
-
-def eventful():
-    """20 seconds in which the caller speaks into the greeting, presses a key, and is lost for a moment."""
-    call = make_recording(seconds=20, was_interrupted=True)
-    stream = call.streams.get()
-    make_chunk(stream, audio.tone(300, 1500), start=16_000, track="outbound")
-    make_gap(stream, track="outbound", start=28_000, length=16_000, reason="cleared")
-    make_gap(stream, start=80_000, length=1_600, reason="sequence")
-    make_mark(stream, name="greeting", position=44_000, outcome="cleared")
-    make_mark(stream, name="thanks", position=120_000, outcome="played")
-    make_digit(stream, "7", timestamp_ms=8_000)
-    make_event(call, kind="answered")
-    make_utterance(stream, "How can I help you today?", start=16_000, track="outbound")
-    make_utterance(stream, "I want a refund for order A-17", start=64_000)
-    return call
 
 
 def test_a_recording_plays_and_its_bytes_come_by_range(visit, ops):

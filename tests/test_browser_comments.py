@@ -1,25 +1,22 @@
 """Comments and saved views in a real browser: at the playhead, by a link, with the keyboard, and without a script."""
 
-# ruff: noqa: F811  (a fixture's name is imported, and is a test's argument)
-
 import pytest
 
 from calls.models import Comment, SavedView
-from tests.support.factories import make_comment, make_event, make_recording, make_staff, make_view
-from tests.test_browser import (  # noqa: F401
-    CHROMIUM,
+from tests.support.browser import (
     LIST,
+    MARKS,
     at,
-    chromium,
     eventful,
     page_of,
-    pytestmark,
-    site,
     violations,
-    visit,
     wait_for_waveform,
     wait_until,
 )
+from tests.support.factories import make_comment, make_event, make_recording, make_staff, make_view
+
+
+pytestmark = MARKS
 
 
 @pytest.fixture

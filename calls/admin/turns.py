@@ -17,6 +17,7 @@ from calls.models import Call
 from calls.recordings import turns
 from calls.recordings.rendering import Recording
 from calls.recordings.unknown import unknown
+from calls.summaries.problems import of_whom
 
 
 # A call is measured some seconds after its end.
@@ -41,8 +42,10 @@ def figures(call: Call, recording: Recording) -> list[Figure]:
     interrupted = turns.interruptions(recording)
     return [
         _waited("first", "First audio", call.first_audio_ms, "from the answer to the first of us that was heard"),
-        _waited("median", "Response", call.response_ms, "what the caller waited for an answer: the median"),
-        _waited("worst", "Worst response", call.response_ms_max, "the longest that the caller waited for an answer"),
+        _waited(
+            "median", "Response", call.response_ms, of_whom(call, "what the caller waited: the median")
+        ),
+        _waited("worst", "Worst response", call.response_ms_max, of_whom(call, "the longest that the caller waited")),
         Figure("dead", "Dead air", wait(call.dead_air_ms), "nobody spoke for 2 s and longer: all of that together"),
         Figure("over", "Talk-over", wait(call.talk_over_ms), "both sides spoke at once: all of that together"),
         Figure("interruptions", "Interruptions", str(interrupted), "how often the other side spoke into what we said"),

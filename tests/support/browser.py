@@ -15,9 +15,19 @@ from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 from django.test import Client
 
+from calls.media import audio
 from calls.routing import websocket
 from calls.server.hints import hints
 from calls.sockets.uvicorn import MediaWebSocket
+from tests.support.factories import (
+    make_chunk,
+    make_digit,
+    make_event,
+    make_gap,
+    make_mark,
+    make_recording,
+    make_utterance,
+)
 
 
 MARKS = [
@@ -104,6 +114,22 @@ def visit(chromium, site):
         assert not problems
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "a sideways scroll bar"
         context.close()
+
+
+def eventful():
+    """20 seconds in which the caller speaks into the greeting, presses a key, and is lost for a moment."""
+    call = make_recording(seconds=20, was_interrupted=True)
+    stream = call.streams.get()
+    make_chunk(stream, audio.tone(300, 1500), start=16_000, track="outbound")
+    make_gap(stream, track="outbound", start=28_000, length=16_000, reason="cleared")
+    make_gap(stream, start=80_000, length=1_600, reason="sequence")
+    make_mark(stream, name="greeting", position=44_000, outcome="cleared")
+    make_mark(stream, name="thanks", position=120_000, outcome="played")
+    make_digit(stream, "7", timestamp_ms=8_000)
+    make_event(call, kind="answered")
+    make_utterance(stream, "How can I help you today?", start=16_000, track="outbound")
+    make_utterance(stream, "I want a refund for order A-17", start=64_000)
+    return call
 
 
 def page_of(call, moment=""):
