@@ -15,6 +15,7 @@ from benchmark import talking
 from benchmark.load import BenchmarkError
 from benchmark.playing import MULTIPLY
 from benchmark.servers import Server, cursor
+from calls.measuring.courtesy import give_way
 from calls.media.audio import SAMPLE_RATE
 
 
@@ -84,4 +85,7 @@ def _start(server: Server) -> "subprocess.Popen[bytes]":
     command = ["taskset", "--cpu-list", str(server.core), sys.executable, "manage.py", "measure_calls", "--again"]
     environment = {**server.environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command += ["--verbosity", "0"]
-    return subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, stdout=subprocess.DEVNULL)
+    # From its first moment: the process of the chores is there already when a call ends.
+    return subprocess.Popen(
+        command, cwd=settings.BASE_DIR, env=environment, stdout=subprocess.DEVNULL, preexec_fn=give_way
+    )

@@ -28,6 +28,7 @@ def nice(monkeypatch):
     """How nice the process was asked to be: this one stays as it is."""
     asked = []
     monkeypatch.setattr(os, "nice", asked.append)
+    monkeypatch.setattr(measure_calls, "give_way", lambda: asked.append("only where nobody else wants to"))
     return asked
 
 
@@ -92,7 +93,7 @@ def test_a_day_that_is_none_is_an_error():
 
 def test_it_gives_way_to_everything_else(nice):
     run()
-    assert nice == [19]
+    assert nice == [19, "only where nobody else wants to"]
 
 
 def test_many_calls_are_looked_up_a_page_at_a_time(monkeypatch):
@@ -141,6 +142,7 @@ def test_it_can_be_interrupted_and_goes_on_where_it_stopped(monkeypatch):
     assert (error.value.returncode, measured()) == (130, {first})
     monkeypatch.undo()
     monkeypatch.setattr(os, "nice", lambda _: 0)
+    monkeypatch.setattr(measure_calls, "give_way", lambda: None)
     assert run() == "Measured 1 call.\n"
 
 

@@ -1,6 +1,8 @@
 """What is measured of a recording: waits within 60 ms of what was said when, and nothing that was not said."""
 
 import datetime as dt
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from django.utils import timezone
 
 from calls.measuring import backlog, edges, playback, voices
 from calls.measuring.backlog import CLAIMED, measure_next
+from calls.measuring.courtesy import give_way
 from calls.measuring.line import Line
 from calls.measuring.listening import listen
 from calls.measuring.measurement import measure
@@ -444,3 +447,17 @@ def test_a_call_that_has_grown_is_free_at_once(monkeypatch):
 def test_what_is_to_be_measured_is_found_by_an_index():
     due = backlog.measurable(Call.objects.unmeasured()).filter(ended_at__gt=timezone.now()).order_by("-ended_at")[:10]
     assert "call_unmeasured" in due.explain()
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
+def test_a_thread_that_measures_runs_only_where_nobody_else_wants_to():
+    policies = []
+
+    def measures():
+        give_way()
+        policies.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=measures)
+    thread.start()
+    thread.join()
+    assert (policies, os.sched_getscheduler(0)) == ([os.SCHED_IDLE], os.SCHED_OTHER)

@@ -42,9 +42,7 @@ def figures(call: Call, recording: Recording) -> list[Figure]:
     interrupted = turns.interruptions(recording)
     return [
         _waited("first", "First audio", call.first_audio_ms, "from the answer to the first of us that was heard"),
-        _waited(
-            "median", "Response", call.response_ms, of_whom(call, "what the caller waited: the median")
-        ),
+        _waited("median", "Response", call.response_ms, of_whom(call, "what the caller waited: the median")),
         _waited("worst", "Worst response", call.response_ms_max, of_whom(call, "the longest that the caller waited")),
         Figure("dead", "Dead air", wait(call.dead_air_ms), "nobody spoke for 2 s and longer: all of that together"),
         Figure("over", "Talk-over", wait(call.talk_over_ms), "both sides spoke at once: all of that together"),

@@ -169,6 +169,8 @@ def take_over(spool: Spool, patience: Patience) -> Iterator[None]:
     for stream in closed.exclude(Exists(Erasure.objects.of_audio(OuterRef("call__sid")))):
         with transaction.atomic(using=DATABASE):
             stream.explain_crash(UNWRITTEN)
+            # What was measured was measured without these, even if they have not made the recording any longer.
+            Call.objects.using(DATABASE).filter(pk=stream.call_id).update(measured_at=None)
             summarise(stream.call_id, using=DATABASE)
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from calls.management.arguments import day
 from calls.measuring.backlog import measurable
+from calls.measuring.courtesy import give_way
 from calls.measuring.measurement import measure
 from calls.models import Call
 from calls.models.calls import CallQuerySet
@@ -38,6 +39,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         os.nice(NICENESS)
+        give_way()
         self.measured, self.changed, self.failed = 0, 0, dict[str, str]()
         calls = self.chosen(options)
         try:
