@@ -21,6 +21,7 @@ from calls.media.rows import CallRow, ChunkRow, StreamChange, encode
 from calls.media.tape import Tape
 from calls.models import AudioChunk, Call, CallEvent, Gap, Mark, QuarantinedRow, Stream
 from calls.recorder.batches import BATCH_ROWS, Batches
+from calls.recorder.housekeeping import UNWRITTEN
 from calls.recorder.patience import PATIENCE
 from calls.recorder.queue import Recorder
 from calls.recorder.spool import Spool, fingerprint, is_held
@@ -568,6 +569,17 @@ def test_our_own_rows_do_not_wait_for_a_dead_process_s(recorder, settings, monke
     monkeypatch.setattr(Writer, "write", call_comes)
     recorder.step()
     assert written == [["MZ1"], ["MZ2"], ["MZ1"], ["MZ1"]]
+
+
+def test_a_call_that_was_measured_without_what_a_spool_brings_is_measured_anew(recorder, settings):
+    """Even if that has only filled a gap, and made the recording no longer."""
+    call = make_call(measured_at=START, audio_samples=480_000)
+    stream = make_stream(call, sid="MZ1", ended_at=call.ended_at, end_reason="interrupted", length=480_000)
+    make_chunk(stream, b"abc", start=480_000 - UNWRITTEN - 3, index=9)
+    leave_spool(settings, [chunk(0)])
+    recorder.step()
+    call.refresh_from_db()
+    assert (call.audio_samples, call.measured_at) == (480_000, None)
 
 
 @pytest.mark.parametrize("lost", [("MZ1", 1), ("MZ2", 0)], ids=["at its rows", "at ours in between"])
