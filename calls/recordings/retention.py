@@ -122,6 +122,8 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
         AudioChunk.objects.filter(pk__in=some).delete()
     erase_damaged(settings.SPOOL_DIR, _names(call))
     with transaction.atomic():
+        # Before its parts, as whoever measures or reviews it: two who begin at different ends wait for each other.
+        Call.objects.select_for_update().only("pk").filter(pk=call.pk).first()
         Utterance.objects.filter(stream__call=call).delete()
         call.comments.all().delete()
         _erase_quarantined(call, audio_only=audio_only)
