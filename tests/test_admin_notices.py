@@ -233,7 +233,7 @@ def test_a_webhooks_page_shows_what_is_sent_and_what_came_of_it(client, manager)
     Delivery.objects.update(answers=answers, attempts=1)
     html = text(client.get(page(Delivery.objects.get())))
     assert str(Notice.objects.get().uuid) in html
-    assert "&quot;from&quot;: &quot;+15550100001&quot;" in html
+    assert "&quot;from_number&quot;: &quot;+15550100001&quot;" in html
     assert "It answered 500, after 0.50 s</td><td>&lt;b&gt;</td>" in html
     assert page(call) in html
 

@@ -148,12 +148,12 @@ def test_whoever_is_told_without_numbers_gets_none(box):
     for with_numbers in (True, False):
         delivery = make_delivery(make_receiver(box.url, with_numbers=with_numbers))
         delivery.notice.call = call
-        delivery.notice.data = {"call": {"from": call.from_number, "caller_name": "Anna Smith"}}
+        delivery.notice.data = {"call": {"from_number": call.from_number, "caller_name": "Anna Smith"}}
         delivery.notice.save()
         deliver()
     whole, masked = (letter.content["data"]["call"] for letter in box.letters)
-    assert (whole["from"], whole["caller_name"]) == (call.from_number, "Anna Smith")
-    assert (masked["from"], masked["caller_name"]) == ("+•••••••0001", "•••")
+    assert (whole["from_number"], whole["caller_name"]) == (call.from_number, "Anna Smith")
+    assert (masked["from_number"], masked["caller_name"]) == ("+•••••••0001", "•••")
 
 
 # --- away ------------------------------------------------------------------------------------------------------------

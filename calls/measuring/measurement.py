@@ -8,9 +8,7 @@ from calls.measuring.line import Line
 from calls.measuring.listening import listen
 from calls.media.conversation import Conversation
 from calls.models import Call, Erasure, Track, Turn
-
-
-FIGURES = ("first_audio_ms", "response_ms", "response_ms_max", "dead_air_ms", "talk_over_ms")
+from calls.summaries.facts import FIGURES
 
 
 def measure(call: Call) -> bool:
