@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, Sum
+from django.urls import reverse
 
-from calls.addresses import ADMIN, absolute
+from calls.addresses import absolute
 from calls.media.audio import SAMPLE_RATE
 from calls.media.placement import tiled
 from calls.models import AudioChunk, Call, CallEvent, Gap, Stream
@@ -29,7 +30,7 @@ def of_call(call: Call, *, guessed: bool = False) -> dict[str, Any]:
     told = facts.of_call(call)
     return {
         **{name: moment(value) if isinstance(value, dt.datetime) else value for name, value in told.items()},
-        "url": absolute(f"{ADMIN}calls/call/{call.pk}/change/"),
+        "url": absolute(reverse("admin:calls_call_change", args=[call.pk])),
         "end_is_a_guess": guessed,
     }
 
