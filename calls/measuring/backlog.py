@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from calls.measuring.measurement import measure
 from calls.models import Call, Stream
-from calls.models.calls import CallQuerySet
+from calls.models.call_queries import CallQuerySet
 
 
 logger = logging.getLogger(__name__)

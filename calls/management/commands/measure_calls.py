@@ -13,7 +13,7 @@ from calls.measuring.backlog import measurable
 from calls.measuring.courtesy import give_way
 from calls.measuring.measurement import measure
 from calls.models import Call
-from calls.models.calls import CallQuerySet
+from calls.models.call_queries import CallQuerySet
 
 
 # Calls that are looked up at once.
