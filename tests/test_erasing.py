@@ -92,6 +92,14 @@ def test_only_the_recording_goes_if_that_is_chosen(client, eraser, call):
     assert Erasure.objects.get().audio_only
 
 
+def test_what_reviewers_wrote_goes_with_the_audio_that_it_may_quote_and_their_scores_stay(client, eraser, call):
+    review = make_review(call, answers=[5, True, "He said that his number is 42"])
+    assert "1 reviewer&#x27;s answer in words" in text(client.get(url(call)))
+    client.post(url(call), {"what": "audio", "reason": "asked for"})
+    assert [answer.value for answer in review.answers.order_by("question__position")] == [5, True]
+    assert Review.objects.get().score == 100
+
+
 @pytest.mark.parametrize("form", [{"what": "all"}, {"what": "all", "reason": "  "}, {"reason": "asked for"}])
 def test_without_a_reason_and_a_choice_nothing_is_erased(client, eraser, call, form):
     assert client.post(url(call), form).status_code == 200
