@@ -360,6 +360,23 @@ def test_an_answer_that_could_not_be_noted_is_noted_later(box, monkeypatch):
     assert (len(box.letters), states()) == (1, [DELIVERED])
 
 
+def test_one_that_cannot_be_sent_for_a_defect_of_ours_keeps_no_other_from_being_noted(box, monkeypatch):
+    bad, good = (make_receiver(f"{box.url}&{name}") for name in ("bad", "good"))
+    make_delivery(bad)
+    make_delivery(good)
+
+    def post(url: str, *letter: object) -> Answer:
+        return 1 / 0 if url == bad.url else Answer(204)
+
+    monkeypatch.setattr(module, "post", post)
+    postman = Postman()
+    with pytest.raises(ZeroDivisionError):
+        list(iter(postman.go_round, False))
+    while postman.go_round():
+        continue
+    assert states() == [WAITING, DELIVERED]
+
+
 def start_chores(**environment: str) -> subprocess.Popen[bytes]:
     known = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.Popen(
