@@ -26,8 +26,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def absolute(path: str, **query: object) -> str:
-    """A path of ours as others reach it, its query escaped."""
-    return f"{settings.PUBLIC_URL}/{path}" + (f"?{urlencode(query)}" if query else "")
+    """A path of ours as others reach it, its query escaped. It may begin with a slash, as `reverse` has it."""
+    return f"{settings.PUBLIC_URL}/{path.removeprefix('/')}" + (f"?{urlencode(query)}" if query else "")
 
 
 def incoming(handler: str = "") -> str:

@@ -264,23 +264,21 @@ INDEXES = {
 }
 
 
-@pytest.mark.parametrize("way", ["", "-"])
-@pytest.mark.parametrize(("field", "index"), INDEXES.items())
-def test_each_order_is_that_of_an_index(many_calls, monkeypatch, field, index, way):
+def test_each_order_is_that_of_an_index(many_calls, monkeypatch):
     monkeypatch.setattr("calls.admin.sorting.FEW", 1000)
-    having, _ = halves(Call.objects.all(), way + field)
-    plan = having[100:151].explain()
-    assert index in plan
-    assert not re.search("sort|b-tree", plan, re.IGNORECASE)
+    for field, index in INDEXES.items():
+        for way in ("", "-"):
+            plan = halves(Call.objects.all(), way + field)[0][100:151].explain()
+            assert index in plan, way + field
+            assert not re.search("sort|b-tree", plan, re.IGNORECASE), way + field
 
 
-@pytest.mark.parametrize("field", INDEXES)
-def test_the_order_of_a_handlers_calls_is_that_of_an_index_too(many_calls, monkeypatch, field):
+def test_the_order_of_a_handlers_calls_is_that_of_an_index_too(many_calls, monkeypatch):
     monkeypatch.setattr("calls.admin.sorting.FEW", 100)
-    having, _ = halves(Call.objects.filter(handler="echo"), f"-{field}")
-    plan = having[:51].explain()
-    assert "call_by_handler_" in plan
-    assert not re.search("sort|b-tree", plan, re.IGNORECASE)
+    for field in INDEXES:
+        plan = halves(Call.objects.filter(handler="echo"), f"-{field}")[0][:51].explain()
+        assert "call_by_handler_" in plan, field
+        assert not re.search("sort|b-tree", plan, re.IGNORECASE), field
 
 
 @pytest.mark.postgres
@@ -289,7 +287,7 @@ def test_few_calls_are_not_looked_for_among_all(many_calls):
     assert "call_by_response" not in having[:51].explain()
 
 
-@pytest.mark.parametrize(("field", "index"), INDEXES.items())
-def test_calls_with_a_rare_figure_are_looked_up(many_calls, field, index):
-    rare = Call.objects.filter(**{f"{field}__gte": 4995}).order_by("-created_at", "-pk")
-    assert index in rare[:51].explain()
+def test_calls_with_a_rare_figure_are_looked_up(many_calls):
+    for field, index in INDEXES.items():
+        rare = Call.objects.filter(**{f"{field}__gte": 4995}).order_by("-created_at", "-pk")
+        assert index in rare[:51].explain(), field

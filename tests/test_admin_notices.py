@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group
 from django.urls import reverse
 from django.utils import timezone
 
+from calls.admin import receivers
 from calls.models import Call, Delivery, Notice, Receiver
 from calls.notices.telling import tell
 from tests.support.factories import make_call, make_delivery, make_receiver, make_recording, make_staff
@@ -82,6 +83,17 @@ def test_a_change_that_is_none_of_it_loses_nothing(client, manager):
     client.post(page(receiver), FORM)
     receiver.refresh_from_db()
     assert (receiver.name, receiver.since) == ("CRM", since)
+
+
+def test_who_changes_a_receiver_does_not_undo_what_came_of_a_webhook_meanwhile(client, manager, monkeypatch):
+    receiver = make_receiver()
+
+    def while_it_is_read(url):
+        Receiver.objects.update(is_active=False, switched_off="It answered 410")
+
+    monkeypatch.setattr(receivers, "parse", while_it_is_read)
+    client.post(page(receiver), {**FORM, "name": "Renamed"})
+    assert list(Receiver.objects.values_list("name", "is_active")) == [("Renamed", False)]
 
 
 def test_the_list_says_how_each_does_and_costs_the_same_for_many(client, manager, django_assert_num_queries):
@@ -221,7 +233,7 @@ def test_a_webhooks_page_shows_what_is_sent_and_what_came_of_it(client, manager)
     Delivery.objects.update(answers=answers, attempts=1)
     html = text(client.get(page(Delivery.objects.get())))
     assert str(Notice.objects.get().uuid) in html
-    assert "&quot;from&quot;: &quot;+15550100001&quot;" in html
+    assert "&quot;from_number&quot;: &quot;+15550100001&quot;" in html
     assert "It answered 500, after 0.50 s</td><td>&lt;b&gt;</td>" in html
     assert page(call) in html
 

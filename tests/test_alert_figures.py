@@ -1,6 +1,7 @@
 """What alert rules look at: each figure at the edges of its window, and found without reading the table."""
 
 import datetime as dt
+import re
 
 import pytest
 from django.db import connection
@@ -157,13 +158,12 @@ class Kept:
         return execute(sql, params, many, context)
 
 
-@pytest.mark.parametrize("metric", ["response", "first-audio", "dead-air", "failures", "warnings", "unanswered"])
-@pytest.mark.parametrize("handler", ["", "voicemail"])
-def test_the_calls_of_a_window_are_found_by_an_index_and_all_else_by_theirs(many, metric, handler):
-    found = plan(make_rule(metric, handler=handler))
-    assert "call_ended" in found
-    assert "Seq Scan on calls_" not in found
-    assert "SCAN calls_" not in found
+def test_the_calls_of_a_window_are_found_by_an_index_and_all_else_by_theirs(many):
+    for metric in ("response", "first-audio", "dead-air", "failures", "warnings", "unanswered"):
+        for handler in ("", "voicemail"):
+            found = plan(make_rule(metric, handler=handler))
+            assert "call_ended" in found, metric
+            assert not re.search("Seq Scan on calls_|SCAN calls_", found), metric
 
 
 def test_too_few_calls_are_counted_by_an_index(many):

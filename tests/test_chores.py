@@ -106,6 +106,12 @@ def test_a_lock_that_cannot_be_made_is_told(tmp_path, caplog):
     assert caplog.records[0].message.startswith("chores_wait")
 
 
+def test_a_process_that_cannot_be_started_is_told_and_can_be_tried_again(monkeypatch, caplog):
+    monkeypatch.setattr(office, "COMMAND", ["/nowhere/python"])
+    office.shift()
+    assert caplog.records[0].message.startswith("chores_wait: ")
+
+
 def test_nobody_is_hired_where_there_are_to_be_no_chores(settings):
     settings.CHORES = False
     mine = office.Office()

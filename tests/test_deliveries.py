@@ -148,12 +148,12 @@ def test_whoever_is_told_without_numbers_gets_none(box):
     for with_numbers in (True, False):
         delivery = make_delivery(make_receiver(box.url, with_numbers=with_numbers))
         delivery.notice.call = call
-        delivery.notice.data = {"call": {"from": call.from_number, "caller_name": "Anna Smith"}}
+        delivery.notice.data = {"call": {"from_number": call.from_number, "caller_name": "Anna Smith"}}
         delivery.notice.save()
         deliver()
     whole, masked = (letter.content["data"]["call"] for letter in box.letters)
-    assert (whole["from"], whole["caller_name"]) == (call.from_number, "Anna Smith")
-    assert (masked["from"], masked["caller_name"]) == ("+•••••••0001", "•••")
+    assert (whole["from_number"], whole["caller_name"]) == (call.from_number, "Anna Smith")
+    assert (masked["from_number"], masked["caller_name"]) == ("+•••••••0001", "•••")
 
 
 # --- away ------------------------------------------------------------------------------------------------------------
@@ -358,6 +358,23 @@ def test_an_answer_that_could_not_be_noted_is_noted_later(box, monkeypatch):
     while postman.go_round():
         continue
     assert (len(box.letters), states()) == (1, [DELIVERED])
+
+
+def test_one_that_cannot_be_sent_for_a_defect_of_ours_keeps_no_other_from_being_noted(box, monkeypatch):
+    bad, good = (make_receiver(f"{box.url}&{name}") for name in ("bad", "good"))
+    make_delivery(bad)
+    make_delivery(good)
+
+    def post(url: str, *letter: object) -> Answer:
+        return 1 / 0 if url == bad.url else Answer(204)
+
+    monkeypatch.setattr(module, "post", post)
+    postman = Postman()
+    with pytest.raises(ZeroDivisionError):
+        list(iter(postman.go_round, False))
+    while postman.go_round():
+        continue
+    assert states() == [WAITING, DELIVERED]
 
 
 def start_chores(**environment: str) -> subprocess.Popen[bytes]:

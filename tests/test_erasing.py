@@ -1,15 +1,27 @@
 """Erasing calls on purpose, in the admin and by `erase_call`: shown before, with a reason, and a line stays."""
 
+import threading
 from io import StringIO
 
 import pytest
 from django.contrib.messages import get_messages
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from calls.models import AudioChunk, Call, Erasure, RecordingAccess
-from tests.support.factories import make_digit, make_event, make_live_call, make_recording, make_staff, make_stream
+from calls.models import AudioChunk, Call, Erasure, RecordingAccess, Review, Turn
+from calls.recordings.retention import erase
+from calls.reviews.answering import submit
+from tests.support.factories import (
+    make_digit,
+    make_event,
+    make_live_call,
+    make_recording,
+    make_review,
+    make_staff,
+    make_stream,
+    make_turn,
+)
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,6 +90,14 @@ def test_only_the_recording_goes_if_that_is_chosen(client, eraser, call):
     assert response["Location"] == f"{LIST}{call.pk}/change/"
     assert (Call.objects.get().notes, AudioChunk.objects.count()) == ("wants to be forgotten", 0)
     assert Erasure.objects.get().audio_only
+
+
+def test_what_reviewers_wrote_goes_with_the_audio_that_it_may_quote_and_their_scores_stay(client, eraser, call):
+    review = make_review(call, answers=[5, True, "He said that his number is 42"])
+    assert "1 reviewer&#x27;s answer in words" in text(client.get(url(call)))
+    client.post(url(call), {"what": "audio", "reason": "asked for"})
+    assert [answer.value for answer in review.answers.order_by("question__position")] == [5, True]
+    assert Review.objects.get().score == 100
 
 
 @pytest.mark.parametrize("form", [{"what": "all"}, {"what": "all", "reason": "  "}, {"reason": "asked for"}])
@@ -172,3 +192,59 @@ def test_the_command_explains_what_it_cannot_erase(call):
             run(wrong, "--reason", "asked for", "--yes")
     with pytest.raises(CommandError, match="Give a reason"):
         run(live.sid, "--reason", " ", "--yes")
+
+
+# --- at the same time as others --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def meanwhile():
+    """Does something in a thread of its own, with a connection of its own; the list holds what it raises."""
+    threads, errors = [], []
+
+    def does(what):
+        try:
+            what()
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    def start(what):
+        threads.append(threading.Thread(target=does, args=[what]))
+        threads[-1].start()
+        while threads[-1].is_alive() and not somebody_waits():
+            threads[-1].join(0.01)
+        return errors
+
+    yield start
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def somebody_waits():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()[0] > 0
+
+
+@pytest.mark.postgres
+def test_whoever_measures_a_call_that_is_being_erased_and_who_erases_it_do_not_wait_for_each_other(call, meanwhile):
+    make_turn(call.streams.get())
+    with transaction.atomic():
+        Call.objects.select_for_update().get(pk=call.pk)
+        meanwhile(lambda: erase(call, "at the caller's request"))
+        Turn.objects.filter(stream__call=call.pk).delete()
+
+
+@pytest.mark.postgres
+def test_whoever_submits_a_review_of_a_call_that_is_being_erased_and_who_erases_it_do_not_wait_for_each_other(
+    call, meanwhile
+):
+    review = make_review(call, submitted_at=None, answers=[5, True])
+    with transaction.atomic():
+        Call.objects.select_for_update().get(pk=call.pk)
+        meanwhile(lambda: submit(review))
+        erase(call, "at the caller's request")
+    assert not Review.objects.exists()

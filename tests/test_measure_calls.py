@@ -19,7 +19,7 @@ from tests.support.factories import START, make_call, make_chunk, make_recording
 from tests.support.servers import ROOT, database_url, until
 
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 DAY = dt.timedelta(days=1)
 
 
@@ -28,7 +28,6 @@ def nice(monkeypatch):
     """How nice the process was asked to be: this one stays as it is."""
     asked = []
     monkeypatch.setattr(os, "nice", asked.append)
-    monkeypatch.setattr(measure_calls, "give_way", lambda: asked.append("only where nobody else wants to"))
     return asked
 
 
@@ -93,7 +92,7 @@ def test_a_day_that_is_none_is_an_error():
 
 def test_it_gives_way_to_everything_else(nice):
     run()
-    assert nice == [19, "only where nobody else wants to"]
+    assert nice == [19]
 
 
 def test_many_calls_are_looked_up_a_page_at_a_time(monkeypatch):
@@ -105,7 +104,7 @@ def test_many_calls_are_looked_up_a_page_at_a_time(monkeypatch):
 
 def test_a_call_that_fails_is_named_and_keeps_no_other_from_being_measured(monkeypatch):
     bad, good = beep(), beep()
-    monkeypatch.setattr(measure_calls, "measure", lambda call: 1 / 0 if call == bad else measure(call))
+    monkeypatch.setattr(measure_calls, "measure", lambda call, **how: 1 / 0 if call == bad else measure(call))
     with pytest.raises(CommandError, match=f"(?s)1 call could not be measured:.*{bad.sid}: ZeroDivisionError"):
         run()
     assert measured() == {good}
@@ -113,14 +112,14 @@ def test_a_call_that_fails_is_named_and_keeps_no_other_from_being_measured(monke
 
 def test_a_call_that_changes_meanwhile_is_left_out(monkeypatch):
     beep()
-    monkeypatch.setattr(measure_calls, "measure", lambda call: False)
+    monkeypatch.setattr(measure_calls, "measure", lambda call, **how: False)
     assert run() == "Measured 0 calls. Left out, since it was changing: 1 call.\n"
 
 
 def test_a_database_that_fails_ends_it(monkeypatch):
     beep()
 
-    def away(call):
+    def away(call, **how):
         raise OperationalError("the connection is lost")
 
     monkeypatch.setattr(measure_calls, "measure", away)
@@ -131,7 +130,7 @@ def test_a_database_that_fails_ends_it(monkeypatch):
 def test_it_can_be_interrupted_and_goes_on_where_it_stopped(monkeypatch):
     first, second = beep(), beep()
 
-    def interrupted(call):
+    def interrupted(call, **how):
         if call == second:
             raise KeyboardInterrupt
         return measure(call)
@@ -142,12 +141,10 @@ def test_it_can_be_interrupted_and_goes_on_where_it_stopped(monkeypatch):
     assert (error.value.returncode, measured()) == (130, {first})
     monkeypatch.undo()
     monkeypatch.setattr(os, "nice", lambda _: 0)
-    monkeypatch.setattr(measure_calls, "give_way", lambda: None)
     assert run() == "Measured 1 call.\n"
 
 
 @pytest.mark.process
-@pytest.mark.django_db(transaction=True)
 def test_what_is_killed_in_the_middle_goes_on_with_the_next_run():
     calls = {beep() for _ in range(150)}
     environment = {**os.environ, "DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}

@@ -2,16 +2,15 @@
 
 import datetime as dt
 import os
-import threading
 
 import numpy as np
 import pytest
 from django.db import DatabaseError, OperationalError
 from django.utils import timezone
 
-from calls.measuring import backlog, edges, playback, voices
+from calls.measuring import backlog, edges, measurement, playback, voices
 from calls.measuring.backlog import CLAIMED, measure_next
-from calls.measuring.courtesy import give_way
+from calls.measuring.courtesy import politely
 from calls.measuring.line import Line
 from calls.measuring.listening import listen
 from calls.measuring.measurement import measure
@@ -396,7 +395,7 @@ def test_what_a_killed_process_had_begun_is_done_by_another_one():
 def test_a_call_that_fails_is_put_off_and_keeps_no_other_waiting(monkeypatch, caplog):
     bad, good = recorded(exchange()), recorded(exchange(), ended_at=timezone.now() - dt.timedelta(hours=1))
 
-    def fails(call):
+    def fails(call, **how):
         if call == bad:
             raise ArithmeticError("a defect of ours")
         return measure(call)
@@ -410,7 +409,7 @@ def test_a_call_that_fails_is_put_off_and_keeps_no_other_waiting(monkeypatch, ca
 @pytest.mark.django_db
 def test_of_a_call_that_fails_again_the_log_says_nothing_more(monkeypatch, caplog):
     call = recorded(exchange())
-    monkeypatch.setattr(backlog, "measure", lambda call: 1 / 0)
+    monkeypatch.setattr(backlog, "measure", lambda call, **how: 1 / 0)
     measure_next()
     Call.objects.update(measuring_since=None)
     measure_next()
@@ -422,7 +421,7 @@ def test_of_a_call_that_fails_again_the_log_says_nothing_more(monkeypatch, caplo
 def test_a_database_that_is_away_is_no_fault_of_the_calls(monkeypatch):
     recorded(exchange())
 
-    def away(call):
+    def away(call, **how):
         raise OperationalError("the connection is lost")
 
     monkeypatch.setattr(backlog, "measure", away)
@@ -434,7 +433,7 @@ def test_a_database_that_is_away_is_no_fault_of_the_calls(monkeypatch):
 def test_a_call_that_has_grown_is_free_at_once(monkeypatch):
     recorded(exchange())
 
-    def while_it_grows(call):
+    def while_it_grows(call, **how):
         Call.objects.update(audio_samples=call.audio_samples + 160)
         return measure(call)
 
@@ -450,14 +449,21 @@ def test_what_is_to_be_measured_is_found_by_an_index():
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
-def test_a_thread_that_measures_runs_only_where_nobody_else_wants_to():
+@pytest.mark.django_db(transaction=True)
+def test_who_listens_runs_only_where_nobody_else_wants_to_and_who_writes_does_not(monkeypatch):
+    recorded(exchange())
     policies = []
 
-    def measures():
-        give_way()
+    def listens(*lanes, **facts):
         policies.append(os.sched_getscheduler(0))
+        return listen(*lanes, **facts)
 
-    thread = threading.Thread(target=measures)
-    thread.start()
-    thread.join()
+    monkeypatch.setattr(measurement, "listen", listens)
+    assert measure_next(gives_way=True)
     assert (policies, os.sched_getscheduler(0)) == ([os.SCHED_IDLE], os.SCHED_OTHER)
+    assert Turn.objects.exists()
+
+
+def test_what_goes_wrong_in_listening_is_raised_where_it_was_asked_for():
+    with pytest.raises(ZeroDivisionError):
+        politely(lambda: 1 // 0)

@@ -63,6 +63,17 @@ def test_a_review_from_before_the_receiver_is_not_told_to_it():
     assert told() == []
 
 
+def test_reviews_from_before_the_one_who_wants_them_hold_up_no_later_ones(monkeypatch):
+    monkeypatch.setattr(telling, "BATCH", 2)
+    make_receiver(kinds=["call.ended"])
+    make_receiver(kinds=["review.done"], since=timezone.now() - dt.timedelta(minutes=1))
+    for _ in range(2):
+        make_review(submitted_at=timezone.now() - dt.timedelta(hours=1))
+    review = make_review(submitted_at=timezone.now())
+    tell()
+    assert told() == [str(review.pk)]
+
+
 def test_many_reviews_are_told_in_a_fixed_number_of_queries(django_assert_max_num_queries):
     make_receiver(kinds=["review.done"])
     for _ in range(telling.BATCH // 10):

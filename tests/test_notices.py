@@ -336,7 +336,7 @@ def test_the_facts_of_a_call_are_told_and_no_parameters_of_requests():
     call.tags.create(name="refund")
     tell()
     said = data()["call"]
-    assert (said["sid"], said["from"], said["to"]) == (call.sid, "+15550100001", "+15550100002")
+    assert (said["sid"], said["from_number"], said["to_number"]) == (call.sid, "+15550100001", "+15550100002")
     assert (said["data"], said["tags"], said["price"]) == ({"order": 7}, ["refund"], "-0.0085")
     assert said["ended_at"] == "2026-03-14T15:10:26.000Z"
     assert said["url"] == f"https://voice.example.org/admin/calls/call/{call.pk}/change/"
@@ -354,12 +354,12 @@ def test_whom_numbers_are_hidden_from_learns_neither_them_nor_the_name():
     tell()
     notice = Notice.objects.get(kind="call.ended")
     said = payload(notice, with_numbers=False)
-    assert said["data"]["call"]["from"] == "+•••••••0001"
+    assert said["data"]["call"]["from_number"] == "+•••••••0001"
     assert said["data"]["call"]["caller_name"] == HIDDEN
     assert "555" not in str(said).replace(str(notice.uuid), "")
     assert "nna" not in str(said)
     assert said["data"]["call"]["url"].endswith("/12345678/change/")
-    assert payload(notice, with_numbers=True)["data"]["call"]["from"] == "+15550100001"
+    assert payload(notice, with_numbers=True)["data"]["call"]["from_number"] == "+15550100001"
 
 
 def test_text_that_no_database_takes_is_told_without_it():

@@ -67,6 +67,19 @@ def test_a_redirect_to_the_clouds_own_address_goes_nowhere():
         assert "not followed" in post(box.url, {}, b"{}").error
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\n 2026-03-14 WARNING forged\r\n\r\n",
+        b"HTTP/1.1 no\r2026-03-14 WARNING forged\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /\xe2\x80\xa8\x1b[31mforged\r\n\r\n",
+    ],
+)
+def test_whoever_answers_writes_no_line_of_our_log(said):
+    with Rogue(lambda line: line.sendall(said)) as rogue:
+        assert post(rogue.url, {}, b"{}").error.isprintable()
+
+
 def test_nobody_there_is_said():
     answer = post(f"http://127.0.0.1:{free_port()}/", {}, b"{}")
     assert (answer.status, answer.error, answer.is_away) == (None, "Nobody listens there.", True)

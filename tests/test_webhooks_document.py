@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from calls.models import Gap, Notice
+from calls.api.shapes import CallFacts
+from calls.models import Call, Gap, Notice
 from calls.notices import signing
 from calls.notices.delivery import AWAY, REFUSED, payload
-from calls.notices.facts import LOST
+from calls.notices.facts import MISSING
 from calls.notices.telling import tell
+from calls.summaries.facts import of_call
 from tests.support.factories import make_gap, make_receiver, make_recording
 
 
@@ -57,6 +59,16 @@ def test_the_example_of_a_call_that_ended_is_what_is_sent():
 
 
 @pytest.mark.django_db
+def test_a_call_has_the_same_facts_under_the_same_names_as_the_api_has():
+    call, own = sent("call.ended")["data"]["call"], {"url", "end_is_a_guess"}
+    of_api = CallFacts(**of_call(Call.objects.get())).model_dump(
+        mode="json", exclude={"created_at", "answered_at", "ended_at"}
+    )
+    assert set(call) - own == set(CallFacts.model_fields)
+    assert {name: call[name] for name in of_api} == of_api
+
+
+@pytest.mark.django_db
 def test_the_example_of_a_recording_with_parts_missing_is_what_is_sent():
     what, example = sent("recording.incomplete"), EXAMPLES["recording.incomplete"]
     assert shape(without_call(what)) == shape(without_call(example))
@@ -67,7 +79,7 @@ def test_every_kind_and_every_reason_is_explained():
     named = set(re.findall(r"`([a-z]+\.[a-z]+)`", DOCUMENT))
     assert set(Notice.Kind.values) <= named
     reasons = set(re.findall(r"^\| `([a-z_]+)` \|", DOCUMENT, re.MULTILINE))
-    assert reasons - {"ping"} == {*map(str, LOST), str(Gap.Reason.NO_STREAM), "interrupted"}
+    assert reasons - {"ping"} == {*map(str, MISSING), str(Gap.Reason.NO_STREAM), "interrupted"}
 
 
 def test_the_pauses_are_those_that_are_kept():

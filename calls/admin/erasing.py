@@ -26,7 +26,10 @@ MOST = 50
 class EraseForm(forms.Form):
     what = forms.ChoiceField(
         label="Erase",
-        choices=[("all", "the whole call"), ("audio", "only the recording, and with it its words and the comments")],
+        choices=[
+            ("all", "the whole call"),
+            ("audio", "only the recording, and with it its words and the comments, and what reviewers wrote"),
+        ],
         initial="all",
         widget=AdminRadioSelect,
     )

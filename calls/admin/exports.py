@@ -21,6 +21,7 @@ from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.recordings.rendering import Recording, in_steps
 from calls.recordings.words import text
+from calls.summaries.facts import FIGURES
 
 
 BATCH = 1000
@@ -30,7 +31,6 @@ COLUMNS = [
     "data", "file in a ZIP", "first audio (ms)", "response, median (ms)", "response, worst (ms)", "dead air (ms)",
     "talk-over (ms)", "cost", "currency",
 ]  # fmt: skip
-FIGURES = ("first_audio_ms", "response_ms", "response_ms_max", "dead_air_ms", "talk_over_ms")
 # A cell that begins like this is a formula to a spreadsheet, even after blanks, which it strips.
 _FORMULA = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r＝＋－＠]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")

@@ -99,12 +99,18 @@ class ReceiverAdmin(ModelAdmin[Receiver]):
         return [*own, *super().get_urls()]
 
     def save_model(self, request: HttpRequest, obj: Receiver, form: ModelForm, change: bool) -> None:
-        if change and "is_active" in form.changed_data and obj.is_active:
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        # Not what its webhooks have led to meanwhile: it may have been switched off just now.
+        changed = list(form.changed_data)
+        if "is_active" in changed and obj.is_active:
             obj.since, obj.switched_off = timezone.now(), ""
-        if change and {"is_active", "url"}.intersection(form.changed_data):
+            changed += ["since", "switched_off"]
+        if {"is_active", "url"}.intersection(changed):
             # Somebody has done something about it: it is tried at once.
-            obj.wake()
-        super().save_model(request, obj, form, change)
+            changed += obj.wake()
+        obj.save(update_fields=changed)
 
     def response_add(self, request: HttpRequest, obj: Receiver, post_url_continue: str | None = None) -> HttpResponse:
         self.message_user(request, f"{obj} will be told. Now give it the secret, and send a test.", messages.SUCCESS)

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from calls import addresses
+from calls.addresses import absolute
 from calls.alerts import wording
 from calls.models import Alert, AlertMail, AlertRule
 from calls.notices.facts import moment
@@ -96,7 +96,3 @@ def calls_path(alert: Alert) -> str:
 
 def alert_path(alert: Alert) -> str:
     return reverse("admin:calls_alert_change", args=[alert.pk])
-
-
-def absolute(path: str) -> str:
-    return addresses.absolute(path.removeprefix("/"))

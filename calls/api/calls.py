@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
-from calls.access.numbers import mask_all, may_see, shown
+from calls.access.numbers import mask_all, may_see
 from calls.api import shapes
 from calls.api.answers import NOT_THIS, Error, as_json, bad_parameter, not_found, page, require
 from calls.api.parameters import CallFilters, cursor, place
@@ -15,6 +15,7 @@ from calls.media.audio import SAMPLES_PER_MS
 from calls.media.sids import is_sid
 from calls.models import Call, Stream, Tag
 from calls.recordings.rendering import Recording
+from calls.summaries import facts
 from calls.summaries.problems import KINDS, problems
 
 
@@ -22,12 +23,7 @@ router = Router(tags=["calls"])
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
-# What is said of a call and of a stream as its row has it.
-_AS_IT_IS = [
-    *("sid", "created_at", "answered_at", "ended_at", "direction", "status", "answered_by", "handler"),
-    *("has_warning", "was_interrupted", "first_audio_ms", "response_ms", "response_ms_max", "dead_air_ms"),
-    *("talk_over_ms", "measured_at", "price", "price_unit", "reviewed"),
-]
+# What is said of a stream as its row has it.
 _OF_A_STREAM = [
     *("sid", "tracks", "started_at", "ended_at", "end_reason", "frames_received", "frames_missing", "frames_rejected"),
     *("sequence_gaps", "duplicates", "timestamp_jumps", "jitter_ms", "handler_overruns", "handler_failed"),
@@ -114,17 +110,8 @@ def _after(calls: QuerySet[Call], wanted: CallFilters, last: tuple[int, int] | N
 
 
 def _facts(call: Call, whole: bool) -> dict[str, Any]:
-    return {
-        **{name: getattr(call, name) for name in _AS_IT_IS},
-        "from_number": shown(call.from_number, whole),
-        "to_number": shown(call.to_number, whole),
-        "forwarded_from": shown(call.forwarded_from, whole),
-        "caller_name": call.caller_name if whole else "",
-        "duration_s": call.duration,
-        "recording_ms": call.audio_samples // SAMPLES_PER_MS,
-        "tags": [tag.name for tag in call.tags.all()],
-        "data": call.data_in_order if whole else mask_all(call.data_in_order, call),
-    }
+    known = facts.of_call(call)
+    return known if whole else facts.masked(known, call)
 
 
 def _stream(stream: Stream, recording: Recording, call: Call, whole: bool) -> shapes.StreamFacts:

@@ -23,7 +23,7 @@ class CallFacts(BaseModel):
     status: Call.Status
     from_number: str
     to_number: str
-    caller_name: str
+    caller_name: str = Field(description="••• where it is hidden.")
     forwarded_from: str
     answered_by: str = Field(description="What answering machine detection found.")
     handler: str

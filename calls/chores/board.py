@@ -1,24 +1,19 @@
 """What there is to do."""
 
+from functools import partial
+
 from calls.alerts.mailing import post
 from calls.alerts.watching import watch
 from calls.chores.chore import Chore
 from calls.chores.prices import pricing
 from calls.measuring.backlog import measure_next
-from calls.measuring.courtesy import give_way
 from calls.notices.delivery import Postman
 from calls.notices.keeping import forget_old
 from calls.notices.telling import tell
 
 
-def measure() -> bool:
-    # Each chore has a thread of its own: the others need not be as patient.
-    give_way()
-    return measure_next()
-
-
 CHORES: tuple[Chore, ...] = (
-    Chore("measure", every=1.0, do=measure),
+    Chore("measure", every=1.0, do=partial(measure_next, gives_way=True)),
     Chore("tell", every=2.0, do=tell),
     Chore("deliver", every=1.0, do=Postman().go_round),
     Chore("forget-notices", every=3600.0, do=forget_old),

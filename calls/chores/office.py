@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -41,8 +42,7 @@ class Office:
             threading.Event().wait(AGAIN)
         with lock:
             while True:
-                code = _staff()
-                logger.warning("chores_ended with %d; they are started again in %.0f s", code, AGAIN)
+                shift()
                 threading.Event().wait(AGAIN)
 
 
@@ -53,22 +53,31 @@ def lock_path() -> Path:
 
 def take_lock(path: Path) -> IO[bytes] | None:
     """The file, locked until it is closed or this process is gone. None if another process holds it."""
+    with ExitStack() as left_open:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = left_open.enter_context(path.open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            logger.warning("chores_wait: %s", error)
+            return None
+        left_open.pop_all()
+        return file
+
+
+def shift() -> None:
+    """Runs the process to its end. One that cannot even be started is told, and may be tried again."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        code = _staff()
     except OSError as error:
         logger.warning("chores_wait: %s", error)
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    else:
+        logger.warning("chores_ended with %d; they are started again in %.0f s", code, AGAIN)
 
 
 def _staff() -> int:
-    """Runs the process to its end; its exit code."""
     # More threads of numpy would take the cores that calls are answered on.
     alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, cwd=settings.BASE_DIR, env={**os.environ, **alone})

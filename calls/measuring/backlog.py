@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from calls.measuring.measurement import measure
 from calls.models import Call, Stream
-from calls.models.calls import CallQuerySet
+from calls.models.call_queries import CallQuerySet
 
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ CLAIMED = dt.timedelta(minutes=10)
 _told: set[int] = set()
 
 
-def measure_next() -> bool:
+def measure_next(*, gives_way: bool = False) -> bool:
     """Measures one of the calls that ended within a day, the last one first. Whether there was one.
 
     One that cannot be measured is put off for ten minutes, and keeps no other from being measured. Raises what a
@@ -33,7 +33,7 @@ def measure_next() -> bool:
     if call is None:
         return False
     try:
-        kept = measure(call)
+        kept = measure(call, gives_way=gives_way)
     except (OperationalError, InterfaceError):
         raise
     except Exception:

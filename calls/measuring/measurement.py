@@ -1,42 +1,49 @@
 """Measures a call, and keeps what was measured: its turns, and the figures that the list shows."""
 
+from functools import partial
+
 from django.db import transaction
 from django.db.models import Exists, QuerySet
 from django.utils import timezone
 
+from calls.measuring.courtesy import politely
 from calls.measuring.line import Line
 from calls.measuring.listening import listen
 from calls.media.conversation import Conversation
 from calls.models import Call, Erasure, Track, Turn
+from calls.summaries.facts import FIGURES
 
 
-FIGURES = ("first_audio_ms", "response_ms", "response_ms_max", "dead_air_ms", "talk_over_ms")
-
-
-def measure(call: Call) -> bool:
+def measure(call: Call, *, gives_way: bool = False) -> bool:
     """Replaces the turns and figures of a call that is over. False if its recording is no longer what was read.
 
-    Takes 4 s of one core for an hour of call, and hardly more memory for a longer one. Raises what the database raises.
+    Takes 4 s of one core for an hour of call, and hardly more memory for a longer one; with `gives_way` only of what
+    nobody else wants (`politely`). Raises what the database raises.
     """
     line = Line(call)
-    found = listen(
+    heard = partial(_listen, line)
+    return _keep(call, line, politely(heard) if gives_way else heard())
+
+
+def _listen(line: Line) -> Conversation:
+    return listen(
         line.lane(Track.INBOUND),
         line.lane(Track.OUTBOUND),
         line.unknown(),
         somebody_else=line.somebody_else(),
         answered=line.answered(),
     )
-    return _keep(call, line, found)
 
 
 def _keep(call: Call, line: Line, conversation: Conversation) -> bool:
     """All or nothing, and only if what was read is still all there is: audio may have come or gone meanwhile."""
+    rows = _rows(line, conversation)
     with transaction.atomic():
         # The row is locked: whoever erases the audio, or writes more of it, is before this or after it.
         if not _unchanged(call).select_for_update().exists():
             return False
         Turn.objects.filter(stream__call=call.pk).delete()
-        Turn.objects.bulk_create(_rows(line, conversation), batch_size=500)
+        Turn.objects.bulk_create(rows, batch_size=500)
         figures = {name: getattr(conversation, name) for name in FIGURES}
         Call.objects.filter(pk=call.pk).update(**figures, measured_at=timezone.now(), measuring_since=None)
     return True

@@ -71,7 +71,7 @@ def converse(
     caller: Iterable[Span], ours: Iterable[Span], unknown: Iterable[Span], *, answered: int, length: int
 ) -> Conversation:
     """The conversation on a timeline of that length; `answered` is where the call was answered, at 0 or before it."""
-    lost = [span for span in joined(unknown, 0) if span.end - span.start > BRIDGED]
+    lost = _missing(unknown)
     heard, sent = joined(caller, BREATH), joined(ours, BREATH)
     theirs, own = _turns(heard, sent, lost), _turns(sent, heard, lost)
     said = [_interrupted(Said("caller", turn.start, turn.end), sent) for turn in theirs]

@@ -3,7 +3,8 @@ every field that Twilio may not send has a default. `calls` may import all of th
 """
 
 from calls.models.accesses import RecordingAccess
-from calls.models.alerts import Alert, AlertMail, AlertRule
+from calls.models.alert_rules import AlertRule
+from calls.models.alerts import Alert, AlertMail
 from calls.models.audio import AudioChunk, Gap, Track
 from calls.models.calls import Call
 from calls.models.clients import ApiClient

@@ -81,10 +81,17 @@ class Postman:
         began = bool(self._under_way)
         wait(self._under_way, timeout=1, return_when=FIRST_COMPLETED)
         for future in [future for future in self._under_way if future.done()]:
-            note(self._under_way[future], future.result())
-            # Only now: if the database is away, it comes again.
-            del self._under_way[future]
+            self._take_in(future)
         return began
+
+    def _take_in(self, future: Future[Answer]) -> None:
+        if error := future.exception():
+            # A defect of ours. It is sent again when its claim is old, and must not keep others from being noted.
+            del self._under_way[future]
+            raise error
+        note(self._under_way[future], future.result())
+        # Only now: if the database is away, it comes again.
+        del self._under_way[future]
 
     def _send(self, delivery: Delivery, receiver: Receiver) -> None:
         if self._executor is None:

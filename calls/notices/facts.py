@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, Sum
+from django.urls import reverse
 
-from calls.access.numbers import HIDDEN, mask, mask_all
-from calls.addresses import ADMIN, absolute
+from calls.addresses import absolute
 from calls.media.audio import SAMPLE_RATE
 from calls.media.placement import tiled
 from calls.models import AudioChunk, Call, CallEvent, Gap, Stream
+from calls.summaries import facts
 from calls.summaries.absence import is_worth_a_warning
 
 
 # Gaps in which there was something to record. What was paused or cleared is left out on purpose.
-LOST = (Gap.Reason.TIMESTAMP, Gap.Reason.SEQUENCE, Gap.Reason.CRASH, Gap.Reason.OVER_CAP, Gap.Reason.REJECTED)
-_NUMBERS = ("from", "to", "forwarded_from")
+MISSING = (Gap.Reason.TIMESTAMP, Gap.Reason.SEQUENCE, Gap.Reason.CRASH, Gap.Reason.OVER_CAP, Gap.Reason.REJECTED)
 
 
 def moment(at: dt.datetime | None) -> str | None:
@@ -26,47 +26,19 @@ def moment(at: dt.datetime | None) -> str | None:
 
 
 def of_call(call: Call, *, guessed: bool = False) -> dict[str, Any]:
-    """`guessed`: nobody has said that it ended. Its tags are asked for, so prefetch them."""
+    """As JSON has it. `guessed`: nobody has said that it ended. Its tags are asked for, so prefetch them."""
+    told = facts.of_call(call)
     return {
-        "sid": call.sid,
-        "url": absolute(f"{ADMIN}calls/call/{call.pk}/change/"),
-        "direction": call.direction,
-        "from": call.from_number,
-        "to": call.to_number,
-        "caller_name": call.caller_name,
-        "forwarded_from": call.forwarded_from,
-        "handler": call.handler,
-        "status": call.status,
-        "answered_by": call.answered_by,
-        "created_at": moment(call.created_at),
-        "answered_at": moment(call.answered_at),
-        "ended_at": moment(call.ended_at),
+        **{name: moment(value) if isinstance(value, dt.datetime) else value for name, value in told.items()},
+        "url": absolute(reverse("admin:calls_call_change", args=[call.pk])),
         "end_is_a_guess": guessed,
-        "duration": call.duration,
-        "recorded_seconds": _seconds(call.audio_samples),
-        "has_warning": call.has_warning,
-        "was_interrupted": call.was_interrupted,
-        "first_audio_ms": call.first_audio_ms,
-        "response_ms": call.response_ms,
-        "response_ms_max": call.response_ms_max,
-        "dead_air_ms": call.dead_air_ms,
-        "talk_over_ms": call.talk_over_ms,
-        "price": None if call.price is None else f"{call.price.normalize():f}",
-        "price_unit": call.price_unit,
-        "data": call.data_in_order,
-        "tags": sorted(tag.name for tag in call.tags.all()),
     }
 
 
 def masked(data: dict[str, Any], call: Call | None) -> dict[str, Any]:
-    """The same without whole numbers and names: as it is shown to staff who may not see them."""
+    """The same without whole numbers and names, if it is of a call."""
     told = data.get("call")
-    if call is None or not isinstance(told, dict):
-        return data
-    hidden = {name: mask(str(told.get(name) or "")) for name in _NUMBERS}
-    hidden["caller_name"] = HIDDEN if told.get("caller_name") else ""
-    said = {name: mask_all(told.get(name), call) for name in ("data", "tags")}
-    return {**data, "call": {**told, **hidden, **said}}
+    return data if call is None or not isinstance(told, dict) else {**data, "call": facts.masked(told, call)}
 
 
 def guessed(calls: Iterable[Call]) -> set[int]:
@@ -98,7 +70,7 @@ def of_recordings(calls: Sequence[Call]) -> dict[int, dict[str, Any]]:
 
 
 def _lost(calls: Sequence[Call]) -> dict[int, list[dict[str, Any]]]:
-    gaps = Gap.objects.filter(stream__call__in=calls, reason__in=LOST).order_by()
+    gaps = Gap.objects.filter(stream__call__in=calls, reason__in=MISSING).order_by()
     sums = gaps.values("stream__call", "track", "reason").annotate(length=Sum("length"), pieces=Count("pk"))
     found: dict[int, list[dict[str, Any]]] = {}
     for row in sums.order_by("track", "reason"):

@@ -57,7 +57,9 @@ def post(url: str, headers: dict[str, str], body: bytes, *, resolver: Resolver =
 
 
 def _answer(began: float, status: int | None = None, body: str = "", error: str = "") -> Answer:
-    return Answer(status, storable(body, KEPT), storable(error, 300), round(time.monotonic() - began, 3))
+    # An error is logged, and may quote whoever answers: it is one line.
+    line = "".join(character if character.isprintable() else " " for character in error)
+    return Answer(status, storable(body, KEPT), storable(line, 300), round(time.monotonic() - began, 3))
 
 
 def _exchange(destination: Destination, found: list[str], headers: dict[str, str], body: bytes) -> tuple[int, str, str]:

@@ -36,7 +36,7 @@ def tell() -> bool:
     if not receivers:
         return False
     since = min(receiver.since for receiver in receivers)
-    rounds = (_tell_ends(receivers, since), _tell_recordings(receivers, since), _tell_reviews(receivers, since))
+    rounds = (_tell_ends(receivers, since), _tell_recordings(receivers, since), _tell_reviews(receivers))
     return any(rounds)
 
 
@@ -87,9 +87,10 @@ def _of_recording(call: Call, recording: dict[str, Any], *, guessed: bool) -> No
     return _notice(kind, f"{call.pk}:{call.audio_samples}", call, data, timezone.now())
 
 
-def _tell_reviews(receivers: list[Receiver], since: dt.datetime) -> bool:
+def _tell_reviews(receivers: list[Receiver]) -> bool:
     told = wanting(Notice.Kind.REVIEW_DONE, receivers)
-    found = reviews.untold(since, BATCH) if told else []
+    # What is for none of them leaves no notice, and would be found again and again.
+    found = reviews.untold(min(receiver.since for receiver in told), BATCH) if told else []
     put(
         (_notice(Notice.Kind.REVIEW_DONE, review.key, review.call, review.data, review.at), _since(told, review.at))
         for review in found

@@ -54,6 +54,8 @@ def submit(review: Review, *, apart: bool = False) -> bool:
 
 
 def _submit(review: Review, *, apart: bool) -> bool:
+    # Its call first: whoever erases that begins with it too.
+    Call.objects.select_for_update(no_key=True).only("pk").filter(pk=review.call_id).first()
     draft = Review.objects.select_for_update().filter(pk=review.pk, submitted_at=None).first()
     if draft is None:
         return False

@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.db.models import Exists, OuterRef, Q
 
 from calls.models import Stream
-from calls.models.calls import LONGEST_CALL
+from calls.models.call_queries import LONGEST_CALL
 from calls.recorder import recorder
 from calls.server.outings import Outing, outings
 from calls.server.switchboard import switchboard

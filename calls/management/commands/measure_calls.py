@@ -10,10 +10,9 @@ from tqdm import tqdm
 
 from calls.management.arguments import day
 from calls.measuring.backlog import measurable
-from calls.measuring.courtesy import give_way
 from calls.measuring.measurement import measure
 from calls.models import Call
-from calls.models.calls import CallQuerySet
+from calls.models.call_queries import CallQuerySet
 
 
 # Calls that are looked up at once.
@@ -39,7 +38,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         os.nice(NICENESS)
-        give_way()
         self.measured, self.changed, self.failed = 0, 0, dict[str, str]()
         calls = self.chosen(options)
         try:
@@ -74,7 +72,7 @@ class Command(BaseCommand):
     def measure(self, call: Call) -> None:
         """One that fails keeps no other from being measured."""
         try:
-            if measure(call):
+            if measure(call, gives_way=True):
                 self.measured += 1
             else:
                 self.changed += 1
