@@ -33,10 +33,9 @@ def check_chores() -> Finding:
     if call := _forgotten():
         hint = "Start a server without CHORES=false, or `manage.py do_chores`."
         if is_done_here:
-            hint = "The log says why: look for chore_waits, chore_failed and chores_ended. Measuring waits for a free core."
-        return Finding(
-            "warn", f"Nobody does the chores: {call} ended at {call.ended_at:%H:%M} and is not measured.", hint
-        )
+            hint = "Look for chore_waits, chore_failed and chores_ended in the log. Measuring waits for a free core."
+        what = f"{call} ended more than five minutes ago, and nobody measures it."
+        return Finding("warn", f"Nobody does the chores: {what}", hint)
     if is_done_here:
         return Finding("ok", "The chores are done by a server process of this machine.")
     reason = "no server runs" if settings.CHORES else "CHORES is false"
