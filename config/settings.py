@@ -267,6 +267,10 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": read(env.str, "LOG_LEVEL", "INFO").upper()},
-    # Their lines say no more than the calls themselves do.
-    "loggers": {name: {"level": "WARNING"} for name in ("daphne", "django.channels.server", "django.server")},
+    "loggers": {
+        # Their lines say no more than the calls themselves do.
+        **{name: {"level": "WARNING"} for name in ("daphne", "django.channels.server", "django.server")},
+        # That the database is away is told once (db_down, chore_waits), and not by the pool with each of its tries.
+        "psycopg.pool": {"level": "ERROR"},
+    },
 }

@@ -7,6 +7,7 @@ import threading
 import pytest
 from asgiref.sync import sync_to_async
 
+from calls.process import pools
 from calls.process.pools import MOST_API, MOST_API_OF_ONE, Pools
 
 
@@ -16,6 +17,12 @@ CALLS, PAGE = "/api/v1/calls", "/admin/calls/call/"
 def request(address="192.0.2.1", path=CALLS, **headers):
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return {"type": "http", "method": "GET", "path": path, "client": [address, 1], "headers": named}
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Refusals come without delay, but where a test says otherwise."""
+    monkeypatch.setattr(pools, "REFUSED_AFTER", 0)
 
 
 async def answers(*requests):
@@ -34,10 +41,10 @@ async def answers(*requests):
         async def send(message):
             messages.append(message)
 
-        await pools(scope, None, send)
+        await around(scope, None, send)
         sent.append((messages[0]["status"], dict(messages[0]["headers"]), json.loads(messages[1]["body"])))
 
-    pools = Pools(application)
+    around = Pools(application)
     tasks = [asyncio.create_task(ask(scope)) for scope in requests]
     for _ in range(20):
         await asyncio.sleep(0)
@@ -85,3 +92,39 @@ async def test_a_body_is_refused_before_it_is_waited_for(headers):
 async def test_an_empty_body_is_none():
     found, _ = await answers(request(content_length="0"))
     assert statuses(found) == [200]
+
+
+async def refused_while_others_wait(status, count, monkeypatch):
+    """How many of so many requests of one address come as far as the application, which answers all with that status,
+    and how many are answered, before any refusal is due."""
+    monkeypatch.setattr(pools, "REFUSED_AFTER", 3600)
+    asked, sent = [], []
+
+    async def application(scope, receive, send):
+        asked.append(scope)
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def send(message):
+        sent.append(message)
+
+    around = Pools(application)
+    tasks = [asyncio.create_task(around(request(), None, send)) for _ in range(count)]
+    _, waiting = await asyncio.wait(tasks, timeout=0.1)
+    for task in waiting:
+        task.cancel()
+    return len(asked), len(sent) // 2
+
+
+@pytest.mark.parametrize("status", [401, 429])
+async def test_a_program_that_is_refused_waits_for_it_and_takes_no_place_meanwhile(status, monkeypatch):
+    assert await refused_while_others_wait(status, 2 * MOST_API_OF_ONE, monkeypatch) == (2 * MOST_API_OF_ONE, 0)
+
+
+async def test_what_is_no_refusal_is_sent_at_once(monkeypatch):
+    assert await refused_while_others_wait(200, 3, monkeypatch) == (3, 3)
+
+
+async def test_who_has_no_place_waits_for_the_refusal(monkeypatch):
+    monkeypatch.setattr(pools, "MOST_API_OF_ONE", 0)
+    assert await refused_while_others_wait(200, 3, monkeypatch) == (0, 0)

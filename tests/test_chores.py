@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -100,16 +101,35 @@ def test_a_lock_is_held_by_one_process_of_a_machine(tmp_path):
     again.close()
 
 
-def test_a_lock_that_cannot_be_made_is_told(tmp_path, caplog):
-    (tmp_path / "spool").write_text("no folder")
-    assert take_lock(tmp_path / "spool" / "x.chores") is None
-    assert caplog.records[0].message.startswith("chores_wait")
+def test_a_lock_that_cannot_be_made_is_told_once(tmp_path, caplog, monkeypatch, settings):
+    settings.SPOOL_DIR = tmp_path / "spool"
+    settings.SPOOL_DIR.write_text("no folder")
+    mine = office.Office()
+    assert (mine._take_lock(), mine._take_lock()) == (None, None)
+    assert [record.message.split(":")[0] for record in caplog.records] == ["chores_wait"]
 
 
-def test_a_process_that_cannot_be_started_is_told_and_can_be_tried_again(monkeypatch, caplog):
-    monkeypatch.setattr(office, "COMMAND", ["/nowhere/python"])
-    office.shift()
-    assert caplog.records[0].message.startswith("chores_wait: ")
+def test_a_process_that_cannot_be_started_is_tried_again(monkeypatch):
+    monkeypatch.setattr(office, "COMMAND", ["/nowhere"])
+    assert office._staff().startswith("before they began: ")
+
+
+def test_a_process_that_ends_leaves_nothing_open(monkeypatch):
+    monkeypatch.setattr(office, "COMMAND", [sys.executable, "-c", "raise SystemExit(3)"])
+    before = os.listdir("/proc/self/fd")
+    assert [office._staff() for _ in range(3)] == 3 * ["with 3"]
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_round_that_does_not_end_keeps_no_process_from_ending(monkeypatch):
+    monkeypatch.setattr("calls.chores.chore.LAST_SECONDS", 0.01)
+    has_begun, is_over = threading.Event(), threading.Event()
+    stop, thread = done_together(Chore("hangs", 0.01, lambda: has_begun.set() or is_over.wait()))
+    assert has_begun.wait(PATIENCE)
+    stop.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    is_over.set()
 
 
 def test_nobody_is_hired_where_there_are_to_be_no_chores(settings):

@@ -51,8 +51,12 @@ def seconds(duration: str) -> int:
 @pytest.fixture
 def configured(tmp_path) -> dict[str, Any]:
     """compose.yaml as Docker Compose understands it, beside a .env as README has it filled in."""
+    return configure(tmp_path, (ROOT / "compose.yaml").read_text())
+
+
+def configure(tmp_path: Path, text: str) -> dict[str, Any]:
     needs("docker-compose")
-    shutil.copy(ROOT / "compose.yaml", tmp_path)
+    (tmp_path / "compose.yaml").write_text(text)
     filled = {"PUBLIC_URL": "https://voice.example.org", "POSTGRES_PASSWORD": "secret", "SPEECH_URL": "wss://speech"}
     filled |= {"SPOOL_DIR": "var/spool"}
     dotenv = (ROOT / ".env.example").read_text() + "".join(f"\n{name}={value}" for name, value in filled.items())
@@ -64,6 +68,15 @@ def configured(tmp_path) -> dict[str, Any]:
 
 def test_docker_compose_accepts_the_file(configured):
     assert {"db", "redis", "migrate", "web", "proxy"} <= set(configured["services"])
+
+
+def test_the_chores_may_have_a_container_of_their_own_as_the_operations_show(tmp_path):
+    operations, shipped = (ROOT / "docs/operations.md").read_text(), (ROOT / "compose.yaml").read_text()
+    [added] = re.findall(r"```yaml\n(  chores:\n.*?)```", operations, re.DOTALL)
+    services = configure(tmp_path, shipped.replace("\n  proxy:\n", f"\n{added}\n  proxy:\n"))["services"]
+    assert services["chores"]["command"][-1] == "do_chores"
+    assert services["chores"]["environment"] == services["web"]["environment"]
+    assert services["chores"]["healthcheck"] in ({"disable": True}, {"test": ["NONE"]})
 
 
 def test_what_only_a_handler_reads_reaches_the_workers_too(configured):

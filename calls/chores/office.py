@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +30,7 @@ class Office:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._has_told = False
 
     def start(self) -> None:
         if self._thread is None and settings.CHORES:
@@ -38,12 +38,21 @@ class Office:
             self._thread.start()
 
     def _run(self) -> None:
-        while (lock := take_lock(lock_path())) is None:
+        while (lock := self._take_lock()) is None:
             threading.Event().wait(AGAIN)
         with lock:
             while True:
-                shift()
+                logger.warning("chores_ended %s; they are started again in %.0f s", _staff(), AGAIN)
                 threading.Event().wait(AGAIN)
+
+    def _take_lock(self) -> IO[bytes] | None:
+        try:
+            return take_lock(lock_path())
+        except OSError as error:
+            if not self._has_told:
+                logger.warning("chores_wait: %s", error)
+            self._has_told = True
+            return None
 
 
 def lock_path() -> Path:
@@ -52,36 +61,34 @@ def lock_path() -> Path:
 
 
 def take_lock(path: Path) -> IO[bytes] | None:
-    """The file, locked until it is closed or this process is gone. None if another process holds it."""
-    with ExitStack() as left_open:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = left_open.enter_context(path.open("ab"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            logger.warning("chores_wait: %s", error)
-            return None
-        left_open.pop_all()
-        return file
+    """The file, locked until it is closed or this process is gone. None if another process holds it.
 
-
-def shift() -> None:
-    """Runs the process to its end. One that cannot even be started is told, and may be tried again."""
+    Raises OSError where none can be written, or its file system knows no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab")
     try:
-        code = _staff()
-    except OSError as error:
-        logger.warning("chores_wait: %s", error)
-    else:
-        logger.warning("chores_ended with %d; they are started again in %.0f s", code, AGAIN)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
-def _staff() -> int:
+def _staff() -> str:
+    """Runs the process to its end; how that came."""
     # More threads of numpy would take the cores that calls are answered on.
     alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, cwd=settings.BASE_DIR, env={**os.environ, **alone})
-    return process.wait()
+    try:
+        with subprocess.Popen(
+            COMMAND, stdin=subprocess.PIPE, cwd=settings.BASE_DIR, env={**os.environ, **alone}
+        ) as child:
+            return f"with {child.wait()}"
+    except OSError as error:  # no memory, no process, no file left: there may be some again
+        return f"before they began: {error}"
 
 
 # The one of this process.

@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='call',
             name='price_unit',
-            field=models.CharField(blank=True, editable=False, help_text='The currency, as in ISO 4217.', max_length=3),
+            field=models.CharField(blank=True, db_default='', editable=False, help_text='The currency, as in ISO 4217.', max_length=3),
         ),
         migrations.AddField(
             model_name='call',

@@ -108,7 +108,9 @@ class Call(models.Model):
         editable=False,
         help_text="What Twilio charges for the connection; its own sign: what was charged is negative.",
     )
-    price_unit = models.CharField(max_length=3, blank=True, editable=False, help_text="The currency, as in ISO 4217.")
+    price_unit = models.CharField(
+        max_length=3, blank=True, db_default="", editable=False, help_text="The currency, as in ISO 4217."
+    )
     price_asked_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When Twilio was last asked what the call cost."
     )

@@ -1,5 +1,6 @@
 """`manage.py do_chores`: what is done beside the calls. The server does it by itself, unless CHORES is false."""
 
+import logging
 import os
 import signal
 import sys
@@ -36,8 +37,17 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         if beside_a_server:
+            # Ctrl-C reaches this process too, and the server may go on for as long as it has calls.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             threading.Thread(target=_until_input_ends, args=(stop,), daemon=True).start()
         chores.run()
+        _leave()
+
+
+def _leave() -> None:
+    """At once: whatever still waits for a receiver or for the database is done again by whoever comes next."""
+    logging.shutdown()
+    os._exit(0)
 
 
 def _until_input_ends(stop: threading.Event) -> None:

@@ -6,11 +6,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from calls.management.diagnosis import Finding, examine
+from calls.management.diagnosis import examine
+from calls.management.diagnosis.finding import Finding
 
 
 class Command(BaseCommand):
-    help = "Checks settings, database, Redis, the server behind PUBLIC_URL, the clock and the account's numbers."
+    help = (
+        "Checks settings, database, Redis, chores, webhooks, mail, the server behind PUBLIC_URL, the clock and the "
+        "account's numbers."
+    )
     # They are among what is examined.
     requires_system_checks = []
 

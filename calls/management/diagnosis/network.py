@@ -1,42 +1,26 @@
-"""What `manage.py doctor` looks at: each finding is one line, and what is not right has a hint.
+"""What others are asked over the network: the server behind PUBLIC_URL, and Twilio.
 
-The server is asked through PUBLIC_URL, as Twilio will ask it, with requests that leave no row: a signed webhook without
-a usable CallSid, which is answered with 400 where the signature is right and with 403 where it is not, and a signed
-handshake that is closed before `start`.
+The server is asked as Twilio will ask it, with requests that leave no row: a signed webhook without a usable CallSid,
+which is answered with 400 where the signature is right and with 403 where it is not, and a signed handshake that is
+closed before `start`.
 """
 
 import asyncio
-import secrets
-import shlex
-import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
 from django.conf import settings
-from django.core import mail
-from django.core.checks import run_checks
-from django.db import DatabaseError, connections
-from django.db.migrations.executor import MigrationExecutor
 from twilio.request_validator import RequestValidator
 
 from calls import addresses
-from calls.recorder.spool import damaged, fingerprint, foreign
+from calls.management.diagnosis.finding import TIMEOUT, Finding, Level, first_line
 from calls.rest import RestError, numbers
 from calls.rest.numbers import Number
-from calls.speech import silero
 
 
-Level = Literal["ok", "skip", "warn", "FAIL"]
-
-# Seconds for everything that goes over a network.
-TIMEOUT = 10
 # A clock that is wrong by more makes timelines wrong; by more again, tokens and certificates expire early or late.
 SKEW_WARNING = 5
 SKEW_FAILURE = 60
@@ -47,21 +31,7 @@ MOST_NUMBERS = 10
 FORM = {"CallSid": "doctor", "From": "+15550100", "CallStatus": "ringing"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    level: Level
-    text: str
-    hint: str = ""
-
-
 def examine() -> Iterator[Finding]:
-    """All findings, beginning with this machine's."""
-    yield from check_settings()
-    yield from check_database()
-    yield from check_layer()
-    yield from check_spool()
-    yield from check_speech()
-    yield from check_mail()
     if settings.TWILIO_AUTH_TOKENS and urlsplit(settings.PUBLIC_URL).hostname:
         yield from asyncio.run(_all(check_server()))
     else:
@@ -72,126 +42,6 @@ def examine() -> Iterator[Finding]:
 
 async def _all(findings: AsyncIterator[Finding]) -> list[Finding]:
     return [finding async for finding in findings]
-
-
-# --- this machine ----------------------------------------------------------------------------------------------------
-
-
-def check_settings() -> Iterator[Finding]:
-    messages = run_checks()
-    for message in messages:
-        yield Finding("FAIL" if message.is_serious() else "warn", f"{message.msg} ({message.id})", message.hint or "")
-    if not messages:
-        yield Finding("ok", "The settings are in order.")
-
-
-def check_database() -> Iterator[Finding]:
-    connection = connections["default"]
-    try:
-        connection.ensure_connection()
-        executor = MigrationExecutor(connection)
-        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError as error:
-        yield Finding(
-            "FAIL",
-            f"The database does not answer: {_line(error)}",
-            "Check DATABASE_URL, and that the server runs and lets us in.",
-        )
-        return
-    if missing:
-        yield Finding("FAIL", f"{len(missing)} migrations are missing.", "Run `manage.py migrate`.")
-    else:
-        yield Finding("ok", f"The database answers ({connection.display_name}), and has all migrations.")
-
-
-def check_layer() -> Iterator[Finding]:
-    """A message to ourselves through Redis. Without Redis, only the live pages of other processes are missing."""
-    if not settings.REDIS_URL:
-        yield Finding("skip", "REDIS_URL is not set: the channel layer is in memory, for one process.")
-        return
-    try:
-        async_to_sync(_round_trip)()
-    except Exception as error:  # redis has exceptions of its own, and the layer lets them through
-        yield Finding(
-            "FAIL", f"Redis does not answer: {_line(error)}", "Check REDIS_URL. Calls do not need it; live pages do."
-        )
-        return
-    yield Finding("ok", "Redis answers, and the channel layer carries messages.")
-
-
-async def _round_trip() -> None:
-    layer = get_channel_layer()
-    channel = f"doctor.{secrets.token_hex(8)}"
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            await layer.send(channel, {"type": "doctor"})
-            await layer.receive(channel)
-    finally:
-        # The layer's own connections outlive a loop that is not asked to close them.
-        await layer.close_pools()
-
-
-def check_speech() -> Iterator[Finding]:
-    """Nobody needs it whose handlers ask for no turns and play nothing that may be interrupted."""
-    try:
-        silero.load()
-    except silero.Missing as error:
-        yield Finding(
-            "skip",
-            f"Speech is told by its loudness: {_line(error)}",
-            "Noise interrupts what is played with `barge_in` then, and makes turns of `stream.speech()`.",
-        )
-    else:
-        yield Finding("ok", "Speech is told from noise by Silero's model.")
-
-
-def check_mail() -> Iterator[Finding]:
-    """Whether its server lets us in; nothing is sent."""
-    if not settings.EMAIL_URL:
-        yield Finding("skip", "EMAIL_URL is not set: alerts are not sent by mail.")
-        return
-    connection = mail.get_connection()
-    try:
-        connection.open()
-        connection.close()
-    except (OSError, UnicodeError) as error:
-        yield Finding("FAIL", f"The mail server does not let us in: {_line(error)}", "Check EMAIL_URL.")
-        return
-    yield Finding("ok", "The mail server lets us in.")
-
-
-def check_spool() -> Iterator[Finding]:
-    """System checks say whether it can be written."""
-    database = fingerprint(settings.DATABASES["default"])
-    # Paths as a shell takes them, to be copied after --from.
-    if paths := shlex.join(str(file) for file in foreign(settings.SPOOL_DIR, database)):
-        yield Finding(
-            "warn",
-            f"SPOOL_DIR has recordings of another database, which nobody writes: {paths}",
-            f"If the database was moved or renamed (this one's files begin with {database}), "
-            "see what they hold and write it with `manage.py replay_spool`.",
-        )
-    # Without SQLite's companion files.
-    files = (file for file in damaged(settings.SPOOL_DIR) if file.suffix == ".damaged")
-    if paths := shlex.join(str(file) for file in files):
-        yield Finding(
-            "warn",
-            f"SPOOL_DIR has files that were damaged and set aside: {paths}",
-            "They hold calls, perhaps some that are to be erased. Keep what is left of each with "
-            "`manage.py replay_spool --from FILE`, and delete it.",
-        )
-    try:
-        free = shutil.disk_usage(settings.SPOOL_DIR).free // 2**20
-    except OSError:
-        return
-    if free < settings.SPOOL_MAX_MB:
-        yield Finding(
-            "warn",
-            f"SPOOL_DIR has {free} MB free, and the spool may grow to {settings.SPOOL_MAX_MB} MB.",
-            "Make room there, name a larger disk, or lower SPOOL_MAX_MB.",
-        )
-    else:
-        yield Finding("ok", f"SPOOL_DIR can be written, and has {free} MB free.")
 
 
 # --- the server, through PUBLIC_URL ----------------------------------------------------------------------------------
@@ -300,7 +150,7 @@ def _unreachable(url: str, error: Exception) -> Finding:
             reason = f"no answer within {TIMEOUT} s"
             hint = "A firewall drops the connection, or the server hangs. Twilio waits 15 s in all."
         case _:
-            reason = f"{type(error).__name__}: {_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             hint = "Check what listens there, and the proxy's log."
     return Finding("FAIL", f"{url} cannot be reached: {reason}.", hint)
 
@@ -348,7 +198,7 @@ async def check_clock() -> AsyncIterator[Finding]:
     except (aiohttp.ClientError, TimeoutError, ValueError, TypeError) as error:
         yield Finding(
             "warn",
-            f"{settings.TWILIO_API_URL} did not tell the time: {_line(error)}",
+            f"{settings.TWILIO_API_URL} did not tell the time: {first_line(error)}",
             "Let us reach it over https: calls are placed and ended through it.",
         )
         return
@@ -407,8 +257,3 @@ def _elsewhere(found: list[Number]) -> Iterator[Finding]:
     leads = ", ".join(f"{number.number} to {number.voice_url or 'nothing'}" for number in found[:MOST_NUMBERS])
     more = f" and {len(found) - MOST_NUMBERS} more" if len(found) > MOST_NUMBERS else ""
     yield Finding("warn", f"No number of the account leads to {settings.PUBLIC_URL}: {leads}{more}.", hint)
-
-
-def _line(error: Any) -> str:
-    """The first line of an exception, fit for a terminal."""
-    return ascii(str(error).strip().partition("\n")[0])[1:-1][:200] or type(error).__name__
