@@ -875,7 +875,7 @@ def everywhere():
     stream = call.streams.get()
     parts = {"stream": stream, "mark": stream.marks.first(), "dtmf": stream.dtmf.first(), "gap": stream.gaps.first()}
     parts["audiochunk"], parts["utterance"] = stream.chunks.first(), stream.utterances.first()
-    rule = make_rule("calls", handler="voicemail")
+    rule = make_rule("calls", handler="echo")
     watch()
     about = {
         **parts,

@@ -109,9 +109,6 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
             queue.is_mine = staff(request).is_superuser or queue.reviewers_id in {None, *groups}
         return found
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"title": "Review queues", **(extra_context or {})})
-
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [path("<int:pk>/deal/", wrap(self.deal), name="calls_reviewqueue_deal"), *super().get_urls()]

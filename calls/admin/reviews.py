@@ -136,7 +136,7 @@ class ReviewAdmin(FactsAdmin[Review]):
         return [export, path("summary/", wrap(self.summary), name="calls_review_summary"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        facts = {"title": "Reviews", "may_export": request.user.has_perm("calls.export_call")}
+        facts = {"may_export": request.user.has_perm("calls.export_call")}
         return super().changelist_view(request, {**facts, **(extra_context or {})})
 
     @method_decorator(require_safe)
