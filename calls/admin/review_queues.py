@@ -78,7 +78,7 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
     show_full_result_count = False
     fieldsets = (
         (None, {"fields": ("name", "scorecard", "is_active")}),
-        ("Which calls", {"fields": ("rule", "nth", "threshold_ms", "handler", "since")}),
+        ("What it deals out", {"fields": ("rule", "nth", "threshold_ms", "handler", "since")}),
         ("Who reviews them", {"fields": ("reviewers", "hours")}),
     )
 

@@ -208,14 +208,14 @@ class ReviewAdmin(FactsAdmin[Review]):
     @admin.display(description="Call")
     def whose(self, review: Review) -> SafeString:
         url = reverse("admin:calls_call_change", args=[review.call_id])
-        return format_html('<a href="{}">Call of {}</a>', url, moment(review.call.created_at))
+        return format_html('<a href="{}">Call of {}</a>', url, moment(review.call.created_at, inside=True))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Review | None = None) -> Any:
         return self.fields
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if review := kwargs.get("obj"):
-            context |= {"title": f"Review of {moment(review.call.created_at)}", "subtitle": None}
+            context |= {"title": f"Review of the call of {moment(review.call.created_at, inside=True)}", "subtitle": None}
             review.shown = Shown.of(review, request, review.call)
         return super().render_change_form(request, context, *args, **kwargs)
 

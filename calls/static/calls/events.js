@@ -95,6 +95,6 @@ class CallEvents {
         return direction > 0 ? inside.find(({ at }) => at > position + 0.05) : inside.findLast(({ at }) => at < position - slack);
     }
 
-    /* Into sight, and no further: the focus stays where it is. */
-    reveal({ row }) { row.scrollIntoView({ block: "nearest" }); }
+    /* Into sight in its box: the page stays where it is, with the wave in sight, and so does the focus. */
+    reveal({ row }) { this.box.bring(row); }
 }
