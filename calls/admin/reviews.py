@@ -215,7 +215,8 @@ class ReviewAdmin(FactsAdmin[Review]):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if review := kwargs.get("obj"):
-            context |= {"title": f"Review of the call of {moment(review.call.created_at, inside=True)}", "subtitle": None}
+            began = moment(review.call.created_at, inside=True)
+            context |= {"title": f"Review of the call of {began}", "subtitle": None}
             review.shown = Shown.of(review, request, review.call)
         return super().render_change_form(request, context, *args, **kwargs)
 
