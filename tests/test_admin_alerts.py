@@ -144,11 +144,11 @@ def test_the_form_says_how_it_is_at_the_moment(client, editor):
 @pytest.mark.parametrize(
     ("facts", "word"),
     [
-        ({}, "quiet"),
-        ({"is_active": False}, "off"),
-        ({"counted": None}, "asleep"),
-        ({"checked_at": None}, "not watched: do the chores run?"),
-        ({"checked_at": timezone.now() - dt.timedelta(minutes=6)}, "not watched: do the chores run?"),
+        ({}, "Quiet"),
+        ({"is_active": False}, "Off"),
+        ({"counted": None}, "Asleep"),
+        ({"checked_at": None}, "Not watched: do the chores run?"),
+        ({"checked_at": timezone.now() - dt.timedelta(minutes=6)}, "Not watched: do the chores run?"),
     ],
 )
 def test_the_list_says_in_which_state_a_rule_is(client, editor, facts, word):
@@ -160,7 +160,7 @@ def test_the_list_says_in_which_state_a_rule_is(client, editor, facts, word):
 def test_the_list_says_since_when_a_rule_alerts_and_what_was_found_last(client, editor):
     alerting()
     page = text(client, RULES)
-    assert "alerting since Today" in page
+    assert "Alerting since today" in page
     assert "0 calls" in page
 
 
@@ -197,8 +197,8 @@ def test_an_alert_shows_who_was_told_of_what_and_what_went_wrong(client, editor)
         AlertMail.objects.filter(pk=mail.pk).update(**facts)
     page = text(client, f"{ALERTS}{alert.pk}/change/")
     assert "after 2 tries: 550 &lt;b&gt;no&lt;/b&gt;" in page
-    assert "given up</span>" in page
-    assert "on its way" in page
+    assert "Given up</span>" in page
+    assert "On its way" in page
 
 
 def test_an_alert_leads_to_the_calls_that_ended_in_its_window(client):

@@ -463,6 +463,19 @@ def test_the_row_of_the_next_event_comes_into_sight_beside_the_wave(visit, ops):
         assert box["y"] + box["height"] <= 900, seen
 
 
+def test_the_wave_stays_in_sight_however_far_below_it_the_event_stands(visit, ops):
+    call = pauses(120)
+    for second in range(30):
+        make_utterance(call.streams.get(), start=second * 16_000, length=8_000)
+        make_digit(call.streams.get(), "5", timestamp_ms=second * 2_000)
+    page = visit(page_of(call, "#t=57"), ops)
+    page.locator(".call-line-text").first.wait_for()
+    page.set_viewport_size({"width": 1280, "height": 600})
+    page.get_by_role("button", name="Next event").click()
+    assert at(page) == 58
+    assert page.locator(".call-wave").bounding_box()["y"] >= 0
+
+
 def test_a_viewer_who_may_not_listen_sees_and_hears_nothing_of_it(visit):
     page = visit(page_of(eventful()), make_staff("view_call"))
     assert page.locator("audio, .call-wave, .call-toggle").count() == 0
@@ -875,7 +888,7 @@ def everywhere():
     stream = call.streams.get()
     parts = {"stream": stream, "mark": stream.marks.first(), "dtmf": stream.dtmf.first(), "gap": stream.gaps.first()}
     parts["audiochunk"], parts["utterance"] = stream.chunks.first(), stream.utterances.first()
-    rule = make_rule("calls", handler="voicemail")
+    rule = make_rule("calls", handler="echo")
     watch()
     about = {
         **parts,

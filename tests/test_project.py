@@ -374,3 +374,9 @@ def test_a_call_that_a_dead_server_had_holds_up_no_restart(monkeypatch):
     looks = iter([None])
     monkeypatch.setattr(rundemo, "time", SimpleNamespace(sleep=lambda seconds: next(looks)))
     assert rundemo.Command(stdout=StringIO()).watch({}, None)
+
+
+def test_every_rule_of_the_style_sheet_is_closed():
+    """An open one takes all that follows into a screen of its size, and a browser says nothing."""
+    style = (ROOT / "calls" / "static" / "calls" / "calls.css").read_text()
+    assert style.count("{") == style.count("}")

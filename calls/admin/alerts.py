@@ -100,9 +100,6 @@ class AlertRuleAdmin(ModelAdmin[AlertRule]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return Pages
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"title": "Alert rules", **(extra_context or {})})
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
         alerting = Prefetch("alerts", Alert.objects.open(), to_attr="alerting")
         return super().get_queryset(request).prefetch_related(alerting)
@@ -174,9 +171,6 @@ class AlertAdmin(FactsAdmin[Alert]):
     list_per_page = 50
     fields = ("rule", "state", "when", "figure", "ended", "said", "calls", "told")
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"title": "Alerts", **(extra_context or {})})
-
     @admin.display(description="Began", ordering="began_at")
     def when(self, alert: Alert) -> str | SafeString:
         return time_tag(alert.began_at)
@@ -188,8 +182,8 @@ class AlertAdmin(FactsAdmin[Alert]):
     @admin.display(description="State")
     def state(self, alert: Alert) -> SafeString:
         if alert.over_at is None:
-            return format_html('<span class="call-status call-bad">alerting for {}</span>', lasted(alert))
-        return format_html('<span class="call-status call-quiet">over after {}</span>', lasted(alert))
+            return format_html('<span class="call-status call-bad">Alerting for {}</span>', lasted(alert))
+        return format_html('<span class="call-status call-quiet">Over after {}</span>', lasted(alert))
 
     @admin.display(description="Over")
     def ended(self, alert: Alert) -> str | SafeString:
@@ -199,7 +193,7 @@ class AlertAdmin(FactsAdmin[Alert]):
 
     @admin.display(description="Calls")
     def calls(self, alert: Alert) -> SafeString:
-        began = moment(alert.began_at)
+        began = moment(alert.began_at, inside=True)
         return format_html(
             '<a href="{}" aria-label="The calls of the alert of {}">its calls</a>', telling.calls_path(alert), began
         )
@@ -218,15 +212,15 @@ def state_tag(rule: AlertRule) -> SafeString:
     """From the rule's open alert (`alerting`), which the list has read for all of them."""
     alerts: list[Alert] = getattr(rule, "alerting", [])
     if alerts:
-        since = moment(alerts[0].began_at)
-        return format_html('<span class="call-status call-bad">alerting since {}</span>', since)
-    tone, word = "good", "quiet"
+        since = moment(alerts[0].began_at, inside=True)
+        return format_html('<span class="call-status call-bad">Alerting since {}</span>', since)
+    tone, word = "good", "Quiet"
     if not rule.is_active:
-        tone, word = "quiet", "off"
+        tone, word = "quiet", "Off"
     elif rule.checked_at is None or timezone.now() - rule.checked_at > UNWATCHED:
-        tone, word = "warn", "not watched: do the chores run?"
+        tone, word = "warn", "Not watched: do the chores run?"
     elif rule.counted is None:
-        tone, word = "quiet", "asleep"
+        tone, word = "quiet", "Asleep"
     return format_html('<span class="call-status call-{}">{}</span>', tone, word)
 
 
@@ -251,9 +245,9 @@ def mail_tag(mail: AlertMail) -> SafeString:
     if mail.sent_at:
         return format_html('<span class="call-status call-good">{}</span>', time_tag(mail.sent_at))
     if not mail.tries:
-        return format_html('<span class="call-status call-live">{}</span>', "on its way")
+        return format_html('<span class="call-status call-live">{}</span>', "On its way")
     given_up = timezone.now() - mail.created_at >= MAIL_PATIENCE
-    tone, word = ("bad", "given up") if given_up else ("warn", f"again at {timezone.localtime(mail.due_at):%H:%M:%S}")
+    tone, word = ("bad", "Given up") if given_up else ("warn", f"Again at {timezone.localtime(mail.due_at):%H:%M:%S}")
     return format_html(
         '<span class="call-status call-{}">{}</span> <span class="call-none">after {} tries: {}</span>',
         *(tone, word, mail.tries, mail.error or "no answer yet"),

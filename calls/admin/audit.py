@@ -1,6 +1,9 @@
 """What is only looked at: who heard what, which rows the database refused, what was erased."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -10,6 +13,7 @@ from django.utils.html import format_html
 from calls.admin.base import FactsAdmin, ModelAdmin
 from calls.admin.cells import heard, moment, time_tag
 from calls.admin.lists import is_whole_sid
+from calls.admin.paging import Pages
 from calls.models import ApiClient, Erasure, QuarantinedRow, RecordingAccess, Tag
 
 
@@ -49,7 +53,8 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
     @admin.display(description="Call")
     def whose(self, access: RecordingAccess) -> str:
         if access.call:
-            url, began = reverse("admin:calls_call_change", args=[access.call.pk]), moment(access.call.created_at)
+            url = reverse("admin:calls_call_change", args=[access.call.pk])
+            began = moment(access.call.created_at, inside=True)
             return format_html('<a href="{}" title="{}">Call of {}</a>', url, access.call_sid, began)
         if access.kind == RecordingAccess.Kind.EXPORT and not access.call_sid:
             return "a list"
@@ -86,6 +91,10 @@ class TagAdmin(ModelAdmin[Tag]):
     """The words that calls are tagged with; made here or from a call's page."""
 
     search_fields = ("name",)
+    show_full_result_count = False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Pages
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tag]:
         return super().get_queryset(request).order_by("name")

@@ -167,7 +167,7 @@ def _accesses(call: Call) -> list[dict[str, Any]]:
         {
             "user": row.who,
             "kind": row.get_kind_display().lower(),
-            "moment": time_tag(row.at),
+            "moment": time_tag(row.at, inside=True),
             "detail": ", ".join(filter(None, [row.detail, heard(row)])),
         }
         for row in rows

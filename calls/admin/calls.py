@@ -75,9 +75,8 @@ class CallAdmin(
     readonly_fields = ("review",)
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
     list_filter = (
-        *(When, Ended, State, Flags, Way, Handler),
-        *(Response, Median, FirstAudio, DeadAir),
-        *(Recorded, Reviewed, Commented, Tagged),
+        *(When, Ended, State, Flags, Handler, Response, Median),
+        *(FirstAudio, DeadAir, Way, Recorded, Reviewed, Commented, Tagged),
     )
     autocomplete_fields = ("tags",)
     list_per_page = 50
@@ -156,8 +155,7 @@ class CallAdmin(
         return csv_response(request, queryset)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        facts = {"title": "Calls", "may_export": request.user.has_perm("calls.export_call")}
-        facts |= {"is_nav_sidebar_enabled": False}
+        facts = {"may_export": request.user.has_perm("calls.export_call")}
         return super().changelist_view(request, {**facts, **(extra_context or {})})
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
@@ -221,7 +219,7 @@ class CallAdmin(
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if call := kwargs.get("obj"):
-            context |= call_page.context(request, call) | {"is_nav_sidebar_enabled": False}
+            context |= call_page.context(request, call)
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="Reviewed by")

@@ -90,20 +90,20 @@ def spans(ranges: list[list[int]]) -> str:
     return ", ".join(f"{start}–{stop}" for start, stop in each)
 
 
-def moment(at: dt.datetime) -> str:
-    """A time in the admin's zone, as a person would say it, to the second."""
+def moment(at: dt.datetime, *, inside: bool = False) -> str:
+    """A time in the admin's zone, as a person would say it, to the second; `inside` a sentence or at its beginning."""
     local, today = timezone.localtime(at), timezone.localdate()
-    day = {today: "Today", today - dt.timedelta(days=1): "Yesterday"}.get(local.date())
-    day = day or date_format(local, "j M" if local.year == today.year else "j M Y")
-    return f"{day}, {date_format(local, 'H:i:s')}"
+    named = {today: "Today", today - dt.timedelta(days=1): "Yesterday"}
+    day = named.get(local.date()) or date_format(local, "j M" if local.year == today.year else "j M Y")
+    return f"{day.lower() if inside and local.date() in named else day}, {date_format(local, 'H:i:s')}"
 
 
-def time_tag(at: dt.datetime | None) -> str | SafeString:
+def time_tag(at: dt.datetime | None, *, inside: bool = False) -> str | SafeString:
     """The local time, with UTC for whoever points at it."""
     if at is None:
         return "–"
     utc = f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), utc, moment(at))
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), utc, moment(at, inside=inside))
 
 
 def status_tag(call: Call, troubles: Iterable[Problem] = ()) -> SafeString:

@@ -111,15 +111,9 @@ class DeliveryAdmin(FactsAdmin[Delivery]):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup == "notice__call" or super().lookup_allowed(lookup, value, request)
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(
-            request, {"title": "Webhooks", "is_nav_sidebar_enabled": False, **(extra_context or {})}
-        )
-
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         delivery = kwargs["obj"]
         context |= {"may_send": request.user.has_perm(SEND), "title": str(delivery), "subtitle": None}
-        context["is_nav_sidebar_enabled"] = False
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Delivery | None:
@@ -176,7 +170,7 @@ class DeliveryAdmin(FactsAdmin[Delivery]):
         if call is None:
             return "–"
         url = reverse("admin:calls_call_change", args=[call.pk])
-        return format_html('<a href="{}">Call of {}</a>', url, moment(call.created_at))
+        return format_html('<a href="{}">Call of {}</a>', url, moment(call.created_at, inside=True))
 
     @admin.display(description="State")
     def state(self, delivery: Delivery) -> SafeString:

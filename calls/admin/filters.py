@@ -22,6 +22,8 @@ from calls.models import Call, Comment, Tag
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
 
+# A filter that is closed until it is asked for.
+SELDOM = "admin/calls/call/seldom_filter.html"
 # Of the filter by response: what is still to be measured.
 UNMEASURED = "none"
 # Seconds to the millisecond, the least and the most. \d would take digits of any script.
@@ -69,6 +71,7 @@ class State(Choice):
 class Way(Choice):
     title = "direction"
     parameter_name = "direction"
+    template = SELDOM
     conditions = {
         "inbound": ("Inbound", Q(direction="inbound")),
         "outbound": ("Outbound", Q(direction__in=["outbound-api", "outbound-dial"])),
@@ -78,6 +81,7 @@ class Way(Choice):
 class Recorded(Choice):
     title = "recording"
     parameter_name = "recording"
+    template = SELDOM
     conditions = {
         "yes": ("With a recording", Q(audio_samples__gt=0)),
         "no": ("Without one", Q(audio_samples=0)),
@@ -96,12 +100,14 @@ class Flags(Choice):
 class Reviewed(Choice):
     title = "review"
     parameter_name = "reviewed"
+    template = SELDOM
     conditions = {"no": ("To be reviewed", Q(reviewed=False)), "yes": ("Reviewed", Q(reviewed=True))}
 
 
 class Commented(Choice):
     title = "comments"
     parameter_name = "comments"
+    template = SELDOM
     conditions = {"open": ("With open comments", Q(pk__in=Comment.objects.open().order_by().values("call")))}
 
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> Iterable[tuple[str, str]]:
@@ -172,6 +178,7 @@ class Median(Waited):
 class FirstAudio(Waited):
     title = "first audio"
     parameter_name = "first_audio"
+    template = SELDOM
     field = "first_audio_ms"
     named = {seconds: f"After {seconds} s or more" for seconds in ("1", "2", "5")}
 
@@ -179,6 +186,7 @@ class FirstAudio(Waited):
 class DeadAir(Waited):
     title = "dead air"
     parameter_name = "dead_air"
+    template = SELDOM
     field = "dead_air_ms"
     named = {"0.001": "Any", **{seconds: f"{seconds} s or more" for seconds in ("5", "15", "30")}}
 
@@ -197,6 +205,7 @@ class Handler(admin.SimpleListFilter):
 class Tagged(admin.SimpleListFilter):
     title = "tag"
     parameter_name = "tag"
+    template = SELDOM
 
     def lookups(self, request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[tuple[str, str]]:
         return [(str(pk), name) for pk, name in Tag.objects.values_list("pk", "name")[:50]]

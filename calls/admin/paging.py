@@ -5,6 +5,7 @@ from typing import Any, Literal
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import capfirst
 
 
 # Deeper pages cost more and more (OFFSET); whoever wants older calls narrows the dates.
@@ -15,6 +16,11 @@ class Pages(ChangeList):
     """Asks for one row more than a page holds, which answers "is there another page?" without counting the table."""
 
     search_placeholder = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Django's "Select … to change" is for a form that asks for one.
+        self.title = capfirst(str(self.opts.verbose_name_plural))
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """Takes names of columns to sort by too: their numbers depend on who sees which."""

@@ -68,10 +68,6 @@ class ReceiverAdmin(ModelAdmin[Receiver]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return Pages
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        facts = {"title": "Webhook receivers", "is_nav_sidebar_enabled": False}
-        return super().changelist_view(request, {**facts, **(extra_context or {})})
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Receiver]:
         """A join would read all that was ever delivered."""
         waiting = Delivery.objects.waiting().filter(receiver=OuterRef("pk")).order_by().values("receiver")
@@ -187,7 +183,10 @@ class ReceiverAdmin(ModelAdmin[Receiver]):
             return state_cell("quiet", "Off", receiver.switched_off or "Switched off by staff.")
         if not receiver.failing_since:
             return state_cell("good", "Active", "")
-        note = format_html("Since {}. Next try: {}.", time_tag(receiver.failing_since), time_tag(receiver.rests_until))
+        note = format_html(
+            "Since {}. Next try: {}.",
+            *(time_tag(at, inside=True) for at in (receiver.failing_since, receiver.rests_until)),
+        )
         return state_cell("bad", "Away", note)
 
     @admin.display(description="Waiting")

@@ -26,7 +26,10 @@ DAY = (100 - LEFT) / WEEK
 # Ms: a percentile is that exact, and the database returns that few rows.
 STEP = 20
 # Where lines of a chart may end, in ms.
-SCALES = (500, 1000, 1500, 2000, 3000, 4000, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000)
+SCALES = (
+    *(500, 1000, 1500, 2000, 3000, 4000, 5000, 6000, 8000, 10_000),
+    *(20_000, 30_000, 60_000, 120_000, 300_000, 600_000),
+)
 SHARES = {"half": 0.5, "most": 0.95}
 Steps = Counter[int]
 Week = dict[int, Steps]

@@ -78,7 +78,7 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
     show_full_result_count = False
     fieldsets = (
         (None, {"fields": ("name", "scorecard", "is_active")}),
-        ("Which calls", {"fields": ("rule", "nth", "threshold_ms", "handler", "since")}),
+        ("What it deals out", {"fields": ("rule", "nth", "threshold_ms", "handler", "since")}),
         ("Who reviews them", {"fields": ("reviewers", "hours")}),
     )
 
@@ -108,9 +108,6 @@ class ReviewQueueAdmin(ModelAdmin[ReviewQueue]):
         for queue in found.result_list:
             queue.is_mine = staff(request).is_superuser or queue.reviewers_id in {None, *groups}
         return found
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"title": "Review queues", **(extra_context or {})})
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view

@@ -157,7 +157,7 @@ def panel(request: HttpRequest, call: Call) -> dict[str, Any]:
     context: dict[str, Any] = {"reviews": [Shown.of(review, request, call) for review in done]}
     if everybodys:
         out = reviews.filter(submitted_at=None, returned_at=None).exclude(reviewer=staff(request))
-        context["reviews_out"] = [(review, time_tag(review.dealt_at)) for review in out[:MOST_SHOWN]]
+        context["reviews_out"] = [(review, time_tag(review.dealt_at, inside=True)) for review in out[:MOST_SHOWN]]
     if not may_review(request):
         return context
     if review := _asked(request, call):
@@ -173,12 +173,13 @@ def _form(request: HttpRequest, review: Review) -> dict[str, Any]:
     form = ReviewForm(review.version.questions.all(), answers=answers)
     others = Review.objects.holding().filter(queue=review.queue_id, call=review.call_id).exclude(pk=review.pk)
     taken = review.returned_at is not None and others.exists()
+    due = None if review.returned_at else review.expires_at
     return {
         "review": review,
         "review_rows": form.rows(absent),
         "review_missing": absent,
         "review_taken": taken,
-        "review_due": time_tag(review.expires_at) if review.expires_at and not review.returned_at else None,
+        "review_due": time_tag(due, inside=True) if due else None,
     }
 
 

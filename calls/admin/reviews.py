@@ -136,7 +136,7 @@ class ReviewAdmin(FactsAdmin[Review]):
         return [export, path("summary/", wrap(self.summary), name="calls_review_summary"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        facts = {"title": "Reviews", "may_export": request.user.has_perm("calls.export_call")}
+        facts = {"may_export": request.user.has_perm("calls.export_call")}
         return super().changelist_view(request, {**facts, **(extra_context or {})})
 
     @method_decorator(require_safe)
@@ -208,14 +208,15 @@ class ReviewAdmin(FactsAdmin[Review]):
     @admin.display(description="Call")
     def whose(self, review: Review) -> SafeString:
         url = reverse("admin:calls_call_change", args=[review.call_id])
-        return format_html('<a href="{}">Call of {}</a>', url, moment(review.call.created_at))
+        return format_html('<a href="{}">Call of {}</a>', url, moment(review.call.created_at, inside=True))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Review | None = None) -> Any:
         return self.fields
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if review := kwargs.get("obj"):
-            context |= {"title": f"Review of {moment(review.call.created_at)}", "subtitle": None}
+            began = moment(review.call.created_at, inside=True)
+            context |= {"title": f"Review of the call of {began}", "subtitle": None}
             review.shown = Shown.of(review, request, review.call)
         return super().render_change_form(request, context, *args, **kwargs)
 

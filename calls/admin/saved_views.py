@@ -191,9 +191,6 @@ class SavedViewAdmin(ModelAdmin[SavedView]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return Pages
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"title": "Saved views", **(extra_context or {})})
-
     def get_fieldsets(self, request: HttpRequest, obj: SavedView | None = None) -> Any:
         fields = ["name", *(["everybodys"] if may_share(request) else []), *([] if obj else ["query"])]
         query = obj.query if obj else query_of(QueryDict(request.GET.get("query", request.POST.get("query", ""))))

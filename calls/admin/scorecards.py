@@ -138,9 +138,6 @@ class ScorecardAdmin(ModelAdmin[Scorecard]):
     def get_fields(self, request: HttpRequest, obj: Scorecard | None = None) -> Any:
         return self.fields if obj else ("name", "description", "is_active")
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"title": "Scorecards", **(extra_context or {})})
-
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [path("<int:pk>/preview/", wrap(self.preview), name="calls_scorecard_preview"), *super().get_urls()]

@@ -53,8 +53,7 @@ class PartAdmin(FactsAdmin[PartT], Generic[PartT]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         kind = str(self.opts.verbose_name_plural)
         title = f"{kind} of one {self.parent}" if self.parent in request.GET else kind
-        facts = {"title": title.capitalize(), "is_nav_sidebar_enabled": False}
-        return super().changelist_view(request, {**facts, **(extra_context or {})})
+        return super().changelist_view(request, {"title": title.capitalize(), **(extra_context or {})})
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> PartT | None:
         """With what the user may not see masked; nobody saves it."""

@@ -95,6 +95,12 @@ class CallEvents {
         return direction > 0 ? inside.find(({ at }) => at > position + 0.05) : inside.findLast(({ at }) => at < position - slack);
     }
 
-    /* Into sight, and no further: the focus stays where it is. */
-    reveal({ row }) { row.scrollIntoView({ block: "nearest" }); }
+    /* Into sight in its box, and on the page as far as the wave stays in sight; the focus stays where it is. */
+    reveal({ row }) {
+        this.box.bring(row);
+        const top = document.querySelector(".call-wave").getBoundingClientRect().top;
+        const below = row.getBoundingClientRect().bottom + 12 - innerHeight;
+        if (top < 0) row.scrollIntoView({ block: "nearest" });
+        else if (below > 0) scrollBy(0, Math.min(below, top));
+    }
 }
