@@ -17,7 +17,7 @@ from tests.support.factories import START, make_call, make_staff
 
 
 pytestmark = pytest.mark.django_db
-LIST, LIST_QUERIES = "/admin/calls/call/", 11
+LIST, LIST_QUERIES = "/admin/calls/call/", 12
 FIGURES = {
     "first_audio": "first_audio_ms",
     "response": "response_ms",
