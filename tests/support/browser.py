@@ -33,8 +33,8 @@ from tests.support.factories import (
 MARKS = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True),
-    # A test may end while the browser still fetches the icon.
-    pytest.mark.filterwarnings(r"ignore:[\s\S]*icon\.svg:pytest.PytestUnraisableExceptionWarning"),
+    # A test may end while the browser still fetches the icon, or a script.
+    pytest.mark.filterwarnings(r"ignore:[\s\S]*/static/:pytest.PytestUnraisableExceptionWarning"),
     # WhiteNoise's files: Django reads them whole under ASGI, which is what one wants of small files.
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators:Warning"),
 ]
