@@ -32,11 +32,11 @@ run: $(INSTALLED) ## Serve on http://127.0.0.1:8000 and place a simulated call (
 	exec $(BIN)/python manage.py rundemo --port $(PORT)
 
 .PHONY: test
-test: $(INSTALLED) ## Run the tests that start no server and no browser, on SQLite (1-2 minutes; ARGS="-k voicemail")
+test: $(INSTALLED) ## Run the tests that start no server and no browser, on SQLite (2 minutes; ARGS="-k voicemail")
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test quick $(ARGS)
 
 .PHONY: test-all
-test-all: $(INSTALLED) ## Run all tests, on PostgreSQL, Redis and Chromium too where these are there (12 minutes)
+test-all: $(INSTALLED) ## Run all tests, on PostgreSQL, Redis and Chromium too where these are there (15 minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test all $(ARGS)
 
 .PHONY: faults
