@@ -10,7 +10,7 @@ from tests.support.servers import Server, until
 from tests.support.sounds import CALLER, silence
 
 
-pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.sqlite, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]
 
 EXACT = 60
 LATE = 1500

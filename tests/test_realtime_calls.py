@@ -16,7 +16,7 @@ from tests.support.recorded import lane, stored_to_the_end, verify
 from tests.support.servers import SPEECH, Server
 
 
-pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.sqlite, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]
 
 #: How far apart what the model is told and what the caller heard may be, in ms.
 TOLD = 40
