@@ -206,8 +206,7 @@ def test_a_lane_is_muted_and_the_other_goes_on(visit, ops):
 
 def test_the_waveform_shows_who_spoke_when(visit, ops):
     page = visit(page_of(eventful()), ops)
-    wait_until(page, "[...document.querySelectorAll('.call-lane path')].every(path => path.getBBox().height > 0)")
-    paths = page.eval_on_selector_all(".call-lane path", "found => found.map(path => path.getBBox().height)")
+    wait_until(page, "[...document.querySelectorAll('.call-lane path')].every(path => path.getBBox().height > 20)")
     loud, quiet = page.evaluate(
         """() => [100, 500].map(x => {
             const path = document.querySelector('.call-lane.call-outbound path');
@@ -216,7 +215,6 @@ def test_the_waveform_shows_who_spoke_when(visit, ops):
             return path.isPointInFill(point);
         })"""
     )
-    assert all(height > 20 for height in paths)
     assert (loud, quiet) == (True, False)
 
 
