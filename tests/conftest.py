@@ -1,5 +1,7 @@
 """What every test of a view has: a browser behind the proxy that speaks https, because the settings insist on it."""
 
+import os
+
 import pytest
 from django.conf import settings
 from django.db import connection, connections
@@ -35,6 +37,10 @@ PAGES = {
 }
 
 
+# Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production.
+PROCESSES = {"test_calls_end_to_end", "test_carrying"}
+
+
 def pytest_collection_modifyitems(config, items):
     """Leaves the tests that belong on this database: on PostgreSQL those that use one at all, but for the browser's.
 
@@ -49,6 +55,8 @@ def pytest_collection_modifyitems(config, items):
 def belongs_here(item):
     marks = {mark.name for mark in item.iter_markers()}
     if connection.vendor == "sqlite":
+        if item.path.stem in PROCESSES and os.environ.get("BOTH_DATABASES"):
+            return False
         return "postgres" not in marks and ("redis" not in marks or bool(settings.REDIS_URL))
     if "sqlite" in marks or "browser" in marks or ("redis" in marks and not settings.REDIS_URL):
         return False

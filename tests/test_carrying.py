@@ -16,8 +16,7 @@ from tests.support.recorded import stored_to_the_end, verify
 from tests.support.servers import Server, until
 
 
-# Several processes have one database here, as in production.
-pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]
 
 CHILD = {"DJANGO_SETTINGS_MODULE": "tests.support.child_settings", "STREAM_HANDLERS": "dials=tests.support.child.dials"}
 AWAY = (Dialled("completed", 2),)
