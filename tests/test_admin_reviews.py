@@ -539,7 +539,7 @@ def test_a_reviewers_table_has_their_own_reviews(client):
 
 
 def test_more_reviews_than_a_batch_are_all_in_the_table(client, lead, monkeypatch):
-    monkeypatch.setattr("calls.admin.review_exports.BATCH", 2)
+    monkeypatch.setattr("calls.admin.exports.BATCH", 2)
     scorecard = make_scorecard()
     for _ in range(5):
         make_review(scorecard=scorecard)

@@ -15,6 +15,7 @@ from django.http import HttpRequest, QueryDict, StreamingHttpResponse
 from django.utils import timezone
 
 from calls.access.numbers import mask_all, may_see, shown
+from calls.admin.base import ModelT
 from calls.admin.lists import FILTERS
 from calls.files.names import file_name
 from calls.media.audio import SAMPLE_RATE
@@ -52,15 +53,16 @@ def chosen(query: QueryDict) -> str:
     return ", ".join([*filters, *(["a search"] if query.get("q") else [])]) or "all calls"
 
 
-def batches(queryset: QuerySet[Call]) -> Iterator[list[Call]]:
+def batches(queryset: QuerySet[ModelT], moment: str = "created_at") -> Iterator[list[ModelT]]:
     """Newest first, each batch a query of its own: no cursor stays open for as long as a download takes."""
-    queryset = queryset.order_by("-created_at", "-pk")
+    queryset = queryset.order_by(f"-{moment}", "-pk")
     rows = list(queryset[:BATCH])
     while rows:
         yield rows
         last = rows[-1]
-        older = Q(created_at__lt=last.created_at) | Q(pk__lt=last.pk)
-        rows = list(queryset.filter(older, created_at__lte=last.created_at)[:BATCH]) if len(rows) == BATCH else []
+        at = getattr(last, moment)
+        older = Q(**{f"{moment}__lt": at}) | Q(pk__lt=last.pk)
+        rows = list(queryset.filter(older, **{f"{moment}__lte": at})[:BATCH]) if len(rows) == BATCH else []
 
 
 def csv_lines(found: Iterable[list[Call]], *, whole: bool) -> Iterator[bytes]:

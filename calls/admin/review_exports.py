@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 
 from calls.access.numbers import mask_all, may_see
-from calls.admin.exports import BATCH, attachment, harmless, table, utc
+from calls.admin.exports import attachment, batches, harmless, table, utc
 from calls.models import Answer, Review
 from calls.reviews.results import Asked, columns
 
@@ -30,20 +30,9 @@ def csv_lines(reviews: QuerySet[Review], *, whole: bool) -> Iterator[bytes]:
     heads = [f"{asked.scorecard}: {asked.text} ({asked.kind_in_words})" for asked in questions]
     # The mark at the beginning tells Excel that this is UTF-8.
     yield ("\ufeff" + table([[harmless(cell) for cell in [*COLUMNS, *heads]]])).encode()
-    for some in batches(reviews):
-        yield table([_row(review, questions, whole) for review in some]).encode()
-
-
-def batches(reviews: QuerySet[Review]) -> Iterator[list[Review]]:
-    """Newest first, each batch by queries of its own: no cursor stays open for as long as a download takes."""
     reviews = reviews.select_related("reviewer", "queue", "version__scorecard", "call")
-    reviews = reviews.prefetch_related("answers__question").order_by("-submitted_at", "-pk")
-    rows = list(reviews[:BATCH])
-    while rows:
-        yield rows
-        last = rows[-1]
-        older = Q(submitted_at__lt=last.submitted_at) | Q(pk__lt=last.pk)
-        rows = list(reviews.filter(older, submitted_at__lte=last.submitted_at)[:BATCH]) if len(rows) == BATCH else []
+    for some in batches(reviews.prefetch_related("answers__question"), "submitted_at"):
+        yield table([_row(review, questions, whole) for review in some]).encode()
 
 
 def _row(review: Review, questions: list[Asked], whole: bool) -> list[str]:

@@ -213,10 +213,8 @@ async def _send(send: Send, response: HttpResponse) -> None:
 
 
 async def _refuse(send: Send, status: int, words: str, seconds: int = 5) -> None:
-    wait = str(seconds).encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", wait), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": f"{words}\n".encode()})
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Retry-After": str(seconds), "Connection": "close"}
+    await _send(send, HttpResponse(f"{words}\n", status=status, headers=headers))
 
 
 def _page(path: str) -> ResolverMatch | None:
