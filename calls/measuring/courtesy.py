@@ -10,6 +10,9 @@ from django.db import connection
 
 T = TypeVar("T")
 
+# Of a process: what else wants to run on this machine comes first, calls above all.
+NICENESS = 19
+
 
 def politely(do: Callable[[], T]) -> T:
     """Does that in a thread which runs only where nobody else wants to, and waits for it.

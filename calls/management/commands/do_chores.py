@@ -11,10 +11,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from calls.chores.board import CHORES
 from calls.chores.chore import Chores
-
-
-# What else wants to run on this machine comes first: calls above all.
-NICENESS = 19
+from calls.measuring.courtesy import NICENESS
 
 
 class Command(BaseCommand):

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from calls.management.arguments import day
 from calls.measuring.backlog import measurable
+from calls.measuring.courtesy import NICENESS
 from calls.measuring.measurement import measure
 from calls.models import Call
 from calls.models.call_queries import CallQuerySet
@@ -19,8 +20,6 @@ from calls.models.call_queries import CallQuerySet
 BATCH = 100
 # Failures that are told one by one.
 MOST_TOLD = 10
-# What else wants to run on this machine comes first: calls above all.
-NICENESS = 19
 
 
 class Command(BaseCommand):
