@@ -15,9 +15,9 @@ CALL_STATUS, STREAM_STATUS = "call-status", "stream-status"
 CONNECTION = "connection"
 # A process lives; it takes new calls.
 HEALTH, READINESS = "healthz", "healthz/ready"
-# The staff's pages, and where one of a running call hears of changes.
+# The staff's pages, and the sockets of those of running calls.
 ADMIN = "admin/"
-LIVE_CALL = f"{ADMIN}calls/live/"
+LIVE_CALLS = "live/calls"
 # What programs read.
 API = "api/"
 API_DOCS = f"{API}v1/docs"

@@ -1,4 +1,4 @@
-"""The sockets: Twilio's media, and hints for pages that follow a call.
+"""The socket of Twilio's media.
 
 Channels' own `dispatch` hops to the one database thread for every message, so a slow query anywhere would delay every
 call's audio. So the media consumer has a receive loop of its own: a message goes straight from the socket to its
@@ -12,16 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from channels.consumer import AsyncConsumer
-from channels.generic.websocket import AsyncWebsocketConsumer
 
 from calls import handlers
 from calls.media.protocol import ConnectedMessage, ProtocolError, Start, StartMessage, StreamProtocol
-from calls.models import Call
 from calls.security import StreamToken, is_signed_handshake
 from calls.server.conversation import Conversation
-from calls.server.hints import group
 from calls.server.live_stream import LiveStream, log_rejected
 from calls.server.outings import outings
 from calls.server.relay import CARRIED, Relay
@@ -238,32 +234,3 @@ async def _read(live: LiveStream) -> None:
         if handled % FAIR_SHARE == 0:
             # daphne's queue never makes us wait, and a flood would keep the loop for itself.
             await asyncio.sleep(0)
-
-
-class LiveCallConsumer(AsyncWebsocketConsumer):
-    """A page's socket: a text whenever something of its call is new. For staff who may view calls."""
-
-    group = ""
-
-    async def connect(self) -> None:
-        sid = await sync_to_async(_visible_call)(self.scope["user"], self.scope["url_route"]["kwargs"]["pk"])
-        if not sid:
-            await self.close()  # type: ignore[no-untyped-call]
-            return
-        self.group = group(sid)
-        await self.channel_layer.group_add(self.group, self.channel_name)
-        await self.accept()  # type: ignore[no-untyped-call]
-
-    async def disconnect(self, code: int) -> None:
-        if self.group:
-            await self.channel_layer.group_discard(self.group, self.channel_name)
-
-    async def call_changed(self, event: dict[str, Any]) -> None:
-        await self.send(text_data="changed")  # type: ignore[no-untyped-call]
-
-
-def _visible_call(user: Any, pk: str) -> str | None:
-    """The SID of the call, if this user may see it."""
-    if not (user.is_active and user.is_staff and user.has_perm("calls.view_call")):
-        return None
-    return Call.objects.filter(pk=pk).values_list("sid", flat=True).first()

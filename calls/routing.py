@@ -3,13 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.urls import re_path
 
-from calls.addresses import CONNECTION, LIVE_CALL
-from calls.consumers import LiveCallConsumer, MediaStreamConsumer
+from calls.addresses import CONNECTION, LIVE_CALLS
+from calls.consumers import MediaStreamConsumer
+from calls.supervision.call_page import CallPage
+from calls.supervision.pages import Page
 
 
 async def refuse(
@@ -19,14 +21,16 @@ async def refuse(
     await send({"type": "websocket.close", "code": 4404})
 
 
-# Browsers only, and only our own pages.
-live = AllowedHostsOriginValidator(AuthMiddlewareStack(LiveCallConsumer.as_asgi()))  # type: ignore[no-untyped-call]
+def for_staff(page: type[Page]) -> Any:
+    """Browsers only, and only our own pages; who it is, the page asks."""
+    return AllowedHostsOriginValidator(CookieMiddleware(SessionMiddleware(page.as_asgi())))
+
 
 websocket = URLRouter(
     [
         # With and without the slash: Twilio's signature is documented for both.
         re_path(rf"^{CONNECTION}/?$", MediaStreamConsumer.as_asgi()),  # type: ignore[no-untyped-call]
-        re_path(rf"^{LIVE_CALL}(?P<pk>[0-9]{{1,18}})$", live),
+        re_path(rf"^{LIVE_CALLS}/(?P<pk>[0-9]{{1,18}})$", for_staff(CallPage)),
         re_path(r"", refuse),  # type: ignore[arg-type]  # Channels reuses Django's paths for ASGI applications
     ]
 )

@@ -15,6 +15,7 @@ from calls.media.transcript import Said as Said
 from calls.media.turns import Speech as Speech
 from calls.server.ear import LONGEST_SILENCE, SHORTEST_SILENCE
 from calls.server.ear import speech as turns
+from calls.server.inbox import Control as Control
 from calls.server.inbox import Event as Event
 from calls.server.inbox import Mark as Mark
 from calls.server.inbox import Outcome as Outcome
@@ -85,9 +86,9 @@ class MediaStream:
     # --- what comes from the caller -----------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Media, Dtmf and Mark in the order of their arrival, until the stream ends.
+        """Media, Dtmf, Mark and Control in the order of their arrival, until the stream ends.
 
-        Media that nobody takes is kept for 2 s; keys and marks are never dropped. An event is given out once, even if
+        Media that nobody takes is kept for 2 s; the others are never dropped. An event is given out once, even if
         several tasks iterate.
         """
         return self._inbox.all()

@@ -215,7 +215,9 @@ REDIS_URL = env.str("REDIS_URL", default="")
 if REDIS_URL:
     # redis-py 8's default socket_timeout of 5 s ends healthy consumers (django/channels_redis#422).
     _redis = {"address": REDIS_URL, "socket_timeout": 15, "socket_connect_timeout": 2}
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_redis]}}}
+    # Who follows calls says so every few seconds; a process that has died is soon sent nothing any more.
+    _layer = {"hosts": [_redis], "group_expiry": 120, "capacity": 200}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": _layer}}
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 

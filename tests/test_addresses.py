@@ -88,4 +88,4 @@ def test_the_admin_is_where_its_cookies_limits_and_sockets_take_it_to_be():
 
 def test_the_proxy_knows_the_sockets_by_their_paths():
     caddyfile = (Path(project.BASE_DIR) / "deploy" / "Caddyfile").read_text()
-    assert f"/{addresses.CONNECTION} /{addresses.CONNECTION}/ /{addresses.LIVE_CALL}*" in caddyfile
+    assert f"/{addresses.CONNECTION} /{addresses.CONNECTION}/ /live/*" in caddyfile

@@ -373,7 +373,7 @@ def test_a_client_that_breaks_its_own_requests_takes_no_worker_out_of_rotation(s
 @pytest.mark.process
 @pytest.mark.postgres
 @pytest.mark.redis
-@pytest.mark.parametrize("path", [b"/incoming", b"/connection", b"/admin/calls/live/1", b"/admin/login/"])
+@pytest.mark.parametrize("path", [b"/incoming", b"/connection", b"/live/calls/1", b"/admin/login/"])
 def test_who_claims_to_upgrade_sends_no_larger_body(standing, path):
     head = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: x\r\nConnection: Upgrade\r\n" % path
     assert say(standing, head + b"Content-Length: 600000000\r\n\r\n", bytes(1000)) == 413

@@ -16,6 +16,7 @@ REVIEWS = [
 GROUPS = {
     "Ops viewer": VIEW,
     "Ops listener": LISTEN,
+    "Ops supervisor": [*LISTEN, "supervise_call"],
     "Ops reviewer": [*VIEW, "listen_call", "review_call"],
     "Ops admin": [
         *LISTEN,
@@ -25,6 +26,7 @@ GROUPS = {
         "export_call",
         "erase_call",
         "place_call",
+        "supervise_call",
         "point_numbers",
         "manage_apiclients",
         "change_tag",

@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from calls.access import numbers
-from calls.addresses import LIVE_CALL
+from calls.addresses import LIVE_CALLS
 from calls.admin import wording
 from calls.admin.cells import INTERRUPTED, clock, cost, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
@@ -73,7 +73,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "words_text_url": reverse("admin:calls_call_words_text", args=[call.pk]),
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
         # The page polls where it cannot be reached.
-        "live_socket": f"/{LIVE_CALL}{call.pk}" if call.sid and not call.ended_at else "",
+        "live_socket": f"/{LIVE_CALLS}/{call.pk}" if call.sid and not call.ended_at else "",
     }
 
 

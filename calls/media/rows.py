@@ -102,6 +102,8 @@ class EventRow(Row):
     occurred_at: dt.datetime
     data: dict[str, Any] = {}
     sequence_number: int | None = None
+    #: The key of the member of staff who did it.
+    user: int | None = None
 
 
 class DataRow(Row):

@@ -117,6 +117,12 @@ class Tape:
         self.rows.append(EventRow(self.call_sid, self.sid, "stream", kind, key, at, data))
         self._events += 1
 
+    def act(self, kind: str, at: dt.datetime, user: int | None, **data: Any) -> None:
+        """Something that was done to the call from outside, and the key of who did it."""
+        key = f"{self.sid}:{self._events}:{kind}"
+        self.rows.append(EventRow(self.call_sid, self.sid, "control", kind, key, at, data, user=user))
+        self._events += 1
+
     def data(self, values: dict[str, Any], at: dt.datetime) -> None:
         """What the handler has set of its call, and when: no two of a stream at the same time."""
         self.rows.append(DataRow(self.sid, values, at))

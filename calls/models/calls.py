@@ -216,6 +216,7 @@ class Call(models.Model):
             ("export_call", "Can export calls"),
             ("erase_call", "Can erase calls"),
             ("place_call", "Can place and end calls"),
+            ("supervise_call", "Can listen to running calls, and step in"),
             ("point_numbers", "Can point phone numbers at handlers"),
             ("see_numbers", "Can see whole phone numbers"),
         ]

@@ -31,7 +31,6 @@ from calls.process.pools import Pools
 from calls.process.watchdog import HOPELESS, Watchdog
 from calls.recorder import recorder
 from calls.server import missing
-from calls.server.hints import hints
 from calls.server.inquiry import inquiry
 from calls.server.listening import listening
 from calls.server.preparations import preparations
@@ -39,6 +38,7 @@ from calls.server.stalls import Stall
 from calls.server.switchboard import switchboard
 from calls.sockets import daphne
 from calls.speech.transcription import drain
+from calls.supervision import work as supervision
 
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Lifespan:
         if self._drain is None:
             # uvicorn speaks of its own lifespan before anything else, and ends no request that is being answered.
             self._drain = Drain(asyncio.get_running_loop(), has_lifespan=scope["type"] == "lifespan")
-            self._hints = asyncio.create_task(hints.run())
+            self._supervision = supervision.start()
             self._missing = asyncio.create_task(missing.run())
             inquiry.start()
             listening.start()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from django.contrib.auth.models import User
 from django.db import IntegrityError, connections, transaction
 
 from calls.media.audio import peaks
@@ -238,6 +239,7 @@ class Writer:
             sequence_number=row.sequence_number,
             occurred_at=row.occurred_at,
             data=storable_json(row.data),
+            user=User.objects.using(self._using).filter(pk=row.user).first() if row.user else None,
         )
 
     def _write_data(self, rows: list[DataRow]) -> None:

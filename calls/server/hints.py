@@ -1,20 +1,18 @@
 """Hints for pages that follow a running call: "something of call X is new, look again". Never state, never audio.
 
-They cross the channel layer, which loses messages silently and may be away; pages poll when it is. One guarded task a
-process sends them, so that a dead Redis is one line in the log and nothing else.
+These are of what happens beside the stream, in whatever process: a callback, a word that came late, an answer of
+Twilio's API. What the stream itself does is told by the process that holds it (calls.supervision.audience). A call that
+nobody follows has an empty group, and nothing is sent.
 """
 
 import asyncio
-import logging
+from contextlib import suppress
 
-from channels.layers import get_channel_layer
+from calls.post.post import PostAway, post
 
 
-logger = logging.getLogger(__name__)
-
-# Seconds between two hints of one call, and for which the layer may keep us waiting.
+# Seconds between two hints of one call.
 EVERY = 1.0
-PATIENCE = 2.0
 
 
 class Hints:
@@ -22,7 +20,6 @@ class Hints:
 
     def __init__(self) -> None:
         self._changed: set[str] = set()
-        self._is_down = False
 
     def add(self, *call_sids: str) -> None:
         """Something of these calls is new. Never waits."""
@@ -33,28 +30,15 @@ class Hints:
         while True:
             await asyncio.sleep(EVERY)
             changed, self._changed = self._changed, set()
-            if changed:
-                await self._send(changed)
-
-    async def _send(self, call_sids: set[str]) -> None:
-        layer = get_channel_layer()
-        try:
-            async with asyncio.timeout(PATIENCE):
-                for sid in call_sids:
-                    await layer.group_send(group(sid), {"type": "call.changed"})
-        except Exception as error:
-            if not self._is_down:
-                logger.warning("layer_down: %s; live pages poll", ascii(str(error))[:200])
-            self._is_down = True
-        else:
-            if self._is_down:
-                logger.warning("layer_up")
-            self._is_down = False
+            # Pages poll while the layer is away.
+            with suppress(PostAway):
+                for sid in changed:
+                    await post.publish(group(sid), {"type": "call.changed", "call": sid})
 
 
 hints = Hints()
 
 
 def group(call_sid: str) -> str:
-    """The layer's group of those who follow this call."""
+    """The group of the processes on which somebody follows this call."""
     return f"call.{call_sid}"

@@ -28,7 +28,15 @@ class Mark(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
-Event = Media | Dtmf | Mark
+class Control(msgspec.Struct, frozen=True):
+    """Something was done to the call from outside (calls.server.control): "clear", "play", "hang-up" …"""
+
+    act: str
+    #: The name of the member of staff who did it; "" if it was code.
+    user: str = ""
+
+
+Event = Media | Dtmf | Mark | Control
 
 
 class Inbox:
@@ -57,8 +65,8 @@ class Inbox:
         if self._waiters:
             self.wake()
 
-    def put(self, event: Dtmf | Mark) -> None:
-        """Keys and marks are never dropped."""
+    def put(self, event: Dtmf | Mark | Control) -> None:
+        """Keys, marks and what was done from outside are never dropped."""
         self._events.append(event)
         self.wake()
 

@@ -7,14 +7,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 
 from calls.media.rows import AnyRow
 from calls.recorder import recorder
 from calls.security import UsedNonces
-from calls.server.hints import hints
 from calls.server.live_stream import LiveStream
 from calls.server.outings import Outing, outings
 from calls.server.relay import Relay
@@ -34,6 +33,20 @@ PARTS = 8
 CUT_AGAIN = 0.2
 
 
+class Listener(Protocol):
+    """Somebody who wants to know what streams record, as they do (calls.supervision). Nothing of it waits."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anybody listens at all: nothing else is asked while nobody does."""
+
+    def hear(self, live: LiveStream, rows: Sequence[AnyRow]) -> None:
+        """What a stream has recorded since its last beat."""
+
+    def flush(self) -> None:
+        """A part of the streams has had its turn."""
+
+
 class Switchboard:
     """The streams of this process: how many, which, and whether new ones are taken."""
 
@@ -51,6 +64,8 @@ class Switchboard:
         self.nonces = UsedNonces()
         #: How the last conversations ended, by CallSid, so that /stream-ended need not ask the database.
         self.finished: OrderedDict[str, str] = OrderedDict()
+        #: Who hears what streams record.
+        self.listeners: list[Listener] = []
         self._pulse: asyncio.Task[None] | None = None
         recorder.on_refused = self._refuse
 
@@ -108,14 +123,22 @@ class Switchboard:
         # One that is recorded waits for its last commit.
         running = [live for live in part.values() if not live.lifetime.is_recorded]
         rows: list[AnyRow] = []
+        heard: list[tuple[LiveStream, list[AnyRow]]] = []
         for live in running:
             try:
-                rows += live.beat(at, with_counters=with_counters)
+                new = live.beat(at, with_counters=with_counters)
             except Exception:
                 # A defect of ours in one stream must not cost the others their rows.
                 logger.exception("beat_failed stream=%s; going on", live.sid)
-        hints.add(*(live.call_sid for live in running))
+            else:
+                rows += new
+                heard.append((live, new))
         recorder.submit(rows)
+        for listener in self.listeners:
+            if listener.is_needed:
+                for live, new in heard:
+                    listener.hear(live, new)
+                listener.flush()
 
     async def carry(self, relay: Relay, opening: Sequence[str]) -> bool:
         """Has a socket carried to its end. False if nobody waits where it leads."""

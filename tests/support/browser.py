@@ -17,8 +17,8 @@ from django.test import Client
 
 from calls.media import audio
 from calls.routing import websocket
-from calls.server.hints import hints
 from calls.sockets.uvicorn import MediaWebSocket
+from calls.supervision import work
 from tests.support.factories import (
     make_chunk,
     make_digit,
@@ -82,10 +82,11 @@ def site(settings, chromium):
 
 
 async def serve(server):
-    """With the task that sends hints, which belongs to a process's lifespan."""
-    telling = asyncio.create_task(hints.run())
+    """With the tasks of supervision, which belong to a process's lifespan."""
+    working = work.start()
     await server.serve()
-    telling.cancel()
+    for task in working:
+        task.cancel()
 
 
 @pytest.fixture

@@ -54,11 +54,18 @@
         for (const id of ["call-links", "call-others"]) document.getElementById(id).replaceWith(page.getElementById(id));
     }
 
+    /* Between two looks only the recording has grown; while the channel layer is away, nobody says anything. */
+    function hear(said) {
+        if (said.type === "away") every = EAGER;
+        if (said.type === "back") every = RELAXED;
+        if (said.type !== "away") look();
+    }
+
     function listen() {
         const scheme = location.protocol === "https:" ? "wss:" : "ws:";
         const socket = new WebSocket(`${scheme}//${location.host}${player.dataset.socket}`);
         socket.addEventListener("open", () => { every = RELAXED; });
-        socket.addEventListener("message", look);
+        socket.addEventListener("message", ({ data }) => hear(JSON.parse(data)));
         socket.addEventListener("close", () => {
             every = EAGER;
             if (live()) setTimeout(listen, AGAIN);

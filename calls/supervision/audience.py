@@ -1,0 +1,122 @@
+"""What this process tells of the calls that it holds, to those who follow them from this or another process.
+
+Once a second a followed call tells how long it is, and at once that something has happened. Only if somebody listens
+does its audio cross the layer: what the recorder was given of it, as it is. So all that follow this process's calls
+cost it one letter a part of the beat (calls.server.switchboard), however many they are. Letters are numbered, since the
+layer loses some.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from calls.media.rows import AnyRow, ChunkRow, StreamChange
+from calls.post.post import Letter, PostAway, post
+from calls.server.live_stream import LiveStream
+
+
+# Seconds after which who has not said again that they follow is forgotten.
+FORGOTTEN = 15.0
+# Seconds between two words of a call of which nothing is new.
+EVERY = 1.0
+# Letters that wait for a slow layer: half a second's at most, as older audio is worth nothing.
+MOST_WAITING = 20
+
+INBOUND, OUTBOUND = 0, 1
+
+
+def group(owner: str) -> str:
+    """The group of the processes that follow calls which that one holds."""
+    return f"audience.{owner}"
+
+
+class Audience:
+    """One process's. A Listener of the switchboard's."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        #: By the address of a process: until when it follows, and which calls; True for those that it listens to.
+        self._followers: dict[str, tuple[float, dict[str, bool]]] = {}
+        #: By CallSid: whether somebody listens, or only wants to know.
+        self._wanted: dict[str, bool] = {}
+        #: By StreamSid: when it was told of last.
+        self._told: dict[str, float] = {}
+        self._entries: list[dict[str, Any]] = []
+        self._waiting: deque[Letter] = deque(maxlen=MOST_WAITING)
+        self._wake = asyncio.Event()
+        self._number = 0
+
+    @property
+    def is_needed(self) -> bool:
+        return bool(self._wanted)
+
+    def follow(self, letter: Letter) -> None:
+        """A process says which of our calls it follows from now on: these and no others."""
+        self._followers[letter["from"]] = (time.monotonic() + FORGOTTEN, dict(letter["calls"]))
+        self._count()
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self._followers = {who: what for who, what in self._followers.items() if what[0] > now and what[1]}
+        wanted: dict[str, bool] = {}
+        for _, calls in self._followers.values():
+            for sid, listens in calls.items():
+                wanted[sid] = wanted.get(sid, False) or listens
+        self._wanted = wanted
+        self._told = {stream: at for stream, at in self._told.items() if now - at < FORGOTTEN}
+
+    # --- what is told -------------------------------------------------------------------------------------------------
+
+    def hear(self, live: LiveStream, rows: Sequence[AnyRow]) -> None:
+        listens = self._wanted.get(live.call_sid)
+        if listens is None:
+            return
+        is_new = any(_is_news(row) for row in rows)
+        now = time.monotonic()
+        if not (listens or is_new or now - self._told.get(live.sid, 0.0) >= EVERY):
+            return
+        self._told[live.sid] = now
+        entry = {
+            "call": live.call_sid,
+            "stream": live.sid,
+            "end": live.tape.length,
+            "is_new": is_new,
+            "is_paused": live.tape.inbound.paused,
+        }
+        if listens:
+            entry["audio"] = [
+                (INBOUND if row.track == "inbound" else OUTBOUND, row.start, row.payload)
+                for row in rows
+                if type(row) is ChunkRow
+            ]
+        self._entries.append(entry)
+
+    def flush(self) -> None:
+        if not self._entries:
+            return
+        self._number += 1
+        # What a slow layer keeps is dropped from the front, and its number is missed.
+        letter = {"type": "audience.told", "from": self._owner, "number": self._number, "streams": self._entries}
+        self._waiting.append(letter)
+        self._entries = []
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sends what is told, for as long as the process lives."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FORGOTTEN):
+                    await self._wake.wait()
+            self._wake.clear()
+            self._count()
+            while self._waiting:
+                # Whoever followed learns from the numbers that something is missing.
+                with suppress(PostAway):
+                    await post.publish(group(self._owner), self._waiting.popleft())
+
+
+def _is_news(row: AnyRow) -> bool:
+    return not (type(row) is ChunkRow or (type(row) is StreamChange and row.is_of_counters))
