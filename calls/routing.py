@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.routing import URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.urls import re_path
 
 from calls.addresses import CONNECTION, LIVE_CALLS
 from calls.consumers import MediaStreamConsumer
+from calls.supervision.browsers import own_pages_only
 from calls.supervision.call_page import CallPage
 from calls.supervision.pages import Page
 
@@ -23,7 +23,7 @@ async def refuse(
 
 def for_staff(page: type[Page]) -> Any:
     """Browsers only, and only our own pages; who it is, the page asks."""
-    return AllowedHostsOriginValidator(CookieMiddleware(SessionMiddleware(page.as_asgi())))
+    return own_pages_only(CookieMiddleware(SessionMiddleware(page.as_asgi())))
 
 
 websocket = URLRouter(

@@ -272,6 +272,8 @@ LOGGING = {
     "loggers": {
         # Their lines say no more than the calls themselves do.
         **{name: {"level": "WARNING"} for name in ("daphne", "django.channels.server", "django.server")},
+        # A mailbox that nobody empties is full, and who misses letters finds it by their numbers.
+        "channels_redis": {"level": "WARNING"},
         # That the database is away is told once (db_down, chore_waits), and not by the pool with each of its tries.
         "psycopg.pool": {"level": "ERROR"},
     },

@@ -10,11 +10,13 @@ process only, and anybody who has read in the database which process holds a cal
 
 import asyncio
 import logging
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 
 
@@ -26,10 +28,23 @@ Letter = dict[str, Any]
 # Seconds for which the layer may keep whoever writes waiting, and before it is tried again after a fault.
 PATIENCE = 2.0
 AGAIN = 1.0
+# Seconds between two letters of a process to itself while somebody watches: a layer that is frozen fails nothing of its
+# own accord, and who waits for letters would hear of it after 15 s only.
+PROBE_EVERY = 1.5
+PROBE = "post.probe"
+# Seconds for which nothing more is logged of what is wrong with letters of one kind: they come many a second.
+SILENT = 60.0
+
+# What says something of a letter, and nothing of the layer.
+_ITS_OWN_FAULT = (TypeError, ValueError, OverflowError, AssertionError)
 
 
 class PostAway(Exception):
     """The channel layer does not answer."""
+
+
+class MailboxFull(PostAway):
+    """The layer is there; whoever the letter was meant for has not emptied their mailbox for long."""
 
 
 def mailbox(owner: str) -> str:
@@ -45,8 +60,10 @@ class Post:
         self.address = ""
         #: Whether the layer was away when it was asked last.
         self.is_away = False
-        self._takers: dict[str, Callable[[Letter], None]] = {}
+        self._takers: dict[str, Callable[[Letter], None]] = {PROBE: _nothing}
         self._watchers: list[Callable[[bool], None]] = []
+        #: Until when nothing is logged of letters of a kind.
+        self._silent: dict[str, float] = {}
 
     def take(self, kind: str, taker: Callable[[Letter], None]) -> None:
         """Letters of that type go to `taker`, in the event loop. It never waits."""
@@ -63,6 +80,10 @@ class Post:
         while True:
             try:
                 letter = await _layer().receive(self.address)
+            except _ITS_OWN_FAULT:
+                if self._may_log("?"):
+                    logger.exception("letter_unreadable; going on")
+                await asyncio.sleep(0)
             except Exception as error:
                 self._note(error)
                 await asyncio.sleep(AGAIN)
@@ -70,16 +91,34 @@ class Post:
                 self._note(None)
                 self._give(letter)
 
-    def _give(self, letter: Letter) -> None:
-        taker = self._takers.get(letter.get("type", ""))
+    async def probe(self) -> None:
+        """Finds out that the layer is away before anybody misses a letter, for as long as the process lives."""
+        while True:
+            await asyncio.sleep(PROBE_EVERY)
+            if self._watchers:
+                with suppress(PostAway):
+                    await self.send(self.address, {"type": PROBE})
+
+    def _give(self, letter: Any) -> None:
+        kind = letter.get("type") if isinstance(letter, dict) else None
+        taker = self._takers.get(kind) if isinstance(kind, str) else None
         if taker is None:
             # Of a newer version, while an installation is renewed process by process.
-            logger.info("letter_unknown type=%s", ascii(letter.get("type"))[:80])
+            if self._may_log(""):
+                logger.info("letter_unknown type=%s", ascii(kind)[:80])
             return
         try:
             taker(letter)
         except Exception:
-            logger.exception("letter_failed type=%s; going on", letter["type"])
+            if self._may_log(str(kind)):
+                logger.exception("letter_failed type=%s; going on", kind)
+
+    def _may_log(self, kind: str) -> bool:
+        now = time.monotonic()
+        if now < self._silent.get(kind, 0.0):
+            return False
+        self._silent[kind] = now + SILENT
+        return True
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -114,10 +153,14 @@ class Post:
                 raise PostAway(_words(error)) from error
         return answer
 
-    async def _try(self, sending: Any) -> None:
+    async def _try(self, sending: Coroutine[Any, Any, None]) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
                 await sending
+        except ChannelFull as error:
+            raise MailboxFull(_words(error)) from error
+        except _ITS_OWN_FAULT as error:
+            raise PostAway(_words(error)) from error
         except Exception as error:
             self._note(error)
             raise PostAway(_words(error)) from error
@@ -134,8 +177,14 @@ class Post:
         else:
             logger.warning("layer_up")
         for watcher in [*self._watchers]:
-            with suppress(Exception):
+            try:
                 watcher(is_away)
+            except Exception:
+                logger.exception("watcher_failed; going on")
+
+
+def _nothing(letter: Letter) -> None:
+    """That it came is all that it says."""
 
 
 def _words(error: Exception) -> str:

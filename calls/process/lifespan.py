@@ -35,10 +35,11 @@ from calls.server.inquiry import inquiry
 from calls.server.listening import listening
 from calls.server.preparations import preparations
 from calls.server.stalls import Stall
-from calls.server.switchboard import switchboard
+from calls.server.switchboard import NOTICE, switchboard
 from calls.sockets import daphne
 from calls.speech.transcription import drain
 from calls.supervision import work as supervision
+from calls.supervision.pages import pages
 
 
 logger = logging.getLogger(__name__)
@@ -174,12 +175,20 @@ class Drain:
             for task in late:
                 task.cancel()
 
+    async def _move_pages(self) -> None:
+        """Closes browsers' sockets once the proxy knows that they had better be opened elsewhere."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._skip.wait(), min(NOTICE, settings.DRAIN_SECONDS))
+        await pages.leave()
+
     async def _run(self, number: int) -> None:
         began, active = time.monotonic(), len(switchboard.live)
         logger.warning("drain start active=%d", active)
+        moving = self._loop.create_task(self._move_pages())
         try:
             cut = await switchboard.drain(settings.DRAIN_SECONDS, self._skip)
             await preparations.close()
+            await moving
             if active:
                 await asyncio.sleep(LAST_WORDS)
             await drain(TRANSCRIBER_PATIENCE)

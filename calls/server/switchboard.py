@@ -135,10 +135,14 @@ class Switchboard:
                 heard.append((live, new))
         recorder.submit(rows)
         for listener in self.listeners:
-            if listener.is_needed:
-                for live, new in heard:
-                    listener.hear(live, new)
-                listener.flush()
+            try:
+                if listener.is_needed:
+                    for live, new in heard:
+                        listener.hear(live, new)
+                    listener.flush()
+            except Exception:
+                # Nor may whoever listens to them.
+                logger.exception("listener_failed; going on")
 
     async def carry(self, relay: Relay, opening: Sequence[str]) -> bool:
         """Has a socket carried to its end. False if nobody waits where it leads."""

@@ -54,8 +54,11 @@ class Audience:
         return bool(self._wanted)
 
     def follow(self, letter: Letter) -> None:
-        """A process says which of our calls it follows from now on: these and no others."""
-        self._followers[letter["from"]] = (time.monotonic() + FORGOTTEN, dict(letter["calls"]))
+        """A process says which of our calls it follows from now on: these and no others. ValueError if it does not."""
+        who, calls = letter["from"], letter["calls"]
+        if not (isinstance(who, str) and isinstance(calls, dict) and all(isinstance(sid, str) for sid in calls)):
+            raise ValueError("this says nothing of who follows what")
+        self._followers[who] = (time.monotonic() + FORGOTTEN, {sid: listens is True for sid, listens in calls.items()})
         self._count()
 
     def _count(self) -> None:

@@ -19,5 +19,5 @@ def start() -> list["asyncio.Task[None]"]:
     post.take("audience.told", followers.told)
     post.take("call.changed", followers.changed)
     post.take("control.act", acts.take)
-    works = (post.run(recorder.owner), audience.run(), followers.run(), hints.run())
+    works = (post.run(recorder.owner), post.probe(), audience.run(), followers.run(), hints.run())
     return [asyncio.create_task(each) for each in works]
