@@ -138,7 +138,10 @@ class CallAdmin(
     def follow(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        response = JsonResponse(call_page.fragments(request, get_object_or_404(Call, pk=pk)))
+        call = get_object_or_404(Call, pk=pk)
+        if request.user.has_perm("calls.listen_call"):  # turns lead into the recording
+            call.note_follower()
+        response = JsonResponse(call_page.fragments(request, call))
         response["Cache-Control"] = "no-store, private"
         return response
 

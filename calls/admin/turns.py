@@ -1,6 +1,8 @@
 """Who spoke when and what the caller waited for: figures for everybody, turns.json for whoever may listen."""
 
 import datetime as dt
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -58,27 +60,36 @@ def is_awaited(call: Call, recording: Recording) -> bool:
 
 
 def turns_response(request: HttpRequest, call: Call) -> HttpResponseBase:
-    """Each turn on the call's timeline in seconds, and where nobody spoke and where both did."""
+    """Each turn on the call's timeline in seconds, and where nobody spoke and where both did.
+
+    `measured` if that is final. A page that asks again gives the `version` that it has: nothing else comes if there is
+    nothing newer.
+    """
     if not request.user.has_perm("calls.listen_call"):
         raise PermissionDenied
-    recording = Recording.of(call)
-    found, is_cut = turns.turns(recording) if call.measured_at else ([], False)
-    response = JsonResponse(
-        {
-            "measured": call.measured_at is not None,
-            "cut": f"Only the first {len(found):,} turns are shown." if is_cut else "",
-            "turns": [_as_json(said) for said in found],
-            "dead": _stretches(_dead_air(found, recording, is_cut=is_cut)) if call.measured_at else [],
-            "over": _stretches(common(_spans(found, "caller"), _spans(found, "us"))),
-        }
-    )
+    answer = _answer(call)
+    version = hashlib.sha256(json.dumps(answer).encode()).hexdigest()[:16]
+    same = request.GET.get("version") == version
+    response = JsonResponse({"version": version} | ({} if same else answer))
     response["Cache-Control"] = "no-store, private"
     return response
 
 
-def _dead_air(found: list[Said], recording: Recording, *, is_cut: bool) -> list[Span]:
-    """Of turns that are not all there, no more than up to the last of them."""
-    length = max((said.end for said in found), default=0) if is_cut else recording.samples
+def _answer(call: Call) -> dict[str, Any]:
+    recording, so_far = Recording.of(call), call.turns_at is not None
+    found, is_cut = turns.turns(recording) if call.measured_at or so_far else ([], False)
+    # Of turns that are not all there, no more than up to the last of them is known.
+    length = max((said.end for said in found), default=0) if is_cut or so_far else recording.samples
+    return {
+        "measured": call.measured_at is not None and not so_far,
+        "cut": f"Only the first {len(found):,} turns are shown." if is_cut else "",
+        "turns": [_as_json(said) for said in found],
+        "dead": _stretches(_dead_air(found, recording, length)) if call.measured_at or so_far else [],
+        "over": _stretches(common(_spans(found, "caller"), _spans(found, "us"))),
+    }
+
+
+def _dead_air(found: list[Said], recording: Recording, length: int) -> list[Span]:
     return silences([*_spans(found, "caller"), *_spans(found, "us")], unknown(recording), length)
 
 

@@ -28,7 +28,9 @@ _SPEAKERS: dict[str, shapes.Speaker] = {Track.INBOUND: "caller", Track.OUTBOUND:
 def turns(request: HttpRequest, sid: str, wanted: Query[Paged]) -> HttpResponse:
     """In order of time; none before the call has been measured. Needs listen_call."""
     require(request, "listen_call")
-    found, following = _find(get_call(sid), "turns", wanted, Turn.objects.all())
+    # Those of a call that runs may still change.
+    call = get_call(sid)
+    found, following = _find(call, "turns", wanted, Turn.objects.none() if call.turns_at else Turn.objects.all())
     return page("turns", map(_turn, found), following)
 
 

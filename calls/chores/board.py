@@ -6,6 +6,7 @@ from calls.alerts.mailing import post
 from calls.alerts.watching import watch
 from calls.chores.chore import Chore
 from calls.chores.prices import pricing
+from calls.chores.running import Following
 from calls.measuring.backlog import measure_next
 from calls.notices.delivery import Postman
 from calls.notices.keeping import forget_old
@@ -14,6 +15,8 @@ from calls.notices.telling import tell
 
 CHORES: tuple[Chore, ...] = (
     Chore("measure", every=1.0, do=partial(measure_next, gives_way=True)),
+    # It rests by itself; apart from what is over, of which an hour may be measured.
+    Chore("running-turns", every=0.5, do=Following().go_round),
     Chore("tell", every=2.0, do=tell),
     Chore("deliver", every=1.0, do=Postman().go_round),
     Chore("forget-notices", every=3600.0, do=forget_old),

@@ -26,9 +26,18 @@ class Line:
         self._places = {placed.stream_id: placed for placed in recording.streams}
         self._streams = list(call.streams.filter(pk__in=self._places))
 
-    def lane(self, track: str) -> Lane:
-        recording = self._recording
-        return Lane(recording.samples, lambda start, stop: recording.lanes(start, stop, [track])[0])
+    @property
+    def samples(self) -> int:
+        return self._recording.samples
+
+    def lane(self, track: str, start: int = 0, stop: int | None = None) -> Lane:
+        """All of it, or only that part, whose beginning is its 0 then."""
+        recording, end = self._recording, self.samples if stop is None else stop
+        return Lane(end - start, lambda first, last: recording.lanes(start + first, start + last, [track])[0])
+
+    def starts(self, before: int) -> list[tuple[int, int]]:
+        """The streams that began before there, each with where it did."""
+        return [(placed.stream_id, placed.start) for placed in self._recording.streams if placed.start < before]
 
     def answered(self) -> int:
         """When Twilio said that the call was answered, or where its first stream begins, whichever is earlier."""

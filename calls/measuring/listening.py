@@ -6,20 +6,28 @@ from calls.media.conversation import Conversation, common, converse, joined, wit
 from calls.media.turns import Span
 
 
-def listen(caller: Lane, ours: Lane, unknown: list[Span], *, somebody_else: list[Span], answered: int) -> Conversation:
+def listen(caller: Lane, our: Lane, unknown: list[Span], *, somebody_else: list[Span], answered: int) -> Conversation:
     """Of two lanes. In the second one `somebody_else` speaks there, and all the rest is what was heard of a handler."""
-    known = without([Span(0, caller.samples)], unknown)
-    return converse(
-        common(joined(edges.refined(caller, voices.spans(caller)), 0), known),
-        common(_ours(ours, somebody_else), known),
-        unknown,
-        answered=answered,
-        length=caller.samples,
-    )
+    heard = callers(caller), ours(our, somebody_else)
+    return conversation(*heard, unknown, answered=answered, length=caller.samples)
 
 
-def _ours(lane: Lane, somebody_else: list[Span]) -> list[Span]:
+def callers(lane: Lane) -> list[Span]:
+    """Where somebody is heard who speaks."""
+    return joined(edges.refined(lane, voices.spans(lane)), 0)
+
+
+def ours(lane: Lane, somebody_else: list[Span]) -> list[Span]:
+    """Where we are heard."""
     if not somebody_else:
         return playback.sounds(lane)
-    heard = common(joined(edges.refined(lane, voices.spans(lane)), 0), somebody_else)
+    heard = common(callers(lane), somebody_else)
     return joined([*without(playback.sounds(lane), somebody_else), *heard], 0)
+
+
+def conversation(
+    caller: list[Span], our: list[Span], unknown: list[Span], *, answered: int, length: int
+) -> Conversation:
+    """Of what was heard of both, as far as it is known."""
+    known = without([Span(0, length)], unknown)
+    return converse(common(caller, known), common(our, known), unknown, answered=answered, length=length)

@@ -37,7 +37,7 @@ def _listen(line: Line) -> Conversation:
 
 def _keep(call: Call, line: Line, conversation: Conversation) -> bool:
     """All or nothing, and only if what was read is still all there is: audio may have come or gone meanwhile."""
-    rows = _rows(line, conversation)
+    rows = turns(line, conversation)
     with transaction.atomic():
         # The row is locked: whoever erases the audio, or writes more of it, is before this or after it.
         if not _unchanged(call).select_for_update().exists():
@@ -45,17 +45,24 @@ def _keep(call: Call, line: Line, conversation: Conversation) -> bool:
         Turn.objects.filter(stream__call=call.pk).delete()
         Turn.objects.bulk_create(rows, batch_size=500)
         figures = {name: getattr(conversation, name) for name in FIGURES}
-        Call.objects.filter(pk=call.pk).update(**figures, measured_at=timezone.now(), measuring_since=None)
+        Call.objects.filter(pk=call.pk).update(
+            **figures, measured_at=timezone.now(), measuring_since=None, turns_at=None
+        )
     return True
 
 
 def _unchanged(call: Call) -> QuerySet[Call]:
-    # Whoever erases says so first, and then deletes piece by piece.
+    return untouched(call).filter(audio_samples=call.audio_samples, ended_at=call.ended_at)
+
+
+def untouched(call: Call) -> QuerySet[Call]:
+    """Its row, unless somebody erases it: they say so first, and then delete piece by piece."""
     erased = Exists(Erasure.objects.filter(call_sid=call.sid or "", call_sid__gt=""))
-    return Call.objects.filter(~erased, pk=call.pk, audio_samples=call.audio_samples, ended_at=call.ended_at)
+    return Call.objects.filter(~erased, pk=call.pk)
 
 
-def _rows(line: Line, conversation: Conversation) -> list[Turn]:
+def turns(line: Line, conversation: Conversation) -> list[Turn]:
+    """Unsaved, each on its stream."""
     rows = []
     for said in conversation.turns:
         stream_id, start = line.place(said.start)

@@ -7,6 +7,7 @@ run, which costs a tenth of what they cost one by one. What is digitally silent 
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from threading import Lock
 
 import numpy as np
 
@@ -69,17 +70,20 @@ def _judge(lane: Lane, segments: Sequence[Segment]) -> list[list[float]]:
     judged: list[list[float]] = [[] for _ in segments]
     for at in range(0, max(map(len, audio)), WINDOW):
         going = [nth for nth, one in enumerate(audio) if at < len(one)]
-        likely = _model().judge([(voices[nth], audio[nth][at : at + WINDOW]) for nth in going])
+        with _ONE_AT_A_TIME:
+            likely = _model().judge([(voices[nth], audio[nth][at : at + WINDOW]) for nth in going])
         for nth, one in zip(going, likely, strict=True):
             judged[nth].append(one)
     firsts = ((first - begin) // WINDOW for begin, (first, _) in zip(begins, segments, strict=True))
     return [one[first:] for one, first in zip(judged, firsts, strict=True)]
 
 
+# The model serves one thread at a time; calls that are over and calls that run are heard in two.
+_ONE_AT_A_TIME = Lock()
 _IS_LOUD = bytes(byte not in SILENT for byte in range(256))
 
 
 @cache
 def _model() -> Silero | Loudness:
-    """This process's; it is used in one thread at a time."""
+    """This process's."""
     return available()

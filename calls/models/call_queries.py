@@ -36,6 +36,10 @@ class CallQuerySet(models.QuerySet["Call"]):
     def ended(self) -> "CallQuerySet":
         return self.filter(ended_at__isnull=False)
 
+    def followed(self, since: dt.datetime) -> "CallQuerySet":
+        """Live calls whose page somebody had open since then."""
+        return self.live().filter(followed_at__gt=since)
+
     def unmeasured(self) -> "CallQuerySet":
         """Calls that are over, have a recording, and were not measured since it has last grown."""
         return self.filter(measured_at=None, ended_at__isnull=False, audio_samples__gt=0)

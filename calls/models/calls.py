@@ -14,6 +14,10 @@ from calls.models.tags import Tag
 from calls.security import SIMULATED
 
 
+# How often a page that is open says so: at most.
+FOLLOWED_EVERY = dt.timedelta(seconds=10)
+
+
 class Call(models.Model):
     """One phone call: created by the first signed request that names it (or before Twilio is asked to place it)."""
 
@@ -99,6 +103,15 @@ class Call(models.Model):
     )
     measuring_since = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When somebody has begun to measure it."
+    )
+    followed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When somebody last had its page open while it ran."
+    )
+    turns_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Its turns are those of a call that runs, and whoever makes them said then that they still do.",
     )
     price = models.DecimalField(
         max_digits=14,
@@ -261,6 +274,13 @@ class Call(models.Model):
         self.tags.add(*pending.tags.all())
         pending.delete(using=using)
         self.save(using=using, update_fields=changed)
+
+    def note_follower(self) -> None:
+        """Somebody who may listen has its page open: on record while it runs, every FOLLOWED_EVERY. One query."""
+        now = timezone.now()
+        known = Q(followed_at=None) | Q(followed_at__lt=now - FOLLOWED_EVERY)
+        if self.ended_at is None and (self.followed_at is None or self.followed_at < now - FOLLOWED_EVERY):
+            Call.objects.live().filter(known, pk=self.pk).update(followed_at=now)
 
     def learn(self, values: dict[str, Any], at: dt.datetime) -> list[str]:
         """Takes what a handler has set at that moment; of each name the latest value stays, whatever comes first.

@@ -1,5 +1,5 @@
-/* The turns of a call on its page: loaded as soon as they are measured, drawn with the wave (ribbon.js), listed, and the
-   way to the answers that were waited for. */
+/* The turns of a call on its page: loaded as soon as they are measured, and again and again while it runs; drawn with the
+   wave (ribbon.js), listed, and the way to the answers that were waited for. */
 "use strict";
 
 /* A row a turn, made when somebody wants to read them, and a part at a time. */
@@ -13,17 +13,23 @@ class CallTurnList {
         this.more.addEventListener("click", () => this.grow());
     }
 
+    /* Rows of turns that are what they were stay: somebody may be reading them. */
     show(talk, cut) {
-        Object.assign(this, { talk, shown: 0, now: null });
+        const had = this.talk.turns, changed = talk.turns.findIndex((turn, index) => JSON.stringify(turn) !== JSON.stringify(had[index]));
+        const { shown } = this;
+        this.talk = talk;
         this.details.hidden = !talk.turns.length;
         this.details.querySelector(".call-turns-count").textContent = String(talk.turns.length);
         this.details.querySelector(".call-turns-cut").textContent = cut;
-        this.body.replaceChildren();
-        if (this.details.open) this.grow();
+        this.shown = Math.min(this.shown, changed < 0 ? talk.turns.length : changed);
+        while (this.body.rows.length > this.shown) this.body.lastElementChild.remove();
+        if (!this.now?.isConnected) this.now = null;
+        if (this.details.open && (this.shown < shown || shown === had.length)) this.grow();
+        else this.offer();
     }
 
     open() {
-        if (!this.shown) this.grow();
+        if (this.shown < Math.min(this.talk.turns.length, CallTurnList.PART)) this.grow();
         if (this.position) this.mark(this.position, true);
     }
 
@@ -49,10 +55,14 @@ class CallTurnList {
         const focus = this.more === document.activeElement;
         this.body.append(...part);
         this.shown += part.length;
-        const left = talk.turns.length - this.shown;
+        this.offer();
+        if (focus) part[0]?.querySelector("a").focus();
+    }
+
+    offer() {
+        const left = this.talk.turns.length - this.shown;
         this.more.hidden = !left;
         this.more.textContent = `Show ${Math.min(left, CallTurnList.PART)} more of ${left}`;
-        if (focus) part[0]?.querySelector("a").focus();
     }
 
     row(turn) {
@@ -82,6 +92,7 @@ class CallTurnList {
 }
 
 (() => {
+    const AGAIN = 1500; // ms: a call that runs is looked at as often as its page is told that it has grown
     const player = document.getElementById("call-player"), section = document.getElementById("call-talk");
     if (!section?.dataset.turns || !player.querySelector(".call-wave")) return;
 
@@ -90,27 +101,32 @@ class CallTurnList {
     const names = { caller: $(".call-lane-name.call-inbound").textContent, us: $(".call-lane-name.call-outbound").textContent };
     const ribbon = new CallRibbon({ wave, ribbon: $(".call-ribbon"), stretches: $(".call-stretches"), labels: $(".call-numbers-waited"), map: $(".call-map-waits") });
     const list = new CallTurnList(section.querySelector(".call-turns"), names);
-    let talk = new CallTalk(), view = null, position = 0, known = false, busy = false;
+    let talk = new CallTalk(), view = null, position = 0, known = false, busy = false, version = "", asked = -AGAIN;
 
-    const measured = () => section.querySelector("dl");
+    const runs = () => player.dataset.live === "yes";
+    const due = () => section.querySelector("dl, [data-so-far]") && (runs() ? performance.now() - asked >= AGAIN : !known);
 
     async function load() {
-        if (known || busy || !measured()) return;
+        if (busy || !due()) return;
         busy = true;
+        asked = performance.now();
         try {
-            const response = await fetch(section.dataset.turns);
+            const response = await fetch(`${section.dataset.turns}?version=${version}`);
             if (!response.ok) throw new Error(response.status);
             take(await response.json());
         } catch {
-            section.querySelector(".call-turns-failed").hidden = false;
+            section.querySelector(".call-turns-failed").hidden = runs();
         }
         busy = false;
     }
 
     function take(found) {
+        section.querySelector(".call-turns-failed").hidden = true;
+        const same = found.version === version;
+        version = found.version;
+        if (same) return;
         known = found.measured;
         talk = new CallTalk(found);
-        section.querySelector(".call-turns-failed").hidden = true;
         ribbon.show(talk);
         list.show(talk, found.cut);
         slow.hidden = !talk.slow.length;
