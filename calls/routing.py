@@ -11,6 +11,7 @@ from calls.addresses import CONNECTION, LIVE_CALLS
 from calls.consumers import MediaStreamConsumer
 from calls.supervision.browsers import own_pages_only
 from calls.supervision.call_page import CallPage
+from calls.supervision.list_page import ListPage
 from calls.supervision.pages import Page
 
 
@@ -30,6 +31,7 @@ websocket = URLRouter(
     [
         # With and without the slash: Twilio's signature is documented for both.
         re_path(rf"^{CONNECTION}/?$", MediaStreamConsumer.as_asgi()),  # type: ignore[no-untyped-call]
+        re_path(rf"^{LIVE_CALLS}$", for_staff(ListPage)),
         re_path(rf"^{LIVE_CALLS}/(?P<pk>[0-9]{{1,18}})$", for_staff(CallPage)),
         re_path(r"", refuse),  # type: ignore[arg-type]  # Channels reuses Django's paths for ASGI applications
     ]

@@ -46,6 +46,7 @@ from calls.admin.filters import (
     When,
 )
 from calls.admin.lists import CallPages, Search
+from calls.admin.live import Live, Running
 from calls.admin.neighbours import Filtered, Neighbours
 from calls.admin.notes import Notes
 from calls.admin.outbound import Outbound
@@ -69,7 +70,18 @@ class TagForm(ActionForm):
 
 @admin.register(Call)
 class CallAdmin(
-    Figures, Neighbours, Notes, Reviewing, Comments, SavedViews, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]
+    Live,
+    Figures,
+    Neighbours,
+    Notes,
+    Reviewing,
+    Comments,
+    SavedViews,
+    Outbound,
+    Pointing,
+    Erasing,
+    Search,
+    FactsAdmin[Call],
 ):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
@@ -96,6 +108,8 @@ class CallAdmin(
         return [*play, "parties" if may_see(request) else "masked_parties", "when", "state", "length", *self.figures]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        if hasattr(request, "running"):
+            return Running
         return Filtered if hasattr(request, "reads_no_page") else CallPages
 
     def get_urls(self) -> list[URLPattern]:

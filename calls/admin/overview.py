@@ -12,6 +12,7 @@ from django.utils.formats import date_format
 
 from calls.admin.cells import clock
 from calls.admin.filters import midnight
+from calls.admin.live import running
 from calls.admin.responses import WEEK, responses
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
@@ -58,14 +59,18 @@ class Day:
     link: str
 
 
-def overview() -> dict[str, Any]:
+def overview(*, may_watch: bool) -> dict[str, Any]:
+    """`may_watch`: whether what runs now leads to the list of running calls."""
     today = midnight(0)
     start = midnight(1 - WEEK)
     calls = Call.objects.filter(created_at__gte=start)
     hours = _hours(calls)
     week = _sum(hours)
     return {
-        "figures": _figures(calls, week, _sum(hour for hour in hours if hour["hour"] >= today)),
+        "figures": [
+            _live(may_watch),
+            *_figures(calls, week, _sum(hour for hour in hours if hour["hour"] >= today)),
+        ],
         "bars": _bars(hours, start),
         "days": [_day(index) for index in range(WEEK)],
         "width": WEEK * 24 * BAR,
@@ -95,12 +100,16 @@ def _sum(hours: Any) -> dict[str, int]:
     return totals
 
 
+def _live(may_watch: bool) -> Figure:
+    live = running().count() if may_watch else Call.objects.live().count()
+    link = reverse("admin:calls_call_live") if may_watch else _list(status="live")
+    return Figure("Live now", str(live), link, "watch and listen in" if may_watch else "", "live" if live else "")
+
+
 def _figures(calls: QuerySet[Call], week: dict[str, int], today: dict[str, int]) -> list[Figure]:
     lengths = _lengths(calls)
     median, most = (_at(lengths, share) for share in (0.5, 0.95))
-    live = Call.objects.live().count()
     return [
-        Figure("Live now", str(live), _list(status="live"), tone="live" if live else ""),
         Figure("Today", str(today["calls"]), _list(when="today"), f"{_share(today, 'answered')} answered"),
         Figure("Last 7 days", str(week["calls"]), _list(when="7d"), f"{_share(week, 'answered')} answered"),
         Figure("Median length", median, _list(when="7d", recording="yes"), f"95 % are shorter than {most}"),

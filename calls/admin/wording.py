@@ -64,6 +64,14 @@ _EVENTS = {
     "presumed-over": "Taken for over",
     "presumed-over-wrongly": "Wrongly taken for over",
 }
+# What a running call's list says of what is no event (calls.supervision.meters).
+_OTHERS = {
+    "key": "The caller pressed a key",
+    "play-played": "What we played was heard",
+    "play-cleared": "What we played was cut short",
+    "mark-played": "A mark was heard",
+    "mark-cleared": "A mark was cleared before it was heard",
+}
 # How what was asked of Twilio went.
 _OUTCOMES = {"-failed": ", and refused", "-unknown": ", and Twilio did not answer"}
 _MARKS = {
@@ -81,6 +89,11 @@ def of_event(event: CallEvent, call: Call) -> str:
         if (asked := event.kind.removesuffix(ending)) != event.kind and asked in _EVENTS:
             return _EVENTS[asked] + outcome
     return event.kind
+
+
+def of_kinds(call: Call) -> dict[str, str]:
+    """What happened in a running call, by the kind that its process tells."""
+    return {kind: of_whom(call, text) for kind, text in (_EVENTS | _OTHERS).items()}
 
 
 def about_event(event: CallEvent, data: dict[str, Any]) -> str:

@@ -152,6 +152,11 @@ def peaks(mulaw: bytes, samples: int = FRAME_SAMPLES, *, step: int = 1) -> bytes
     return bytes([max(loud[at : at + samples : step]) for at in range(0, len(loud), samples)])
 
 
+def loudest(mulaw: bytes, *, step: int = 1) -> int:
+    """The loudest of every `step`th sample, as 0-127; 0 of nothing."""
+    return max(mulaw[::step].translate(_LOUDNESS), default=0)
+
+
 def tone(hertz: float, milliseconds: int, level: float = 0.3) -> bytes:
     """A µ-law sine with 5 ms of fade at both ends, so that it does not click."""
     samples = milliseconds * SAMPLES_PER_MS

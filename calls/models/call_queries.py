@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from calls.models.calls import Call
 
 
+# How long a call may be without a stream while nobody has sent its caller elsewhere: before its first one (Twilio rings
+# a phone for ten minutes at most), and between one that broke and the next.
+FIRST_STREAM, RINGING = dt.timedelta(seconds=30), dt.timedelta(minutes=10)
+NEXT_STREAM = dt.timedelta(seconds=10)
+
 # Twilio ends every call by then (https://www.twilio.com/docs/voice/api/call-resource, TimeLimit).
 LONGEST_CALL = dt.timedelta(hours=24)
 
@@ -32,6 +37,21 @@ class CallQuerySet(models.QuerySet["Call"]):
     def live(self) -> "CallQuerySet":
         """Calls that have not ended, whatever Twilio last said of them."""
         return self.filter(ended_at__isnull=True)
+
+    def running(self, now: dt.datetime, lease: dt.timedelta) -> "CallQuerySet":
+        """Live calls that somebody can be on, whether or not housekeeping has looked since: a stream of theirs is held
+        by a process that lives (`StreamQuerySet.held`), they wait for one, or the caller was sent elsewhere.
+        """
+        streams = Stream.objects.filter(call=OuterRef("pk"))
+        # What a dead process held is over; whoever comes back from there has a new stream.
+        broken = streams.filter(end_reason__in=["disconnect", "shutdown", "error", "dial"])
+        ringing = Q(direction="outbound-api", answered_at=None, created_at__gt=now - RINGING)
+        return self.live().filter(
+            Exists(Stream.objects.held(lease).filter(call=OuterRef("pk")))
+            | Q(dialing=True, created_at__gt=now - LONGEST_CALL)
+            | Exists(broken.filter(ended_at__gt=now - NEXT_STREAM, handler_finished_at=None))
+            | (ringing | Q(created_at__gt=now - FIRST_STREAM)) & ~Exists(streams)
+        )
 
     def ended(self) -> "CallQuerySet":
         return self.filter(ended_at__isnull=False)

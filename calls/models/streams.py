@@ -23,6 +23,10 @@ class StreamQuerySet(models.QuerySet["Stream"]):
     def live(self) -> "StreamQuerySet":
         return self.filter(ended_at__isnull=True)
 
+    def held(self, within: dt.timedelta) -> "StreamQuerySet":
+        """Streams that run, and whose process has said so lately."""
+        return self.live().filter(lease_at__gte=Now() - Value(within))
+
     def lost(self, since: dt.datetime) -> "StreamQuerySet":
         """<Start> streams that have ended since then while their call goes on, and that no other has replaced."""
         newer = Stream.objects.filter(call=OuterRef("call"), name=OuterRef("name"), bidirectional=False)

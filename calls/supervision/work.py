@@ -9,15 +9,20 @@ from calls.server.switchboard import switchboard
 from calls.supervision.acts import acts
 from calls.supervision.audience import Audience
 from calls.supervision.followers import followers
+from calls.supervision.meters import Meters
+from calls.supervision.watchers import watchers
 
 
 def start() -> list["asyncio.Task[None]"]:
     """Once a process, in its event loop. Whoever calls this keeps the tasks."""
-    audience = Audience(recorder.owner)
-    switchboard.listeners = [audience]
+    audience, meters = Audience(recorder.owner), Meters(recorder.owner)
+    switchboard.listeners = [audience, meters]
     post.take("audience.follow", audience.follow)
     post.take("audience.told", followers.told)
+    post.take("meters.watch", meters.watch)
+    post.take("meters.told", watchers.told)
     post.take("call.changed", followers.changed)
     post.take("control.act", acts.take)
-    works = (post.run(recorder.owner), post.probe(), audience.run(), followers.run(), hints.run())
+    telling = (audience.run(), meters.run(), hints.run())
+    works = (post.run(recorder.owner), post.probe(), *telling, followers.run(), watchers.run())
     return [asyncio.create_task(each) for each in works]

@@ -5,6 +5,7 @@ from typing import Any
 from django import template
 from django.template.context import RequestContext
 
+from calls.admin.live import may_supervise
 from calls.admin.overview import overview
 
 
@@ -14,4 +15,5 @@ register = template.Library()
 @register.inclusion_tag("admin/calls/overview.html", takes_context=True)
 def call_overview(context: RequestContext) -> dict[str, Any]:
     """Nothing, and no query, for those who may not see calls."""
-    return overview() if context["request"].user.has_perm("calls.view_call") else {}
+    request = context["request"]
+    return overview(may_watch=may_supervise(request)) if request.user.has_perm("calls.view_call") else {}
