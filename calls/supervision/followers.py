@@ -41,6 +41,8 @@ class Followers:
 
     def __init__(self) -> None:
         self._followers: dict[str, list[Follower]] = defaultdict(list)
+        #: Those that want the waveform too.
+        self._drawing: list[Follower] = []
         #: The processes whose groups this one has joined, and the calls whose hints it gets.
         self._owners: set[str] = set()
         self._hinted: set[str] = set()
@@ -48,14 +50,18 @@ class Followers:
         self._numbers: dict[str, int] = {}
         self._wake = asyncio.Event()
 
-    def add(self, follower: Follower) -> None:
-        """From now on; also where it follows already, and listens now."""
+    def add(self, follower: Follower, *, draws: bool = False) -> None:
+        """From now on; also where it follows already, and listens or `draws` (wants `peaks`) now."""
         if follower not in self._followers[follower.call_sid]:
             self._followers[follower.call_sid].append(follower)
+        if draws and follower not in self._drawing:
+            self._drawing.append(follower)
         self._wake.set()
 
     def remove(self, follower: Follower) -> None:
         """Not any more; nothing happens if it did not follow."""
+        if follower in self._drawing:
+            self._drawing.remove(follower)
         own = self._followers.get(follower.call_sid, [])
         if follower in own:
             own.remove(follower)
@@ -111,6 +117,7 @@ class Followers:
 
     async def _say(self) -> None:
         wanted = {sid: any(one.listens for one in own) for sid, own in self._followers.items()}
+        drawn = {one.call_sid for one in self._drawing}
         by_owner: dict[str, dict[str, bool]] = {owner: {} for owner in self._owners}
         for sid, owner in await sync_to_async(_holders)(wanted):
             by_owner.setdefault(owner, {})[sid] = wanted[sid]
@@ -122,7 +129,8 @@ class Followers:
         for owner, calls in by_owner.items():
             if calls:
                 await post.join(group(owner))
-            await post.send(mailbox(owner), {"type": "audience.follow", "from": post.address, "calls": calls})
+            what = {"calls": calls, "drawn": [sid for sid in calls if sid in drawn]}
+            await post.send(mailbox(owner), {"type": "audience.follow", "from": post.address, **what})
             if calls:
                 self._owners.add(owner)
             else:
