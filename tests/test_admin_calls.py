@@ -8,9 +8,10 @@ import pytest
 from django.urls import reverse
 
 from calls.admin.cells import precise
-from calls.models import Call, Tag
+from calls.models import Call, Stream, Tag
 from calls.summaries.problems import problems
 from tests.support.factories import (
+    START,
     make_call,
     make_chunk,
     make_digit,
@@ -21,6 +22,7 @@ from tests.support.factories import (
     make_recording,
     make_staff,
     make_stream,
+    make_turn,
 )
 
 
@@ -364,17 +366,68 @@ def test_a_call_without_audio_says_so(client, ops):
     assert "Nothing was recorded yet." in text(client.get(page(make_live_call())))
 
 
+def follow(client, call, known=""):
+    return client.get(f"{LIST}{call.pk}/follow.json?known={known}").json()
+
+
 def test_a_running_call_is_followed_by_what_changed(client, ops):
     stream = make_stream(make_live_call(), length=16_000)
-    address = f"{LIST}{stream.call_id}/follow.json"
-    first = client.get(address).json()
+    first = follow(client, stream.call)
     assert (first["live"], first["samples"], set(first["html"])) == (
         *(True, 16_000),
         {"call-head", "call-problems", "call-figures", "call-timeline", "call-streams", "call-facts"},
     )
-    assert client.get(f"{address}?version={first['version']}").json()["html"] == {}
+    known = ",".join(first["versions"].values())
+    assert follow(client, stream.call, known)["html"] == {}
     make_digit(stream, "4")
-    assert "Key 4" in client.get(f"{address}?version={first['version']}").json()["html"]["call-timeline"]
+    found = follow(client, stream.call, known)
+    assert list(found["html"]) == ["call-timeline"]
+    assert "Key 4" in found["html"]["call-timeline"]
+
+
+def test_a_page_has_the_parts_that_are_followed_and_their_versions(client, ops):
+    call = make_stream(make_live_call(), length=16_000).call
+    html = client.get(page(call)).content.decode()
+    known = re.findall(r'id="call-\w+" data-version="(\w+)"', html)
+    assert len(known) == 6
+    assert follow(client, call, ",".join(known))["html"] == {}
+
+
+def test_a_running_calls_time_goes_on_without_being_news(client, ops):
+    call = make_stream(make_live_call(), length=16_000).call
+    known = ",".join(follow(client, call)["versions"].values())
+    Stream.objects.update(length=80_000)
+    assert follow(client, call, known)["html"] == {}
+    assert f'data-since="{call.answered_at.timestamp():.0f}"' in follow(client, call)["html"]["call-head"]
+
+
+def test_a_call_that_is_placed_has_a_socket_once_twilio_knows_it(client, ops):
+    call = make_live_call(sid=None, status="queued", direction="outbound-api", answered_at=None)
+    assert follow(client, call)["socket"] == ""
+    Call.objects.update(sid=f"CA{'1' * 32}", status="ringing")
+    assert follow(client, call)["socket"] == f"/live/calls/{call.pk}"
+
+
+def test_whoever_follows_is_told_where_running_streams_lie(client, ops):
+    call = make_live_call()
+    make_stream(call, length=80_000, ended_at=START)
+    second = make_stream(call, after=12)
+    assert follow(client, call)["streams"] == {second.sid: 96_000}
+
+
+def test_a_stream_beside_another_is_not_what_is_drawn(client, ops):
+    call = make_live_call()
+    first, beside = make_stream(call), make_stream(call, after=1, bidirectional=False)
+    assert follow(client, call)["streams"] == {first.sid: 0, beside.sid: None}
+
+
+def test_turns_that_come_while_a_call_runs_are_announced(client, ops):
+    stream = make_stream(make_live_call(), length=16_000)
+    assert follow(client, stream.call)["turns"] == ""
+    make_turn(stream)
+    before = follow(client, stream.call)["turns"]
+    make_turn(stream, start=9_000)
+    assert before != follow(client, stream.call)["turns"] != ""
 
 
 def test_following_needs_the_permission_to_view(client):

@@ -1,12 +1,16 @@
 """What a call's page shows, gathered in a fixed number of queries."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Count, Max
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from calls.access import numbers
 from calls.addresses import LIVE_CALLS
@@ -15,9 +19,21 @@ from calls.admin.cells import INTERRUPTED, clock, cost, heard, status_tag, time_
 from calls.admin.events import entries
 from calls.admin.turns import figures, is_awaited
 from calls.media.audio import SAMPLE_RATE
-from calls.models import Call, Stream
+from calls.models import Call, Stream, Turn
 from calls.recordings.rendering import Recording
 from calls.summaries.problems import KINDS
+
+
+# What changes while a call runs: each has a template and an element of its own on the page.
+PARTS = ("head", "problems", "figures", "timeline", "streams", "facts")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of them, and what tells it from what it was before."""
+
+    html: SafeString
+    version: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,49 @@ class Health:
 
 
 def context(request: HttpRequest, call: Call) -> dict[str, Any]:
+    found = _context(request, call)
+    return {**found, "parts": _parts(request, found)}
+
+
+def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
+    """What a running call's page asks for: how long the call is by now, and those parts of the page that are new.
+
+    `known` are the versions that it has, separated by commas.
+    """
+    found = _context(request, call)
+    parts = _parts(request, found)
+    known = set(request.GET.get("known", "").split(","))
+    return {
+        "live": found["live"],
+        "awaited": found["awaited"],
+        "samples": found["recording"].samples if found["playable"] else 0,
+        "socket": found["live_socket"],
+        "streams": _places(found["recording"], call.streams.all()),
+        "turns": _turns(call) if found["shows_turns"] else "",
+        "versions": {f"call-{name}": part.version for name, part in parts.items()},
+        "html": {f"call-{name}": part.html for name, part in parts.items() if part.version not in known},
+    }
+
+
+def _parts(request: HttpRequest, found: dict[str, Any]) -> dict[str, Part]:
+    html = {name: render_to_string(f"admin/calls/call/{name}.html", found, request) for name in PARTS}
+    return {name: Part(text, hashlib.sha256(f"{name} {text}".encode()).hexdigest()[:12]) for name, text in html.items()}
+
+
+def _places(recording: Recording, streams: Iterable[Stream]) -> dict[str, int | None]:
+    """Where running streams begin on the call's timeline, in samples; None for one that an earlier one lies over."""
+    running = {stream.pk: stream.sid for stream in streams if stream.ended_at is None}
+    placed = [one for one in recording.streams if one.stream_id in running]
+    return {running[one.stream_id]: None if index else one.start for index, one in enumerate(placed)}
+
+
+def _turns(call: Call) -> str:
+    """Another text when other turns are known; none while there are none."""
+    found = Turn.objects.filter(stream__call=call).aggregate(many=Count("pk"), last=Max("pk"))
+    return f"{found['many']}-{found['last']}" if found["many"] else ""
+
+
+def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
     whole = numbers.may_see(request)
     recording = Recording.of(call)
     streams = list(call.streams.all())
@@ -49,6 +108,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "playable": playable,
         "problems": [problem for problem in problems if problem.is_warning],
         "remarks": [problem for problem in problems if not problem.is_warning] + [INTERRUPTED] * call.was_interrupted,
+        "running": _running(call),
         "status": status_tag(call, problems),
         "began": time_tag(call.created_at),
         "facts": facts(call, whole),
@@ -77,20 +137,12 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
     }
 
 
-def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
-    """What a running call's page asks for: how long the call is by now, and the parts of the page to replace."""
-    found = context(request, call)
-    parts = ("head", "problems", "figures", "timeline", "streams", "facts")
-    html = {f"call-{part}": render_to_string(f"admin/calls/call/{part}.html", found, request) for part in parts}
-    version = hashlib.sha256("".join(html.values()).encode()).hexdigest()[:16]
-    same = request.GET.get("version") == version
-    return {
-        "live": found["live"],
-        "awaited": found["awaited"],
-        "samples": found["recording"].samples if found["playable"] else 0,
-        "version": version,
-        "html": {} if same else html,
-    }
+def _running(call: Call) -> SafeString:
+    """follow.js makes a clock of it, which is no news of the call."""
+    since = call.answered_at or call.created_at
+    title = "Since it was answered" if call.answered_at else "Not answered yet"
+    tag = '<span class="call-running" data-since="{}" title="{}">still running</span>'
+    return format_html(tag, f"{since.timestamp():.0f}", title)
 
 
 def data(call: Call, whole: bool) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from typing import Any
 from calls.media.rows import AnyRow, ChunkRow, StreamChange
 from calls.post.post import Letter, PostAway, post
 from calls.server.live_stream import LiveStream
+from calls.supervision.outlines import Outlines
 
 
 # Seconds after which who has not said again that they follow is forgotten.
@@ -42,6 +43,10 @@ class Audience:
         self._followers: dict[str, tuple[float, dict[str, bool]]] = {}
         #: By CallSid: whether somebody listens, or only wants to know.
         self._wanted: dict[str, bool] = {}
+        #: By the address of a process: the calls of which it wants the waveform; and all of these together.
+        self._drawing: dict[str, set[str]] = {}
+        self._drawn: set[str] = set()
+        self._outlines = Outlines()
         #: By StreamSid: when it was told of last.
         self._told: dict[str, float] = {}
         self._entries: list[dict[str, Any]] = []
@@ -59,6 +64,7 @@ class Audience:
         if not (isinstance(who, str) and isinstance(calls, dict) and all(isinstance(sid, str) for sid in calls)):
             raise ValueError("this says nothing of who follows what")
         self._followers[who] = (time.monotonic() + FORGOTTEN, {sid: listens is True for sid, listens in calls.items()})
+        self._drawing[who] = set(calls) & set(letter.get("drawn", ()))
         self._count()
 
     def _count(self) -> None:
@@ -69,7 +75,10 @@ class Audience:
             for sid, listens in calls.items():
                 wanted[sid] = wanted.get(sid, False) or listens
         self._wanted = wanted
+        self._drawing = {who: drawn for who, drawn in self._drawing.items() if who in self._followers}
+        self._drawn = {sid for drawn in self._drawing.values() for sid in drawn}
         self._told = {stream: at for stream, at in self._told.items() if now - at < FORGOTTEN}
+        self._outlines.forget(set(self._told))
 
     # --- what is told -------------------------------------------------------------------------------------------------
 
@@ -77,6 +86,9 @@ class Audience:
         listens = self._wanted.get(live.call_sid)
         if listens is None:
             return
+        is_drawn = live.call_sid in self._drawn
+        if is_drawn:
+            self._outlines.add(live.sid, rows)
         is_new = any(_is_news(row) for row in rows)
         now = time.monotonic()
         if not (listens or is_new or now - self._told.get(live.sid, 0.0) >= EVERY):
@@ -89,6 +101,8 @@ class Audience:
             "is_new": is_new,
             "is_paused": live.tape.inbound.paused,
         }
+        if is_drawn:
+            entry["peaks"] = self._outlines.take(live.sid)
         if listens:
             entry["audio"] = [
                 (INBOUND if row.track == "inbound" else OUTBOUND, row.start, row.payload)

@@ -61,6 +61,8 @@ class Followers:
 
     def __init__(self) -> None:
         self._followers: dict[str, list[Follower]] = defaultdict(list)
+        #: Those that want the waveform too.
+        self._drawing: list[Follower] = []
         #: The processes whose groups this one has joined, and the calls whose hints it gets.
         self._owners: set[str] = set()
         self._hinted: set[str] = set()
@@ -69,14 +71,18 @@ class Followers:
         self._numbers: dict[str, Numbers] = {}
         self._wake = asyncio.Event()
 
-    def add(self, follower: Follower) -> None:
-        """From now on; also where it follows already, and listens now."""
+    def add(self, follower: Follower, *, draws: bool = False) -> None:
+        """From now on; also where it follows already, and listens or `draws` (wants `peaks`) now."""
         if follower not in self._followers[follower.call_sid]:
             self._followers[follower.call_sid].append(follower)
+        if draws and follower not in self._drawing:
+            self._drawing.append(follower)
         self._wake.set()
 
     def remove(self, follower: Follower) -> None:
         """Not any more; nothing happens if it did not follow."""
+        if follower in self._drawing:
+            self._drawing.remove(follower)
         own = self._followers.get(follower.call_sid, [])
         if follower in own:
             own.remove(follower)
@@ -144,6 +150,7 @@ class Followers:
     async def _say(self) -> None:
         await self._look()
         wanted = {sid: any(one.listens for one in own) for sid, own in self._followers.items()}
+        drawn = {one.call_sid for one in self._drawing}
         by_owner: dict[str, dict[str, bool]] = {owner: {} for owner in self._owners}
         for sid, owners in self._holders.items():
             for owner in owners:
@@ -151,7 +158,7 @@ class Followers:
                     by_owner.setdefault(owner, {})[sid] = wanted[sid]
         await self._join_hints(wanted.keys())
         for owner, calls in by_owner.items():
-            await self._say_to(owner, calls)
+            await self._say_to(owner, calls, [sid for sid in calls if sid in drawn])
 
     async def _look(self) -> None:
         """Who holds which of the calls by now. Without a database it is who did."""
@@ -177,13 +184,13 @@ class Followers:
             self._hinted.add(sid)
             await post.join(hints_of(sid))
 
-    async def _say_to(self, owner: str, calls: dict[str, bool]) -> None:
+    async def _say_to(self, owner: str, calls: dict[str, bool], drawn: list[str]) -> None:
         if calls:
             self._owners.add(owner)
             await post.join(group(owner))
         else:
             await post.leave(group(owner))
-        letter: Letter = {"type": "audience.follow", "from": post.address, "calls": calls}
+        letter: Letter = {"type": "audience.follow", "from": post.address, "calls": calls, "drawn": drawn}
         # One that has died empties its mailbox no more.
         with suppress(MailboxFull):
             await post.send(mailbox(owner), letter)

@@ -46,9 +46,14 @@ class CallEvents {
             event.marker.style.setProperty("--call-rise", `${level * 19 + 4}px`);
             markers.push(event.marker);
         }
-        this.markers.replaceChildren(...markers);
-        this.regions.replaceChildren(...regions);
+        CallEvents.put(this.markers, markers);
+        CallEvents.put(this.regions, regions);
         this.markers.style.height = `${Math.max(8, ends.length * 19)}px`;
+    }
+
+    /* Where nothing else is to be seen, nothing is touched: somebody may just be clicking it. */
+    static put(box, found) {
+        if (box.children.length !== found.length || found.some((one, index) => box.children[index] !== one)) box.replaceChildren(...found);
     }
 
     text({ row }) {

@@ -1,79 +1,191 @@
-/* A running call's page keeps up: it looks when the socket says so, now and then anyway because hints get lost, and
-   every two seconds where there is no socket. When the call is over, it looks until the conversation is measured. */
+/* A running call's page keeps up. The process that holds the call tells how its waveform goes on; when anything else is
+   new, the page looks, at most once a second; and now and then anyway, because hints get lost. Where nothing is told it
+   looks every two seconds. When the call is over, it looks until the conversation is measured. */
 "use strict";
 
 (() => {
-    const player = document.getElementById("call-player");
+    const player = document.getElementById("call-player"), line = document.getElementById("call-interrupted");
     if (!player) return;
 
-    const EAGER = 2000, RELAXED = 5000, AGAIN = 15000;
-    let version = "", every = EAGER, timer = null, busy = false;
-
+    /* ms between two looks: while nothing is told; while no stream is told of; while all is well, or nobody sees it. */
+    const EAGER = 2000, RELAXED = 5000, CALM = 15000;
+    const LEAST = 1000, LONGEST = 15000, NOTICED = 1500;
     const live = () => player.dataset.live === "yes";
-    const due = () => live() || player.dataset.awaited === "yes";
+    const due = () => !ended && (live() || player.dataset.awaited === "yes");
+    let ended = false; // whoever sees this has been logged out, or may not see it any more
 
-    async function look() {
+    const later = (least, failures) => Math.min(LONGEST, least * 2 ** failures) * (0.5 + Math.random() / 2);
+
+    /* ---- Looking ---- */
+
+    const parts = () => [...document.querySelectorAll("[data-version][id^=call-]:not(#call-comments)")];
+    let timer = null, began = -Infinity, busy = false, again = false, failures = 0, turns = "", places = {};
+
+    /* As soon as may be: several wishes are one look. */
+    function look() {
+        if (busy) { again = true; return; }
+        plan(Math.max(0, began + (document.hidden ? CALM : LEAST) - performance.now()));
+    }
+
+    function plan(pause) {
         clearTimeout(timer);
-        if (busy) return;
-        busy = true;
+        if (due()) timer = setTimeout(ask, pause);
+    }
+
+    async function ask() {
+        [busy, again, began] = [true, false, performance.now()];
         try {
-            const response = await fetch(`${player.dataset.follow}?version=${version}`);
-            if (response.ok) take(await response.json());
+            const known = parts().map(({ dataset }) => dataset.version).join();
+            const response = await fetch(`${player.dataset.follow}?known=${known}`, { headers: { Accept: "application/json" } });
+            if (!refused(response)) {
+                if (!response.ok) throw new Error(response.status);
+                clock.set(response);
+                take(await response.json());
+            }
+            failures = 0;
         } catch {
-            // The server is away for a moment: the next look will tell.
+            failures += 1;
         }
         busy = false;
-        if (due()) timer = setTimeout(look, document.hidden ? AGAIN : every);
+        tell();
+        if (again) look(); else plan(pause());
     }
 
+    function pause() {
+        if (failures) return later(EAGER, failures);
+        if (document.hidden) return CALM;
+        if (!live() || !isOpen() || away) return EAGER;
+        return performance.now() - told < RELAXED ? CALM : RELAXED;
+    }
+
+    function refused(response) {
+        const words = { 403: "You may not see this call any more.", 404: "This call was erased." }[response.status];
+        if (response.redirected) finish("You have been logged out. Log in in another tab; what you have written here is still here.");
+        else if (words) finish(words);
+        return ended;
+    }
+
+    function finish(words) {
+        ended = true;
+        socket?.close();
+        line.textContent = `${words} This page does not change by itself any more.`;
+    }
+
+    /* ---- What is new ---- */
+
     function take(found) {
-        version = found.version;
-        for (const [id, html] of Object.entries(found.html)) replace(id, html);
-        if (live() && !found.live) offer();
-        player.dataset.live = found.live ? "yes" : "no";
-        player.dataset.awaited = found.awaited ? "yes" : "no";
-        if (Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length) {
-            player.dataset.samples = found.samples;
-            player.dispatchEvent(new CustomEvent("call:grown", { detail: { samples: found.samples } }));
+        for (const [id, html] of Object.entries(found.html)) {
+            callMorph(document.getElementById(id), html);
+            document.getElementById(id).dataset.version = found.versions[id];
+        }
+        clock.show();
+        places = found.streams;
+        const isOver = live() && !found.live;
+        const isNew = Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length || turns !== found.turns;
+        Object.assign(player.dataset, { live: found.live ? "yes" : "no", awaited: found.awaited ? "yes" : "no", samples: found.samples });
+        turns = found.turns;
+        if (isNew || isOver) say("grown", { samples: found.samples, turns });
+        if (isOver) over();
+        else if (found.socket && !socket) listen(found.socket);
+    }
+
+    const say = (name, detail) => player.dispatchEvent(new CustomEvent(`call:${name}`, { detail }));
+
+    /* It becomes the page of a call that is over: what can be done with that is different, and what was for a running one
+       goes. What somebody is writing is neither. */
+    function over() {
+        socket?.close();
+        say("over");
+        for (const panel of document.querySelectorAll("[data-while-live]")) panel.remove();
+        renew(0);
+    }
+
+    async function renew(attempts) {
+        try {
+            const response = await fetch(location.href);
+            if (!response.ok || response.redirected) throw new Error(response.status);
+            const page = new DOMParser().parseFromString(await response.text(), "text/html");
+            for (const part of document.querySelectorAll("[data-renew]")) callMorph(part, page.getElementById(part.id)?.innerHTML ?? "");
+        } catch {
+            if (attempts < 5) setTimeout(renew, later(EAGER, attempts), attempts + 1);
         }
     }
 
-    /* Whatever somebody had opened stays open. */
-    function replace(id, html) {
-        const place = document.getElementById(id);
-        const open = [...place.querySelectorAll("details")].map((details) => details.open);
-        place.innerHTML = html; // our own template, escaped by it
-        place.querySelectorAll("details").forEach((details, index) => { details.open = open[index] ?? false; });
-    }
+    /* ---- What is told ---- */
 
-    /* What can be done with a call changes once it is over: nobody hangs it up, and the number can be called back. */
-    async function offer() {
-        const response = await fetch(location.href);
-        if (!response.ok || response.redirected) return;
-        const page = new DOMParser().parseFromString(await response.text(), "text/html");
-        for (const id of ["call-links", "call-others"]) document.getElementById(id).replaceWith(page.getElementById(id));
-    }
+    const BEGINNING = 1000; // ms before the first pause between two attempts
+    let socket = null, away = false, attempts = 0, told = -Infinity, missed = 0;
 
-    /* Between two looks only the recording has grown; while the channel layer is away, nobody says anything. */
-    function hear(said) {
-        if (said.type === "away") every = EAGER;
-        if (said.type === "back") every = RELAXED;
-        if (said.type !== "away") look();
-    }
+    const isOpen = () => socket?.readyState === WebSocket.OPEN;
 
-    function listen() {
+    function listen(path) {
         const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-        const socket = new WebSocket(`${scheme}//${location.host}${player.dataset.socket}`);
-        socket.addEventListener("open", () => { every = RELAXED; });
+        socket = new WebSocket(`${scheme}//${location.host}${path}`);
         socket.addEventListener("message", ({ data }) => hear(JSON.parse(data)));
         socket.addEventListener("close", () => {
-            every = EAGER;
-            if (live()) setTimeout(listen, AGAIN);
+            away = false;
+            if (!due() || !live()) return;
+            missed ||= performance.now();
+            setTimeout(() => { if (due() && live()) listen(path); }, later(BEGINNING, attempts++));
+            setTimeout(tell, NOTICED);
+            // Whoever may not have it any more is told by what it looks like.
+            look();
         });
     }
 
+    function hear(said) {
+        [attempts, missed] = [0, 0];
+        if (said.type === "grown") return grow(said);
+        if (said.type === "away") away = true;
+        if (said.type === "back") away = false;
+        tell();
+        look();
+    }
+
+    /* Places on the stream's own clock become the call's. One beside which another is heard is not drawn. */
+    function grow({ stream, end, peaks = [] }) {
+        const place = places[stream];
+        if (place === undefined) return look();
+        told = performance.now();
+        if (place === null) return;
+        const pieces = peaks.map(([lane, start, bytes]) => ({ lane: CallPeaks.LANES[lane], at: place + start, values: CallPeaks.bytes(bytes) }));
+        say("told", { samples: place + end, pieces });
+    }
+
+    /* ---- What its reader has to know ---- */
+
+    function tell() {
+        if (ended) return;
+        const lost = live() && (away || (missed && !isOpen() && performance.now() - missed >= NOTICED));
+        const words = !due() ? "" : failures > 1 ? "The server is not reached: this page shows what it knew. Trying again."
+            : lost ? "Live updates are interrupted; the call goes on and is recorded. Looking every 2 s." : "";
+        if (line.textContent !== words) line.textContent = words;
+    }
+
+    /* How long the call has been running; `skew` is by how many seconds this machine's clock is ahead of the server's. */
+    const clock = {
+        skew: 0,
+        set(response) {
+            const sent = Date.parse(response.headers.get("Date") ?? "");
+            if (sent) this.skew = Math.floor((Date.now() - sent) / 1000);
+        },
+        show() {
+            for (const found of document.querySelectorAll("#call-head .call-running")) {
+                const seconds = Math.max(0, Math.floor(Date.now() / 1000 - this.skew - found.dataset.since));
+                const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+                const two = (number) => String(number).padStart(2, "0");
+                found.textContent = (hours ? `${hours}:${two(minutes)}` : minutes) + `:${two(rest)}`;
+            }
+            if (live()) { clearTimeout(this.timer); this.timer = setTimeout(() => this.show(), 1000 - Date.now() % 1000); }
+        },
+    };
+
     if (!due()) return;
     player.addEventListener("call:look", look);
-    if (player.dataset.socket) listen();
-    look();
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+    addEventListener("online", look);
+    clock.show();
+    // A socket that opens says that there may be something new.
+    if (player.dataset.socket) listen(player.dataset.socket);
+    if (player.dataset.socket) plan(LEAST); else look();
 })();

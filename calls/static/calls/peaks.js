@@ -12,10 +12,13 @@ class CallPeaks {
     static LONGEST = 40960; // frames of a tile: the endpoint answers for 15 minutes at once
     static REST = 5000; // ms, after a failure
     static AGAIN = 5 * CallPeaks.RATE; // what was heard of us is written a little later than what the caller said
+    static TOLD = 32; // pieces that are kept until they are surely written
 
     constructor(address, { loaded, failed }) {
-        Object.assign(this, { address, loaded, failed, samples: 0, busy: false, rest: 0, tiles: new Map(), wishes: new Map() });
+        Object.assign(this, { address, loaded, failed, samples: 0, busy: false, rest: 0, tiles: new Map(), wishes: new Map(), told: [] });
     }
+
+    static bytes(base64) { return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)); }
 
     /* Frames a bucket for a picture of so many seconds. */
     static step(seconds) {
@@ -30,6 +33,24 @@ class CallPeaks {
     grow(samples) {
         this.samples = samples;
         for (const tile of this.tiles.values()) if (tile.stop + CallPeaks.AGAIN > tile.seen) tile.stale = true;
+    }
+
+    /* What is told of a running call: so many samples, and pieces of its lanes, each from a sample of the call on. It is
+       laid over what was read, and is read when the page looks, since some of it may have been lost. */
+    tell(samples, pieces) {
+        this.samples = Math.max(this.samples, samples);
+        this.told = [...this.told, ...pieces].slice(-CallPeaks.TOLD);
+        for (const tile of this.tiles.values()) this.lay(tile, pieces);
+    }
+
+    lay(tile, pieces) {
+        const bucket = tile.step * CallPeaks.FRAME;
+        for (const { lane, at, values } of pieces) {
+            for (let index = 0; index < values.length; index++) {
+                const there = Math.floor((at + index * CallPeaks.FRAME - tile.start) / bucket);
+                if (values[index] > tile[lane][there]) tile[lane][there] = values[index];
+            }
+        }
     }
 
     /* What is looked at by that name, in seconds; it takes the place of what was before. While a wheel turns, `wait`
@@ -90,9 +111,10 @@ class CallPeaks {
             if (!response.ok) throw new Error(response.status);
             const found = await response.json();
             for (const name of CallPeaks.LANES) {
-                const bytes = Uint8Array.from(atob(found[name]), (character) => character.charCodeAt(0));
-                tile[name].set(bytes.subarray(0, tile[name].length - known), known);
+                tile[name].set(CallPeaks.bytes(found[name]).subarray(0, tile[name].length - known), known);
             }
+            // What was told may not have been written yet.
+            this.lay(tile, this.told);
         } catch (error) {
             tile.stale = true;
             throw error;

@@ -7,6 +7,8 @@
     if (!player || !player.dataset.recording) return;
 
     const { LANES, RATE } = CallPeaks, { clamp } = CallWindow, STEP = 5, LEAP = 30, DISTANCE = 5, SETTLED = 150;
+    const FRAME = 80, SETTLES = 10000; // ms between two pictures of a wave that grows, and after which what was told is read
+    const JUMP = 4; // seconds that the wave does not make up for evenly
     const $ = (selector) => player.querySelector(selector);
     const audio = $("audio"), wave = $(".call-wave"), said = $(".call-said");
     const speeds = $(".call-speed select");
@@ -35,6 +37,8 @@
     const map = new CallMap($(".call-map"), view, changed);
     const events = new CallEvents($(".call-markers"), $(".call-regions"), view);
     const skip = new CallSkip({ button: $(".call-skip"), said: $(".call-skips"), svg: $(".call-silent"), peaks, view, clock: brief });
+
+    const now = new CallNow({ said: $(".call-present"), lanes: LANES.map((name) => $(`.call-lane-name.call-${name}`)) });
 
     /* The window has moved, perhaps many times in a frame. */
     function changed() {
@@ -73,6 +77,7 @@
     }
 
     function loaded() {
+        if (!samples) return;
         map.draw(peaks);
         skip.measure();
         draw();
@@ -339,7 +344,7 @@
         player.querySelector(":scope > .call-none").hidden = recorded;
         if (!recorded) return;
         wave.setAttribute("aria-valuemax", total().toFixed(1));
-        $(".call-total").textContent = clock(total());
+        $(".call-total").textContent = clock(view.total);
         events.read();
         map.mark(events.within());
         show(position);
@@ -354,6 +359,64 @@
         peaks.grow(samples);
         view.grow(total());
     }
+
+    /* A running call's wave widens evenly from one word of how long it is to the next. */
+    const growth = { from: 0, began: 0, lasts: 0, drawn: 0 };
+
+    function aim() {
+        const now = performance.now(), far = total() - view.total > JUMP;
+        Object.assign(growth, { from: far ? total() : view.total, lasts: clamp(now - growth.began, 100, 2500), began: now });
+        requestAnimationFrame(widen);
+    }
+
+    function widen() {
+        if (!live) return;
+        const share = clamp((performance.now() - growth.began) / growth.lasts, 0, 1);
+        const atEdge = !view.whole && view.until >= view.total - 0.01;
+        view.grow(growth.from + (total() - growth.from) * share);
+        if (atEdge) view.set(view.total - view.span, view.span);
+        $(".call-total").textContent = clock(view.total);
+        // A long call moves by less than a pixel at a time.
+        if ((view.total - growth.drawn) / view.span * wave.clientWidth > 0.7 || share === 1) {
+            growth.drawn = view.total;
+            draw();
+        }
+        clearTimeout(growth.timer);
+        if (share < 1) growth.timer = setTimeout(() => requestAnimationFrame(widen), FRAME);
+    }
+
+    /* The process that holds the call tells how it goes on: follow.js. */
+    function hear({ samples: to, pieces }) {
+        const first = !samples;
+        peaks.tell(to, pieces);
+        now.hear(to, pieces);
+        if (to <= samples) return;
+        samples = to;
+        if (first) view.grow(total());
+        if (first) return refresh();
+        aim();
+        wave.setAttribute("aria-valuemax", total().toFixed(1));
+        peaks.wish("whole", 0, total(), CallPeaks.step(total()));
+        peaks.wish("window", view.from, view.until, CallPeaks.step(view.span));
+        map.mark(events.within());
+        map.draw(peaks);
+    }
+
+    /* The page has looked. What was told may have had holes: now and then it is read. */
+    function look(to) {
+        const goesOn = player.dataset.live === "yes", read = performance.now();
+        if (!goesOn || !samples) return grow(to);
+        if (read - look.read < SETTLES && peaks.told.length) {
+            samples = Math.max(samples, to);
+            peaks.tell(samples, []);
+        } else {
+            look.read = read;
+            samples = Math.max(samples, to);
+            peaks.grow(samples);
+        }
+        aim();
+    }
+    look.read = -Infinity;
 
     /* Silence is skipped in what is there to the end. */
     function settle() {
@@ -373,8 +436,10 @@
     player.addEventListener("call:say", ({ detail }) => say(detail.text));
     player.addEventListener("call:looked", ({ detail }) => events.look(detail.at));
     player.addEventListener("call:marked", () => { if (samples) refresh(); });
+    player.addEventListener("call:told", ({ detail }) => { if (player.dataset.live === "yes") hear(detail); });
+    player.addEventListener("call:over", () => now.end());
     player.addEventListener("call:grown", (event) => {
-        grow(event.detail.samples);
+        look(event.detail.samples);
         if (live && player.dataset.live !== "yes") open();
         refresh();
         if (live && following) seek(edge());
