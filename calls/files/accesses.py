@@ -77,7 +77,7 @@ def played_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     found = [_PLAYED.fullmatch(text) for text in request.POST.getlist("range")[:100]]
     with transaction.atomic():
         listens = RecordingAccess.objects.select_for_update().filter(call=call, kind="listen", **_who(request))
-        if access := listens.first():
+        if access := listens.exclude(detail=RecordingAccess.LIVE).first():
             for one in filter(None, found):
                 access.extend("played", int(one[1]), max(int(one[1]), int(one[2])) + 1)
             access.save(update_fields=["played"])
@@ -111,7 +111,8 @@ def _second(wav: Wav, byte: int) -> int:
 
 
 def _recent(request: HttpRequest, kind: str) -> QuerySet[RecordingAccess]:
-    return RecordingAccess.objects.filter(kind=kind, at__gte=timezone.now() - ONE_LISTEN, **_who(request))
+    recent = RecordingAccess.objects.filter(kind=kind, at__gte=timezone.now() - ONE_LISTEN, **_who(request))
+    return recent.exclude(detail=RecordingAccess.LIVE)
 
 
 def _who(request: HttpRequest) -> dict[str, Any]:

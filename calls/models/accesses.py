@@ -18,6 +18,9 @@ class RecordingAccess(models.Model):
         DOWNLOAD = "download"
         EXPORT = "export"
 
+    #: The detail of a listen to a running call, beside which its recording may be listened to as well.
+    LIVE = "live"
+
     call = models.ForeignKey("Call", models.SET_NULL, null=True, related_name="accesses")
     call_sid = models.CharField("CallSid", max_length=34, blank=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")

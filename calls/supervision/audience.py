@@ -100,6 +100,8 @@ class Audience:
             "end": live.tape.length,
             "is_new": is_new,
             "is_paused": live.tape.inbound.paused,
+            "is_unrecorded": live.tape.inbound.paused and not live.recording_paused,
+            "is_bidirectional": live.bidirectional,
         }
         if is_drawn:
             entry["peaks"] = self._outlines.take(live.sid)
