@@ -12,6 +12,7 @@ from calls.addresses import CONNECTION, LIVE_CALLS
 from calls.consumers import MediaStreamConsumer
 from calls.supervision.call_page import CallPage
 from calls.supervision.pages import Page
+from calls.supervision.voice_page import VoicePage
 
 
 async def refuse(
@@ -31,6 +32,7 @@ websocket = URLRouter(
         # With and without the slash: Twilio's signature is documented for both.
         re_path(rf"^{CONNECTION}/?$", MediaStreamConsumer.as_asgi()),  # type: ignore[no-untyped-call]
         re_path(rf"^{LIVE_CALLS}/(?P<pk>[0-9]{{1,18}})$", for_staff(CallPage)),
+        re_path(rf"^{LIVE_CALLS}/(?P<pk>[0-9]{{1,18}})/voice$", for_staff(VoicePage)),
         re_path(r"", refuse),  # type: ignore[arg-type]  # Channels reuses Django's paths for ASGI applications
     ]
 )

@@ -268,7 +268,8 @@ class MediaStream:
 
         What was given to play is heard first. Then the stream ends, and with it whatever iterates over it; `dial`
         returns on another one (`stream_sid`), and the recording has a gap in between. StreamEnded if the caller hangs
-        up meanwhile. While a person talks to the caller it waits until they have handed back. StateError on a <Start> stream, and while somebody is dialled already.
+        up meanwhile. While a person talks to the caller it waits until they have handed back. StateError on a <Start>
+        stream, and while somebody is dialled already.
         """
         return await dial(self._live, Order.checked(number, timeout, caller_id), self._take)
 

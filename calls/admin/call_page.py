@@ -13,6 +13,7 @@ from calls.addresses import LIVE_CALLS
 from calls.admin import wording
 from calls.admin.cells import INTERRUPTED, clock, cost, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
+from calls.admin.taking_over import taking_over
 from calls.admin.turns import figures, is_awaited
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
@@ -74,6 +75,7 @@ def context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
         # The page polls where it cannot be reached.
         "live_socket": f"/{LIVE_CALLS}/{call.pk}" if call.sid and not call.ended_at else "",
+        **taking_over(request, call),
     }
 
 

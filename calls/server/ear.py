@@ -129,7 +129,7 @@ class Ear:
             self._listeners.remove(listener)
 
     def hold(self, at: int) -> None:
-        """From there on, until `release`, only `is_speaking` knows what is said. Turns that nobody has taken are gone."""
+        """From there on, until `release`, only `is_speaking` knows what is said. What waits is gone."""
         self._is_held = True
         self._skip(at)
 

@@ -45,6 +45,8 @@ class Hold:
         #: Whether a person talks; their name, and their key.
         self.is_on = False
         self.user = ""
+        #: Why it ended last, if it was not handed back.
+        self.why = ""
         self._key: int | None = None
         self._began = 0
         self._free = asyncio.Event()
@@ -85,16 +87,16 @@ class Hold:
         if not self.is_on:
             return
         now = self._outgoing.now()
-        self.is_on = False
+        self.is_on, self.why = False, why
         self._speaking.release()
         if (ear := self._ear()) is not None:
             ear.release(now)
         takeover = Takeover(self.user, self._began // SAMPLES_PER_MS, now // SAMPLES_PER_MS)
         self._inbox.release(takeover)
-        facts = {"start_ms": takeover.start_ms, "end_ms": takeover.end_ms, **({"why": why} if why else {})}
-        self._hearing.tape.act(
-            "hand-back", timezone.now(), self._key, seconds=round((now - self._began) / SAMPLE_RATE, 1), **facts
-        )
+        kind, who, reason = ("takeover-ended", None, {"why": why}) if why else ("hand-back", self._key, {})
+        seconds = round((now - self._began) / SAMPLE_RATE, 1)
+        times = {"start_ms": takeover.start_ms, "end_ms": takeover.end_ms}
+        self._hearing.tape.act(kind, timezone.now(), who, seconds=seconds, **times, **reason)
         self._free.set()
 
     async def until_free(self) -> None:

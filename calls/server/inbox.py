@@ -93,7 +93,7 @@ class Inbox:
         self._media_queued = 0
 
     def hold(self) -> None:
-        """The caller is somebody else's: what they say and press is not kept, and what nobody has taken of it is gone."""
+        """The caller is somebody else's: what they say and press is not kept, and what waits of it is gone."""
         self._later = [event for event in self._events if type(event) not in (Media, Dtmf)]
         self._room = -1
         self.skip()
