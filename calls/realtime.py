@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from calls.handlers import ExpectedCall, handler
-from calls.streams import Dtmf, Event, Media, MediaStream
+from calls.streams import Dtmf, Event, Media, MediaStream, Takeover
 
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,11 @@ KEYS_END = 1500
 
 GREET = "A caller is on the line. Greet them."
 GO_ON = "The line was interrupted and is back. Do not greet again: say so in a few words, and go on."
+
+TAKEN_OVER = (
+    "A colleague has just talked with the caller, for {seconds} s, and has handed them back to you. You have not "
+)
+TAKEN_OVER += "heard what they said. Do not greet again: ask in a few words whether there is anything else."
 
 
 class RealtimeError(Exception):
@@ -219,10 +224,20 @@ class Conversation:
         elif isinstance(event, Media):
             await send(self._model, "input_audio_buffer.append", audio=b64encode(event.payload).decode())
             self._quiet += len(event.payload) // 8
+        elif isinstance(event, Takeover):
+            await self._take_back(event)
         if self._keys and self._quiet >= KEYS_END:
             keys, self._keys = self._keys, ""
             await self._tell(message("user", f"The caller pressed {keys}."))
             await self._ask()
+
+    async def _take_back(self, takeover: Takeover) -> None:
+        """A person had the caller, who has heard nothing of what the model said meanwhile, nor it of them."""
+        self._keys = ""
+        await self._cut_short()
+        seconds = (takeover.end_ms - takeover.start_ms) // 1000
+        await self._tell(message("system", TAKEN_OVER.format(seconds=seconds)))
+        await self._ask()
 
     async def _speak(self) -> None:
         """The model, to the caller."""
@@ -284,7 +299,11 @@ class Conversation:
 
     async def _interrupt(self) -> None:
         """The caller speaks: what they have not heard is forgotten, here and by the model."""
-        self._is_due, self._cut = False, self._response
+        self._is_due = False
+        await self._cut_short()
+
+    async def _cut_short(self) -> None:
+        self._cut = self._response
         answers, self._answers = [answer for answer in self._answers if not answer.is_heard], []
         if answers:
             await self._stream.clear()

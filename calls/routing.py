@@ -9,11 +9,12 @@ from django.urls import re_path
 
 from calls.addresses import CONNECTION, LIVE_CALLS
 from calls.consumers import MediaStreamConsumer
-from calls.supervision.browsers import own_pages_only
 from calls.supervision.audio_page import AudioPage
+from calls.supervision.browsers import own_pages_only
 from calls.supervision.call_page import CallPage
 from calls.supervision.list_page import ListPage
 from calls.supervision.pages import Page
+from calls.supervision.voice_page import VoicePage
 
 
 async def refuse(
@@ -35,6 +36,7 @@ websocket = URLRouter(
         re_path(rf"^{LIVE_CALLS}$", for_staff(ListPage)),
         re_path(rf"^{LIVE_CALLS}/(?P<pk>[0-9]{{1,18}})$", for_staff(CallPage)),
         re_path(rf"^{LIVE_CALLS}/(?P<pk>[0-9]{{1,18}})/audio$", for_staff(AudioPage)),
+        re_path(rf"^{LIVE_CALLS}/(?P<pk>[0-9]{{1,18}})/voice$", for_staff(VoicePage)),
         re_path(r"", refuse),  # type: ignore[arg-type]  # Channels reuses Django's paths for ASGI applications
     ]
 )

@@ -19,6 +19,7 @@ from calls.server.inbox import Control as Control
 from calls.server.inbox import Event as Event
 from calls.server.inbox import Mark as Mark
 from calls.server.inbox import Outcome as Outcome
+from calls.server.inbox import Takeover as Takeover
 from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded as StreamEnded
 from calls.server.outings import Order, dial
@@ -29,7 +30,11 @@ from calls.server.tickets import Dialled as Dialled
 
 
 class MediaStream:
-    """One stream of a call, as its handler sees it."""
+    """One stream of a call, as its handler sees it.
+
+    A member of staff may take over: they talk to the caller, and the handler is held. What it says is not heard then,
+    and what the caller says and presses is not for it; a `Takeover` tells it afterwards.
+    """
 
     def __init__(self, live: LiveStream) -> None:
         token = live.token
@@ -86,10 +91,13 @@ class MediaStream:
     # --- what comes from the caller -----------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        """Media, Dtmf, Mark and Control in the order of their arrival, until the stream ends.
+        """Media, Dtmf, Mark, Control and Takeover in the order of their arrival, until the stream ends.
 
         Media that nobody takes is kept for 2 s; the others are never dropped. An event is given out once, even if
         several tasks iterate.
+
+        While a person talks to the caller nothing comes. Then the marks that came back or were cleared meanwhile do,
+        and a Takeover; audio and keys of the caller's that had not been taken before are gone.
         """
         return self._inbox.all()
 
@@ -107,7 +115,8 @@ class MediaStream:
         The one that runs when the caller hangs up is given out too. Each of several iterators has all turns. What was
         said up to 2 s before the iteration began counts if the stream was listened to then (by an iterator before
         this one, or by a `play` with `barge_in`). A turn of more than 60 s comes in pieces. Turns that are not taken
-        wait; of more than 60 s of them the oldest goes.
+        wait; of more than 60 s of them the oldest goes. What is said while a person talks to the caller is in no turn,
+        and turns that had not been taken before are gone.
         """
         if not SHORTEST_SILENCE <= end_silence <= LONGEST_SILENCE:
             raise ValueError(f"end_silence is {SHORTEST_SILENCE} to {LONGEST_SILENCE} seconds, not {end_silence}")
@@ -128,6 +137,8 @@ class MediaStream:
     ) -> str:
         """Keys until `count` of them, the terminator, or `timeout` seconds without one; typed ahead counts too.
 
+        While a person talks to the caller it waits, and the `timeout` begins anew when they have handed back.
+
         `sensitive` keeps them out of the rows and the logs: each is stored as •, even those that were typed ahead.
         """
         typed, keypad = "", self._live.keypad
@@ -147,7 +158,8 @@ class MediaStream:
         """What both sides say, in words, from the beginning of the stream on: each utterance once it is certain.
 
         It ends some seconds after the call at the latest. RuntimeError where nobody transcribes: TRANSCRIBER is not
-        set, or this handler is declared with `records=False` or `transcribes=False`.
+        set, or this handler is declared with `records=False` or `transcribes=False`. What a person says who has taken
+        over is ours too, and is told while they talk.
         """
         return self._live.words.all()
 
@@ -189,6 +201,10 @@ class MediaStream:
 
         `barge_in`: a key or 0.1 s of speech clears it.
 
+        When a person takes over, what plays is cleared. What is played while they talk is never heard, and its source
+        closed: this returns "cleared" when they have handed back, and with `wait=False` at once, though who awaits
+        the `Playing` waits until then.
+
         `wait=False` returns a `Playing` at once: it is played after what was given before, as by `say`. What is not
         heard within 10 s waits here rather than at Twilio; at 10 minutes that wait (4.8 MB), the next play waits for
         room. Chunks of bytes of any size make one speech without seams, as long as each comes at least 0.1 s before the
@@ -227,7 +243,7 @@ class MediaStream:
     async def clear(self) -> None:
         """What was not heard yet never will be: it leaves Twilio's buffer, and what still waited here is forgotten.
 
-        Waiting plays return "cleared", and marks come back as that.
+        Waiting plays return "cleared", and marks come back as that. What a person says is not touched.
         """
         await self._live.speaking.clear()
 
@@ -252,7 +268,8 @@ class MediaStream:
 
         What was given to play is heard first. Then the stream ends, and with it whatever iterates over it; `dial`
         returns on another one (`stream_sid`), and the recording has a gap in between. StreamEnded if the caller hangs
-        up meanwhile. StateError on a <Start> stream, and while somebody is dialled already.
+        up meanwhile. While a person talks to the caller it waits until they have handed back. StateError on a <Start>
+        stream, and while somebody is dialled already.
         """
         return await dial(self._live, Order.checked(number, timeout, caller_id), self._take)
 
@@ -260,6 +277,8 @@ class MediaStream:
         """Lets the caller hear what was given to play, then ends the stream; the call is hung up at once.
 
         The handler may go on for 5 s more, to clean up; whatever it sends then is a mistake, and raises StreamEnded.
+        While a person talks to the caller this waits, and the call ends when they have handed back; so it does for a
+        handler that returns or fails meanwhile.
         """
         await self._live.hang_up()
 

@@ -18,6 +18,7 @@ from calls.admin import wording
 from calls.admin.cells import INTERRUPTED, clock, cost, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
 from calls.admin.listening import listening
+from calls.admin.taking_over import taking_over
 from calls.admin.turns import figures, is_awaited
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream, Turn
@@ -136,6 +137,7 @@ def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
         # The page polls where it cannot be reached.
         "live_socket": f"/{LIVE_CALLS}/{call.pk}" if call.sid and not call.ended_at else "",
         **listening(request, call),
+        **taking_over(request, call),
     }
 
 

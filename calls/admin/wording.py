@@ -41,6 +41,9 @@ _EVENTS = {
     "returned": "The caller was back",
     "recording-paused": "The recording was paused",
     "recording-resumed": "The recording went on",
+    "take-over": "A person took over",
+    "hand-back": "They handed back",
+    "takeover-ended": "The takeover ended",
     "handler-failed": "The handler failed",
     "handlers-kept": "The handler's last code that worked was used, since what is on disk cannot be",
     "handler-returned-at-once": "The handler returned at once, and had said nothing",
@@ -107,6 +110,10 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return f"after {data.get('seconds', '?')} s"
         case "playback-paused" | "playback-resumed":
             return f"after {data.get('heard_ms', 0) / 1000:.1f} s of it"
+        case "take-over":
+            return "in the handler's place"
+        case "hand-back" | "takeover-ended":
+            return f"after {data.get('seconds', '?')} s" + (f": {data['why']}" if data.get("why") else "")
         case "note":
             return str(data.get("text", ""))
         case "words-missing":

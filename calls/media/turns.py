@@ -61,6 +61,10 @@ class Turns:
         self._spoken = 0
         self._voice_end = since
 
+    def anew(self, since: int) -> "Turns":
+        """The same, of what is said from there on."""
+        return Turns(self._end_silence, since)
+
     @property
     def is_speaking(self) -> bool:
         """Whether somebody speaks at this moment: since 96 ms, and with no pause of 0.2 s."""

@@ -39,6 +39,10 @@ class BargeIn:
         if self.turns.is_speaking:
             self.interrupt("speech")
 
+    def skip(self, at: int) -> None:
+        """What was said before there counts for nothing."""
+        self.turns = self.turns.anew(at)
+
     def interrupt(self, by: str) -> None:
         """The caller has pressed a key or spoken."""
         if self.awaited is not None:

@@ -47,6 +47,9 @@ class Listener(Protocol):
 
     def take(self, span: Span | None) -> None: ...
 
+    def skip(self, at: int) -> None:
+        """What was said before there counts for nothing."""
+
 
 class Ear:
     """One stream's. A Feed of the detector's."""
@@ -67,6 +70,8 @@ class Ear:
         #: Where the last turn ended that an iterator has given out.
         self._given = 0
         self._has_dropped = False
+        #: What is said at the moment is for nobody that listens: a person talks to the caller.
+        self._is_held = False
         self._used_at = time.monotonic()
         #: Nothing comes any more.
         self.is_finished = False
@@ -123,6 +128,21 @@ class Ear:
         if listener in self._listeners:
             self._listeners.remove(listener)
 
+    def hold(self, at: int) -> None:
+        """From there on, until `release`, only `is_speaking` knows what is said. What waits is gone."""
+        self._is_held = True
+        self._skip(at)
+
+    def release(self, at: int) -> None:
+        self._is_held = False
+        self._skip(at)
+
+    def _skip(self, at: int) -> None:
+        self._given = max(self._given, at)
+        self._history.clear()
+        for listener in self._listeners:
+            listener.skip(at)
+
     def cut(self, span: Span) -> Speech:
         start, audio = self._earshot.cut(span.start, span.end)
         return Speech(start // SAMPLES_PER_MS, (start + len(audio)) // SAMPLES_PER_MS, audio)
@@ -149,8 +169,10 @@ class Ear:
         self._in_hand = 0
         for nth, probability in enumerate(probabilities):
             position = self._judging + nth * WINDOW
-            self._history.append((position, probability))
             self._usual.hear(position, probability)
+            if self._is_held:
+                continue
+            self._history.append((position, probability))
             for listener in list(self._listeners):
                 listener.take(listener.turns.hear(position, probability))
 
@@ -178,11 +200,11 @@ class Ear:
 
     def _advance(self, now: int) -> None:
         self._usual.advance(now)
-        for listener in list(self._listeners):
+        for listener in [] if self._is_held else list(self._listeners):
             listener.take(listener.turns.advance(now))
 
     def _forget(self) -> None:
-        keeps = min([self._usual.keeps, *(listener.turns.keeps for listener in self._listeners)])
+        keeps = min([self._usual.keeps, *(listener.turns.keeps for listener in self._listeners if not self._is_held)])
         self._earshot.forget(min(keeps, self._earshot.end - RECENT))
         while self._history and self._history[0][0] < self._earshot.start:
             self._history.popleft()
@@ -203,6 +225,11 @@ class Iteration:
             self._keep(self._ear.cut(span))
         if span is not None or self._ear.is_finished:
             self._woken.set()
+
+    def skip(self, at: int) -> None:
+        self.turns = self.turns.anew(at)
+        self._waiting.clear()
+        self._samples = 0
 
     def _keep(self, said: Speech) -> None:
         self._waiting.append(said)

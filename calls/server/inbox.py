@@ -28,6 +28,16 @@ class Mark(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
+class Takeover(msgspec.Struct, frozen=True):
+    """A person has talked to the caller in the handler's place, and has handed back: from when to when, in ms on the
+    stream's own clock."""
+
+    #: The name of the member of staff.
+    user: str
+    start_ms: int
+    end_ms: int
+
+
 class Control(msgspec.Struct, frozen=True):
     """Something was done to the call from outside (calls.server.control): "clear", "play", "hang-up" …"""
 
@@ -36,7 +46,7 @@ class Control(msgspec.Struct, frozen=True):
     user: str = ""
 
 
-Event = Media | Dtmf | Mark | Control
+Event = Media | Dtmf | Mark | Control | Takeover
 
 
 class Inbox:
@@ -48,6 +58,10 @@ class Inbox:
         self.overruns = 0
         self._events: deque[Event] = deque()
         self._media_queued = 0
+        #: How many frames may wait; below 0, none is taken.
+        self._room = QUEUE_FRAMES
+        #: What a handler is told that does not have its caller at the moment; None while it has.
+        self._later: list[Event] | None = None
         self._readers = 0
         self._waiters: list[asyncio.Future[None]] = []
         # Asking for the running loop is a system call (getpid), and a stream waits 50 times a second.
@@ -58,8 +72,8 @@ class Inbox:
 
     def put_media(self, media: Media) -> None:
         """The oldest frame is dropped if the handler is more than 2 s behind."""
-        if self._media_queued >= QUEUE_FRAMES:
-            self._drop_oldest()
+        if self._media_queued >= self._room and not self._make_room():
+            return
         self._events.append(media)
         self._media_queued += 1
         if self._waiters:
@@ -67,13 +81,29 @@ class Inbox:
 
     def put(self, event: Dtmf | Mark | Control) -> None:
         """Keys, marks and what was done from outside are never dropped."""
-        self._events.append(event)
-        self.wake()
+        if self._later is None:
+            self._events.append(event)
+            self.wake()
+        elif type(event) is not Dtmf:
+            self._later.append(event)
 
     def skip(self) -> None:
         """Passes over what is here."""
         self._events.clear()
         self._media_queued = 0
+
+    def hold(self) -> None:
+        """The caller is somebody else's: what they say and press is not kept, and what waits of it is gone."""
+        self._later = [event for event in self._events if type(event) not in (Media, Dtmf)]
+        self._room = -1
+        self.skip()
+        self.wake()
+
+    def release(self, takeover: Takeover) -> None:
+        """The caller is back: the handler gets its marks, and is told."""
+        self._events.extend((*(self._later or ()), takeover))
+        self._later, self._room = None, QUEUE_FRAMES
+        self.wake()
 
     def all(self) -> AsyncIterator[Event]:
         """Everything, until the stream is over. An event is given out once, even if several tasks iterate."""
@@ -116,7 +146,10 @@ class Inbox:
             self._readers -= 1
 
     async def key(self, timeout: float) -> Dtmf | None:
-        """Takes the next key; None after `timeout` seconds without one, or when the stream is over."""
+        """Takes the next key; None after `timeout` seconds without one, or when the stream is over.
+
+        The time begins anew when a caller is back whom somebody else had.
+        """
         deadline = time.monotonic() + timeout
         while True:
             for at, event in enumerate(self._events):
@@ -124,6 +157,10 @@ class Inbox:
                     del self._events[at]
                     return event
             left = deadline - time.monotonic()
+            if self._later is not None and not self._lifetime.is_over:
+                await self._wait()
+                deadline = time.monotonic() + timeout
+                continue
             if self._lifetime.is_over or left <= 0:
                 return None
             try:
@@ -144,6 +181,13 @@ class Inbox:
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
         await waiter
+
+    def _make_room(self) -> bool:
+        """False if the handler does not get what the caller says."""
+        if self._later is not None:
+            return False
+        self._drop_oldest()
+        return True
 
     def _drop_oldest(self) -> None:
         for at, event in enumerate(self._events):

@@ -34,6 +34,7 @@ from calls.media.tape import Tape
 from calls.security import StreamToken
 from calls.server.barge_in import BargeIn
 from calls.server.ear import Ear
+from calls.server.hold import Hold
 from calls.server.inbox import Inbox
 from calls.server.keypad import Keypad
 from calls.server.lifetime import Lifetime
@@ -99,6 +100,8 @@ class LiveStream:
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
         self.speaking = Speaking(self.outgoing, protocol, self.hearing, self.marks)
         self.voice = Voice(self.speaking, self.barge_in, self.tape)
+        #: Whether a person talks to the caller in the handler's place.
+        self.hold = Hold(self.outgoing, self.speaking, self.hearing, self.inbox, lambda: self.ear)
         self.words = Words(self.sid, self.call_sid, records=records, transcribes=transcribes)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
@@ -159,6 +162,8 @@ class LiveStream:
         """The stream's ear, which it has from now on, until nobody has used it for 10 s."""
         if self.ear is None:
             self.ear = Ear(self.clock, self.lifetime, self._stop_listening, self.sid)
+            if self.hold.is_on:
+                self.ear.hold(self.outgoing.now())
         return self.ear
 
     def _stop_listening(self) -> None:
@@ -296,19 +301,27 @@ class LiveStream:
     # --- its end ------------------------------------------------------------------------------------------------------
 
     async def hang_up(self) -> None:
-        """Lets the caller hear what was given to play, then ends the stream."""
+        """Lets the caller hear what was given to play, then ends the stream. A person who talks to them comes first."""
         await self.let_hear()
+        self.leave()
+
+    def leave(self) -> None:
+        """Ends the stream here and now, whoever talks."""
         if not self.lifetime.is_over:
             self.hung_up = True
             self.fall_silent()
             self.lifetime.end("handler")
 
     async def let_hear(self) -> None:
-        """Waits until the caller has heard what was given to play."""
-        self.hearing.advance(time.monotonic())
-        # What was heard if the other side still lives waits too: its mark tells.
-        if not self.lifetime.is_over and self.bidirectional and not self.speaking.is_done:
-            await self.speaking.until_heard()
+        """Waits until the caller has heard what was given to play, and is with nobody else."""
+        while True:
+            await self.hold.until_free()
+            self.hearing.advance(time.monotonic())
+            # What was heard if the other side still lives waits too: its mark tells.
+            if not self.lifetime.is_over and self.bidirectional and not self.speaking.is_done:
+                await self.speaking.until_heard()
+            if not self.hold.is_on:
+                return
 
     def note_end_of_line(self) -> None:
         """This is the end on the line, whatever the handler still does: nothing later was heard."""
@@ -324,6 +337,7 @@ class LiveStream:
         at = time.monotonic()
         if self.lifetime.fall_silent():
             self.speaking.end(at, is_stopped=self.protocol.state is State.STOPPED)
+            self.hold.end("the call's stream ended")
             self.inbox.wake()
 
 

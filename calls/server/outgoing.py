@@ -55,6 +55,8 @@ class Outgoing:
         self._is_flowing = False
         #: Nothing waits: a frame may go straight to Twilio.
         self.is_idle = True
+        #: A person talks to the caller (calls.server.hold): nothing of the handler's is sent.
+        self.is_held = False
 
     # --- a frame ------------------------------------------------------------------------------------------------------
 
@@ -72,6 +74,14 @@ class Outgoing:
             self.speeches.take_off(PLAIN)
         self._playback.play(self._clock.now(time.monotonic()), frame)
         return "" if self._socket.write(text) else text
+
+    async def put_through(self, audio: bytes) -> None:
+        """Sends what a person says, at once. StreamEnded if the caller is gone."""
+        self.check_open()
+        text = self._protocol.media(audio)
+        self._playback.play(self.now(), audio)
+        if not self._socket.write(text):
+            await self.send(text)
 
     async def send(self, text: str) -> None:
         """StreamEnded if the caller is gone."""
@@ -124,7 +134,7 @@ class Outgoing:
             self._timer.cancel()
             self._timer = None
         is_held_back = self.speeches.is_held_back
-        self.is_idle = not (self._script or self._is_flowing or is_held_back)
+        self.is_idle = not (self._script or self._is_flowing or is_held_back or self.is_held)
         if self._script.has_rest or (is_held_back and not self._script):
             ahead = self._playback.pending / SAMPLE_RATE
             self._timer = self._loop.call_later(

@@ -111,7 +111,7 @@ class Playing:
         self._cue = cue = Cue(played=asyncio.get_running_loop().create_future())
         self._speaking.say(self.speech, cue)
         self._feeding = asyncio.create_task(feeding)
-        if barge_in is not None:
+        if barge_in is not None and not self.speech.is_over:
             self._interrupted = barge_in.watch()
             self._ignore = partial(barge_in.stop, self._interrupted)
 
@@ -166,7 +166,7 @@ class Playing:
 
     async def _told_later(self) -> Played:
         """Of chunks, which have no mark of their own: one behind all that was said until now tells."""
-        if self._is_over:
+        if self._is_over and not self._speaking.is_held:
             return self._played("cleared" if self.speech.is_cut else "played")
         return self._played(await self._speaking.until_heard())
 

@@ -64,8 +64,11 @@ def _what(audio: object) -> str:
 async def feed(source: Source, converter: Converter, speech: Speech, speaking: Speaking) -> None:
     """Takes what a source gives until it ends, and says it as it comes. Whatever happens, the source is closed.
 
-    What the source raises comes through; what it gave before is said.
+    What the source raises comes through; what it gave before is said. One that nobody will hear is not even begun.
     """
+    if speech.is_over:
+        await _close(source)
+        return
     async with aclosing(_chunks(source)) as chunks:
         async for chunk in chunks:
             check_chunk(chunk)
@@ -79,6 +82,15 @@ async def feed(source: Source, converter: Converter, speech: Speech, speaking: S
     speech.add(converter.flush())
     speech.is_whole = True
     await speaking.flow()
+
+
+async def _close(source: Source) -> None:
+    if isinstance(source, AsyncIterable):
+        if (aclose := getattr(aiter(source), "aclose", None)) is not None:
+            await aclose()
+    elif (close := getattr(iter(source), "close", None)) is not None:
+        # What it has begun may wait for a network.
+        await asyncio.to_thread(close)
 
 
 def pieces(audio: bytes) -> list[bytes]:

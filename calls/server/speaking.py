@@ -36,6 +36,8 @@ class Speaking:
         self._playback = hearing.playback
         self._marks = marks
         self.speeches = outgoing.speeches
+        #: Marks behind what was said while a person talked.
+        self._unheard: Cues = []
         #: Sends what waits, as far as there is room for it.
         self.flow = outgoing.flow
 
@@ -48,6 +50,16 @@ class Speaking:
     def is_over(self) -> bool:
         """Whether the caller hears nothing any more: what was not heard by now is cut."""
         return self._outgoing.is_over
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a person talks to the caller: nothing that is said here is heard."""
+        return self._outgoing.is_held
+
+    @property
+    def now(self) -> int:
+        """Where the stream is by now, in samples."""
+        return self._outgoing.now()
 
     def check(self) -> None:
         """StreamEnded if the stream is over, StateError if it is one on which we only listen."""
@@ -62,6 +74,9 @@ class Speaking:
 
     def say(self, *items: Speech | Cue[Settled]) -> None:
         """Puts these behind what was said before; `flow` sends them."""
+        if self._outgoing.is_held:
+            self._pass_over(items)
+            return
         self._outgoing.is_idle = False
         self.speeches.say(*items)
 
@@ -113,14 +128,31 @@ class Speaking:
     # --- what is not to be heard --------------------------------------------------------------------------------------
 
     async def clear(self) -> None:
-        """Empties Twilio's buffer, and forgets what waits here."""
+        """Empties Twilio's buffer, and forgets what waits here. A person's words, if one talks, stay in it."""
         self._outgoing.check_open()
+        if not self._outgoing.is_held:
+            await self._outgoing.send(self._clear())
+
+    def hold(self) -> str:
+        """Nothing of all this is heard until `release`, nor what is said meanwhile. Returns what tells Twilio so."""
+        text = self._clear()
+        self._outgoing.is_held, self._outgoing.is_idle = True, False
+        return text
+
+    def release(self) -> None:
+        """What is said from here on is heard; what was said before counts as cleared."""
+        self._outgoing.is_held = False
+        self._outgoing.look_on()
+        unheard, self._unheard = self._unheard, []
+        self._marks.forgo(unheard, self._outgoing.now())
+
+    def _clear(self) -> str:
         text = self._protocol.clear()
         lost = self._hearing.clear(self._outgoing.now())
         back, unsent = self._drop(self._playback.sent - lost)
         self._note_cleared(lost + self._hearing.note_cleared(back), unsent)
         self._marks.clear()
-        await self._outgoing.send(text)
+        return text
 
     async def take_out(self, speech: Speech, cues: Cues) -> bool:
         """Takes one speech out of all that was said. What of it lies at Twilio is cleared, and the rest sent again.
@@ -176,6 +208,13 @@ class Speaking:
         self._marks.end(position)
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _pass_over(self, items: tuple[Speech | Cue[Settled], ...]) -> None:
+        for item in items:
+            if isinstance(item, Speech):
+                item.cut(self._playback.front)
+            else:
+                self._unheard.append(item)
 
     def _note_cleared(self, lost: int, unsent: int) -> None:
         if lost or unsent >= FRAME_SAMPLES:

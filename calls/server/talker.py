@@ -66,6 +66,9 @@ class Talker:
                 self._note_ended(error)
             else:
                 self._note_failed(error)
+                # Whoever talks to the caller by now does not lose them for it.
+                await self._live.hold.until_free()
+                self._end_failed()
         self._note_gone()
 
     async def _talk_prepared(self) -> float:
@@ -115,6 +118,9 @@ class Talker:
         logger.error("handler_failed handler=%s call=%s%s", live.token.handler, live.call_sid, said, exc_info=error)
         known = {"error": sentence(error), "line": raised_at(error), "advice": hint}
         live.tape.event("handler-failed", timezone.now(), **{name: text for name, text in known.items() if text})
+
+    def _end_failed(self) -> None:
+        live = self._live
         if live.lifetime.is_ending:
             self.has_failed_late = True
             return

@@ -23,6 +23,8 @@ class Voice:
         self._speaking = speaking
         self._barge_in = barge_in
         self._tape = tape
+        #: Where what is said in chunks while a person talks would end, if it were heard.
+        self._unheard_end = 0
 
     @property
     def chunks(self) -> Playing:
@@ -54,6 +56,8 @@ class Voice:
         """Adds a chunk to what was said in chunks before, without a seam. Waits only if ten minutes wait already."""
         speaking = self._speaking
         speaking.check()
+        if speaking.is_held:
+            return await self._pass_over(len(chunk), form)
         opened = speaking.speeches.open(form)
         playing, speech = self.chunks, opened.speech
         while speaking.speeches.script.samples > MOST_WAITING and not speech.is_over:  # noqa: ASYNC110
@@ -63,3 +67,14 @@ class Voice:
             if len(chunk) > len(piece):
                 await asyncio.sleep(0)
         return playing
+
+    async def _pass_over(self, size: int, form: Form) -> Playing:
+        """A chunk that is not heard, since a person talks. It takes the same room as if it were, while they do."""
+        encoding, rate = form
+        speaking, speech = self._speaking, Speech()
+        speaking.say(speech)
+        samples = size * SAMPLE_RATE // (rate * (2 if encoding == "pcm16" else 1))
+        self._unheard_end = max(self._unheard_end, speaking.now) + samples
+        while speaking.is_held and self._unheard_end - speaking.now > MOST_WAITING:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        return Playing(speaking, speech, self._tape)

@@ -10,6 +10,8 @@ from calls.supervision.acts import acts
 from calls.supervision.audience import Audience
 from calls.supervision.followers import followers
 from calls.supervision.meters import Meters
+from calls.supervision.takeovers import takeovers
+from calls.supervision.voice_page import told
 from calls.supervision.watchers import watchers
 
 
@@ -23,6 +25,10 @@ def start() -> list["asyncio.Task[None]"]:
     post.take("meters.told", watchers.told)
     post.take("call.changed", followers.changed)
     post.take("control.act", acts.take)
+    post.take("takeover.take", takeovers.take)
+    post.take("takeover.voice", takeovers.hear)
+    post.take("takeover.hand-back", takeovers.hand_back)
+    post.take("takeover.told", told)
     telling = (audience.run(), meters.run(), hints.run())
     works = (post.run(recorder.owner), post.probe(), *telling, followers.run(), watchers.run())
     return [asyncio.create_task(each) for each in works]

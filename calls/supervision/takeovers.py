@@ -1,0 +1,169 @@
+"""Members of staff who talk to callers of this process, from a browser on this or another one (calls.supervision.
+voice_page), and until when: what they say comes in letters, and whoever sends none for 3 s is gone.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from calls.media.protocol import StateError
+from calls.post.post import Letter, PostAway, post
+from calls.server.hold import Taken
+from calls.server.live_stream import LiveStream
+from calls.server.outgoing import StreamEnded
+from calls.supervision.acts import held
+
+
+logger = logging.getLogger(__name__)
+
+# Seconds without anything from the microphone, which sends silence too, after which the handler has its caller back.
+SILENT = 3.0
+# Seconds between two words to the page that the person still has the caller.
+EVERY = 1.0
+# Letters that wait while Twilio's socket takes nothing; what they hold would come too late.
+MOST_WAITING = 4
+
+OVER = "the call has ended meanwhile"
+ONLY_LISTENS = "we only listen to this call: the caller talks to somebody else, and cannot hear us"
+SILENCE = "nothing came from the browser for 3 s"
+
+
+class Person:
+    """One of them, from the moment at which they have taken over."""
+
+    def __init__(self, live: LiveStream, letter: Letter) -> None:
+        self.key: str = letter["key"]
+        self._live = live
+        self._page: str = letter["from"]
+        self._number = 0
+        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._heard_at = self._told_at = time.monotonic()
+        self._wake = asyncio.Event()
+
+    def hear(self, letter: Letter) -> None:
+        """What they say. The layer may deliver a letter twice, and what one of those was that it lost is silence."""
+        if letter["number"] <= self._number:
+            return
+        self._number = letter["number"]
+        self._heard_at = time.monotonic()
+        self._waiting.append(letter["audio"])
+        self._wake.set()
+
+    async def talk(self) -> str:
+        """Until they hand back, are gone, or the stream is over. Returns why it ended."""
+        hold = self._live.hold
+        freed = asyncio.create_task(hold.until_free())
+        freed.add_done_callback(lambda _: self._wake.set())
+        try:
+            while hold.is_on:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY / 2):
+                        await self._wake.wait()
+                self._wake.clear()
+                await self._pass_on()
+        except StreamEnded:
+            return OVER
+        finally:
+            freed.cancel()
+        return hold.why
+
+    async def _pass_on(self) -> None:
+        now = time.monotonic()
+        if self._waiting:
+            audio = b"".join(self._waiting)
+            self._waiting.clear()
+            await self._live.hold.say(audio)
+        elif now - self._heard_at > SILENT:
+            self._live.hold.end(SILENCE)
+        if now - self._told_at >= EVERY:
+            self._told_at = now
+            takeovers.tell(self._page, self.key)
+
+    def hand_back(self, why: str) -> None:
+        self._live.hold.end(why)
+
+
+class Takeovers:
+    """Those of one process."""
+
+    def __init__(self) -> None:
+        self._people: dict[str, Person] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- letters ------------------------------------------------------------------------------------------------------
+
+    def take(self, letter: Letter) -> None:
+        """Somebody wants to talk to a caller."""
+        self._begin(self._answer(letter))
+
+    def hear(self, letter: Letter) -> None:
+        """Somebody says something. Whom we do not know has handed back, or has been given up."""
+        if person := self._people.get(letter["key"]):
+            person.hear(letter)
+        else:
+            self.tell(letter["from"], letter["key"], over=OVER)
+
+    def hand_back(self, letter: Letter) -> None:
+        if person := self._people.get(letter["key"]):
+            person.hand_back(letter["why"])
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _answer(self, letter: Letter) -> None:
+        live = held(letter["call"])
+        why = OVER if live is None else await _objection(live, letter)
+        answer: Letter = {"outcome": "refused", "why": why} if why else {"outcome": "taken"}
+        self._send_soon(letter["answer_to"], {"type": "takeover.answer", **answer})
+        if live is None or why:
+            return
+        person = Person(live, letter)
+        self._people[person.key] = person
+        try:
+            # Should that be lost, the page notices that nobody says more.
+            self.tell(letter["from"], person.key, over=await person.talk())
+        finally:
+            live.hold.end("it failed; the server's log says why")
+            del self._people[person.key]
+
+    def tell(self, page: str, key: str, **facts: Any) -> None:
+        """That they have the caller, or why they do not any more, to the process of their browser. Never waits."""
+        self._send_soon(page, {"type": "takeover.told", "key": key, **facts})
+
+    def _send_soon(self, to: str, letter: Letter) -> None:
+        self._begin(self._send(to, letter))
+
+    async def _send(self, to: str, letter: Letter) -> None:
+        # Who hears nothing will say so.
+        with suppress(PostAway):
+            await post.send(to, letter)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("takeover_failed", exc_info=error)
+
+
+async def _objection(live: LiveStream, letter: Letter) -> str:
+    """Why they do not have the caller from now on; "" if they do."""
+    try:
+        await live.hold.begin(letter["user"], letter["name"])
+    except Taken as taken:
+        return str(taken) if live.hold.user != letter["name"] else "you have taken over already, in another window"
+    except StateError:
+        return ONLY_LISTENS
+    except StreamEnded:
+        return OVER
+    return ""
+
+
+# Those of this process.
+takeovers = Takeovers()
