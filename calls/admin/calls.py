@@ -53,6 +53,7 @@ from calls.admin.pointing import Pointing
 from calls.admin.reviewing import Reviewing
 from calls.admin.saved_views import SavedViews
 from calls.admin.spoken import hit_of
+from calls.admin.stepping_in import SteppingIn
 from calls.admin.turns import turns_response
 from calls.admin.words import text_response, words_response
 from calls.files.accesses import note_access, played_response, record_access
@@ -69,7 +70,18 @@ class TagForm(ActionForm):
 
 @admin.register(Call)
 class CallAdmin(
-    Figures, Neighbours, Notes, Reviewing, Comments, SavedViews, Outbound, Pointing, Erasing, Search, FactsAdmin[Call]
+    Figures,
+    Neighbours,
+    Notes,
+    Reviewing,
+    Comments,
+    SavedViews,
+    Outbound,
+    SteppingIn,
+    Pointing,
+    Erasing,
+    Search,
+    FactsAdmin[Call],
 ):
     fieldsets = (("Our notes", {"fields": ("notes", "tags", "reviewed", "review")}),)
     readonly_fields = ("review",)
