@@ -16,7 +16,7 @@ REVIEWS = [
 GROUPS = {
     "Ops viewer": VIEW,
     "Ops listener": LISTEN,
-    "Ops supervisor": [*LISTEN, "supervise_call"],
+    "Ops supervisor": [*LISTEN, "supervise_call", "view_sound"],
     "Ops reviewer": [*VIEW, "listen_call", "review_call"],
     "Ops admin": [
         *LISTEN,
@@ -27,6 +27,7 @@ GROUPS = {
         "erase_call",
         "place_call",
         "supervise_call",
+        *("view_sound", "add_sound", "change_sound", "delete_sound"),
         "point_numbers",
         "manage_apiclients",
         "change_tag",

@@ -35,7 +35,7 @@ class LoginForm(AdminAuthenticationForm):
 
 # The index has a heading for each: what ops staff look at every day comes first, what one looks up now and then last.
 SECTIONS = {
-    "Calls": ("Call", "SavedView", "Tag"),
+    "Calls": ("Call", "SavedView", "Tag", "Sound"),
     "Reviews": ("ReviewQueue", "Review", "Scorecard"),
     "Alerts": ("Alert", "AlertRule"),
     "Other systems": ("Receiver", "Delivery", "ApiClient"),

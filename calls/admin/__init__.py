@@ -10,6 +10,7 @@ from calls.admin.review_queues import ReviewQueueAdmin
 from calls.admin.reviews import ReviewAdmin
 from calls.admin.saved_views import SavedViewAdmin
 from calls.admin.scorecards import ScorecardAdmin
+from calls.admin.sounds import SoundAdmin
 from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
 
 
@@ -31,6 +32,7 @@ __all__ = [
     "ReviewQueueAdmin",
     "SavedViewAdmin",
     "ScorecardAdmin",
+    "SoundAdmin",
     "StreamAdmin",
     "TagAdmin",
 ]

@@ -32,22 +32,34 @@ else:
             return cls
 
 
-# Where a view says with which methods it waits for Twilio.
-_WAITS = "waits_for_twilio"
+# Where a view says with which methods it waits for Twilio, or for another process of ours.
+_TWILIO, _WORKER = "waits_for_twilio", "waits_for_worker"
 
 
 def asks_twilio(*methods: str) -> Callable[[View], View]:
     """Marks a view that waits for Twilio's REST API, which may be slow or silent: it holds up no other page then."""
+    return _mark(_TWILIO, methods)
 
+
+def asks_worker(*methods: str) -> Callable[[View], View]:
+    """The same for one that waits for the process which holds a call, or converts a file meanwhile."""
+    return _mark(_WORKER, methods)
+
+
+def _mark(name: str, methods: tuple[str, ...]) -> Callable[[View], View]:
     def mark(view: View) -> View:
-        vars(view)[_WAITS] = methods
+        vars(view)[name] = methods
         return view
 
     return mark
 
 
 def waits_for_twilio(view: Callable[..., Any], method: str) -> bool:
-    return method in getattr(view, _WAITS, ())
+    return method in getattr(view, _TWILIO, ())
+
+
+def waits_for_worker(view: Callable[..., Any], method: str) -> bool:
+    return method in getattr(view, _WORKER, ())
 
 
 def staff(request: HttpRequest) -> User:

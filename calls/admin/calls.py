@@ -54,6 +54,7 @@ from calls.admin.pointing import Pointing
 from calls.admin.reviewing import Reviewing
 from calls.admin.saved_views import SavedViews
 from calls.admin.spoken import hit_of
+from calls.admin.stepping_in import SteppingIn
 from calls.admin.turns import turns_response
 from calls.admin.words import text_response, words_response
 from calls.files.accesses import note_access, played_response, record_access
@@ -78,6 +79,7 @@ class CallAdmin(
     Comments,
     SavedViews,
     Outbound,
+    SteppingIn,
     Pointing,
     Erasing,
     Search,

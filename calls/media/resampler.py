@@ -57,6 +57,11 @@ def resample(data: bytes, source: tuple[Encoding, int]) -> bytes:
     return encode(soxr.resample(decode(data, encoding), rate, SAMPLE_RATE), "mulaw")
 
 
+def to_line_rate(samples: Samples, rate: int) -> Samples:
+    """A whole sound at 8000 samples a second; what such a line cannot carry, 4 kHz and above, is not in it."""
+    return soxr.resample(samples, rate, SAMPLE_RATE) if rate != SAMPLE_RATE else samples
+
+
 def pcm16_to_mulaw(data: bytes) -> bytes:
     """At one rate, as `calls.media.audio` does it, ten times as fast."""
     return bytes(_MULAW_BYTES[np.frombuffer(data, "<u2")])

@@ -19,6 +19,7 @@ from calls.models.quarantine import QuarantinedRow
 from calls.models.reviews import Answer, Review, ReviewQueue
 from calls.models.saved_views import SavedView
 from calls.models.scorecards import Question, Scorecard, ScorecardVersion
+from calls.models.sounds import Sound
 from calls.models.streams import Stream
 from calls.models.tags import Tag
 from calls.models.turns import Turn
@@ -52,6 +53,7 @@ __all__ = [
     "SavedView",
     "Scorecard",
     "ScorecardVersion",
+    "Sound",
     "Stream",
     "Tag",
     "Track",

@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from calls.addresses import ADMIN
+from calls.sounds.conversion import MOST_BYTES
 
 
 # Twilio's own requests are below 8 KB, and so are the admin's forms ...
@@ -20,6 +21,10 @@ BODY_BYTES = 65_536
 # ... but a few: notes, reviews and scorecards may be as long as DATA_UPLOAD_MAX_MEMORY_SIZE, if they are staff's
 # (calls/process/pools.py).
 _NOTES = re.compile(rf"/{ADMIN}calls/(call/[^/]+/(change|review/\d+)|scorecard/(add|\d+/change))/")
+# A sound is uploaded as a file, and nothing else is: Django writes it aside piece by piece, and parses none of it.
+_SOUNDS = re.compile(rf"/{ADMIN}calls/(sound/add|call/[0-9]+/step-in/play)/")
+_FILES = b"multipart/form-data"
+UPLOAD_BYTES = MOST_BYTES + BODY_BYTES
 QUERY_BYTES = 16_384
 
 Message = Mapping[str, Any]
@@ -48,8 +53,7 @@ class _Request:
 
     def __init__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        may_be_long = _NOTES.fullmatch(scope["path"])
-        self._left: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE if may_be_long else BODY_BYTES
+        self._left = _most(scope)
 
     async def answer(self, application: Application) -> None:
         if stated(self._scope, 0) > self._left:
@@ -68,9 +72,17 @@ class _Request:
 
 def is_long(scope: Mapping[str, Any]) -> bool:
     """Whether this is, or may be, one of those forms, and more than the others may have."""
-    return bool(
-        scope["method"] == "POST" and _NOTES.fullmatch(scope["path"]) and not 0 <= stated(scope, -1) <= BODY_BYTES
-    )
+    return scope["method"] == "POST" and _most(scope) > BODY_BYTES and not 0 <= stated(scope, -1) <= BODY_BYTES
+
+
+def _most(scope: Mapping[str, Any]) -> int:
+    """Bytes that this request's body may have."""
+    if _NOTES.fullmatch(scope["path"]):
+        most: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return most
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    is_upload = _SOUNDS.fullmatch(scope["path"]) and kind.startswith(_FILES) and stated(scope, 0)
+    return UPLOAD_BYTES if is_upload else BODY_BYTES
 
 
 def stated(scope: Mapping[str, Any], unknown: int) -> int:

@@ -19,7 +19,7 @@ from django.urls import Resolver404, ResolverMatch, resolve
 
 from calls.access.logins import COOKIE, Guess, network
 from calls.addresses import ADMIN, API
-from calls.admin.base import waits_for_twilio
+from calls.admin.base import waits_for_twilio, waits_for_worker
 from calls.api.answers import refusal
 from calls.process.bodies import BODY_BYTES, is_long, stated
 from calls.process.threads import SharedThreads
@@ -35,6 +35,10 @@ LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE = 1, 10, 2
 MOST_LOGIN = 8192
 # Twilio has 5 s to answer: whoever comes last waits for three others. Half of it is for one client, or one office.
 TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE = 3, 12, 6
+# Who steps into a call waits up to 3 s for the process that holds it, and an upload for its conversion: threads that
+# stand still meanwhile. An async view would hold one as well, since WhiteNoise's middleware is synchronous, and would
+# be out of reach of the admin's own checks.
+STEP_THREADS, MOST_STEPS, MOST_STEPS_OF_ONE = 4, 16, 12
 # One thread for all programs, however many connections they have: what they read keeps nobody waiting who calls or
 # looks at calls. A recording counts for as long as it is being read.
 API_THREADS, MOST_API, MOST_API_OF_ONE = 1, 32, 8
@@ -58,6 +62,7 @@ class Pools:
         self._logins = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
         self._known = SharedThreads(LOGIN_THREADS, MOST_LOGINS, MOST_LOGINS_OF_ONE)
         self._api = SharedThreads(API_THREADS, MOST_API, MOST_API_OF_ONE)
+        self._steps = SharedThreads(STEP_THREADS, MOST_STEPS, MOST_STEPS_OF_ONE)
         self._twilio = SharedThreads(TWILIO_THREADS, MOST_TWILIO, MOST_TWILIO_OF_ONE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,6 +82,8 @@ class Pools:
             await self._log_in(address, scope, receive, send)
         elif page and waits_for_twilio(page.func, method):
             await self._ask_twilio(client, scope, receive, send)
+        elif page and waits_for_worker(page.func, method):
+            await self._ask_worker(client, scope, receive, send)
         else:
             words = "Too much comes from your address at once. Try again in a few seconds."
             await self._if_there_is_room(self._staff, client, scope, receive, send, 429, words)
@@ -115,6 +122,15 @@ class Pools:
         words = "Twilio is slow to answer, and others wait for it already. Nothing was done: try again later."
         if whole := await _whole(receive, send, BODY_BYTES):
             await self._if_there_is_room(self._twilio, client, scope, whole, send, 503, words)
+
+    async def _ask_worker(self, client: str, scope: Scope, receive: Receive, send: Send) -> None:
+        words = (
+            "Processes are slow to answer, and others wait for them already. Nothing was done: try again in a moment."
+        )
+        # Uploads are not kept in memory: who sends one is known, or it is not taken.
+        whole = receive if is_long(scope) else await _whole(receive, send, BODY_BYTES)
+        if whole:
+            await self._if_there_is_room(self._steps, client, scope, whole, send, 503, words)
 
     async def _if_there_is_room(
         self, threads: SharedThreads, client: str, scope: Scope, receive: Receive, send: Send, status: int, words: str

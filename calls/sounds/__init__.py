@@ -6,6 +6,8 @@ from calls.media.audio import read_wav
 
 
 FOLDER = Path(__file__).parent
+#: Those that may be played to a caller.
+PLAYABLE = ("greeting", "thanks", "apology", "beep")
 
 
 def sound(name: str) -> bytes:
