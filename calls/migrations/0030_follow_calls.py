@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('calls', '0028_supervise_calls'),
+        ('calls', '0029_keep_sounds'),
     ]
 
     operations = [

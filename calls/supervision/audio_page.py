@@ -182,8 +182,7 @@ class AudioPage(Page):
     def _drop(self) -> None:
         """It does not keep up: nothing more crosses the layer for it, and what waits is worth nothing."""
         self._stop()
-        self._waiting.clear()
-        self.close(TOO_SLOW)
+        self.drop(TOO_SLOW)
 
     # --- the call's end -----------------------------------------------------------------------------------------------
 

@@ -47,9 +47,14 @@ class Outgoing:
         self._bytes += size
         self._waiting.append((message, size))
         if len(self._waiting) > MOST_WAITING or self._bytes > MOST_BYTES_WAITING:
-            self._waiting.clear()
-            self.close(TOO_SLOW)
+            self.drop(TOO_SLOW)
         self._wake.set()
+
+    def drop(self, code: int) -> None:
+        """It is closed at once: what waits is worth nothing any more."""
+        self._waiting.clear()
+        self._bytes = 0
+        self.close(code)
 
     def close(self, code: int) -> None:
         """Behind what waits; once, with the first code."""

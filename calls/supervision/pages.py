@@ -93,8 +93,17 @@ class Page:
         self._outgoing.put({"type": "websocket.send", "bytes": data}, len(data))
 
     def close(self, code: int) -> None:
-        """Once, with the first code."""
+        """Once, with the first code, behind what waits."""
         self._outgoing.close(code)
+
+    def drop(self, code: int) -> None:
+        """The same, without what waits."""
+        self._outgoing.drop(code)
+
+    @property
+    def code(self) -> int | None:
+        """What we have closed it with, if we have."""
+        return self._outgoing.code
 
     # --- its life -----------------------------------------------------------------------------------------------------
 

@@ -148,7 +148,7 @@ class VoicePage(Page):
     def end(self) -> None:
         self._is_closed = True
         if self._talk is not None:
-            self._talk.end(NO_LONGER_MAY if self._code == NO_LONGER else GONE)
+            self._talk.end(NO_LONGER_MAY if self.code == NO_LONGER else GONE)
 
     async def _take(self) -> None:
         try:
