@@ -191,6 +191,11 @@ def _words(error: Exception) -> str:
     return ascii(str(error) or type(error).__name__)[:200]
 
 
+def load() -> None:
+    """Imports what the layer needs. For a process that begins: in its loop, calls would wait for it."""
+    _layer()
+
+
 def _layer() -> Any:
     return get_channel_layer()
 
