@@ -157,6 +157,12 @@ def talk():
     return call
 
 
+def test_turns_of_a_call_that_runs_are_not_told_yet(ask):
+    call = make_live_call(turns_at=START)
+    make_turn(make_stream(call))
+    assert ask(f"calls/{call.sid}/turns")["turns"] == []
+
+
 def test_turns_lie_on_the_clock_of_the_recording(ask, talk):
     first, second = talk.streams.all()
     make_turn(second, start=800, response_ms=420)

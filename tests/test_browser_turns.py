@@ -6,9 +6,10 @@ from itertools import pairwise
 import pytest
 from django.utils import timezone
 
+from calls.media.audio import tone
 from calls.models import Call, Turn
 from tests.support.browser import MARKS, at, page_of, violations, wait_for_waveform, wait_until
-from tests.support.factories import make_digit, make_recording, make_staff, make_turn, make_utterance
+from tests.support.factories import make_chunk, make_digit, make_recording, make_staff, make_turn, make_utterance
 
 
 pytestmark = MARKS
@@ -349,3 +350,17 @@ def test_the_timeline_follows_what_plays_and_the_page_stays(visit, ops):
     wait_until(page, "document.querySelector('.call-timeline .call-now-row').dataset.at === '400.00'")
     assert in_sight(page, "#call-timeline", ".call-timeline .call-now-row")
     assert page.evaluate("scrollY") == 0
+
+
+def test_turns_of_a_call_that_runs_appear_as_they_are_made(visit, ops):
+    call = make_recording(seconds=20, status="in-progress", ended_at=None, turns_at=timezone.now())
+    turn(call.streams.get(), "us", 1, 4)
+    page = visit(page_of(call), ops)
+    wait_for_turns(page)
+    page.click(".call-turns summary")
+    page.evaluate("document.querySelector('.call-turns tbody tr').dataset.kept = 'yes'")
+    turn(call.streams.get(), "caller", 5, 8)
+    make_chunk(call.streams.get(), tone(440, 1000), start=160_000)
+    wait_until(page, "document.querySelectorAll('.call-turns tbody tr').length === 2")
+    assert (len(drawn(page, "inbound")), len(drawn(page, "outbound"))) == (1, 1)
+    assert page.locator(".call-turns tr[data-kept]").count() == 1

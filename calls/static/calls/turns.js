@@ -111,7 +111,7 @@ class CallTurnList {
         busy = true;
         asked = performance.now();
         try {
-            const response = await fetch(`${section.dataset.turns}?version=${version}`);
+            const response = await fetch(section.dataset.turns + (version && `?version=${version}`));
             if (!response.ok) throw new Error(response.status);
             take(await response.json());
         } catch {
