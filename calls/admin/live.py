@@ -196,7 +196,7 @@ class Live(CallMixin):
 
 
 def heading(count: int, total: int) -> str:
-    of_all = f"{count} of {total}" if count < total else f"{total}"
+    of_all = f"{count} of {total}" if count < total else f"{total or 'No'}"
     return f"{of_all} live call{'' if total == 1 else 's'}"
 
 
