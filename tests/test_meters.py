@@ -124,7 +124,7 @@ async def test_the_last_event_stays_until_there_is_another(phone, meters):
 
 async def test_a_call_that_is_over_is_in_no_letter(phone, meters):
     meters.hear(phone.live, [chunk(WORD)])
-    phone.live.lifetime.end("stop")
+    phone.live.fall_silent()
     assert meters.letter(0)["calls"] == []
 
 

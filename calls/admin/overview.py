@@ -101,7 +101,7 @@ def _sum(hours: Any) -> dict[str, int]:
 
 
 def _live(may_watch: bool) -> Figure:
-    live = running().count() if may_watch else Call.objects.live().count()
+    live = len(running()) if may_watch else Call.objects.live().count()
     link = reverse("admin:calls_call_live") if may_watch else _list(status="live")
     return Figure("Live now", str(live), link, "watch and listen in" if may_watch else "", "live" if live else "")
 

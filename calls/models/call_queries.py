@@ -38,20 +38,33 @@ class CallQuerySet(models.QuerySet["Call"]):
         """Calls that have not ended, whatever Twilio last said of them."""
         return self.filter(ended_at__isnull=True)
 
-    def running(self, now: dt.datetime, lease: dt.timedelta) -> "CallQuerySet":
-        """Live calls that somebody can be on, whether or not housekeeping has looked since: a stream of theirs is held
-        by a process that lives (`StreamQuerySet.held`), they wait for one, or the caller was sent elsewhere.
+    def running(self, now: dt.datetime, lease: dt.timedelta) -> list[int]:
+        """The keys of live calls that somebody can be on, whether or not housekeeping has looked since.
+
+        A stream of theirs is held by a process that lives (`StreamQuerySet.held`), they wait for one, or their caller
+        was sent elsewhere. Three queries, each on an index of what runs: as one with OR, PostgreSQL would read every
+        stream there ever was.
         """
-        streams = Stream.objects.filter(call=OuterRef("pk"))
-        # What a dead process held is over; whoever comes back from there has a new stream.
-        broken = streams.filter(end_reason__in=["disconnect", "shutdown", "error", "dial"])
-        ringing = Q(direction="outbound-api", answered_at=None, created_at__gt=now - RINGING)
-        return self.live().filter(
-            Exists(Stream.objects.held(lease).filter(call=OuterRef("pk")))
-            | Q(dialing=True, created_at__gt=now - LONGEST_CALL)
-            | Exists(broken.filter(ended_at__gt=now - NEXT_STREAM, handler_finished_at=None))
-            | (ringing | Q(created_at__gt=now - FIRST_STREAM)) & ~Exists(streams)
-        )
+        live = self.live().order_by().values_list("pk", "created_at", "direction", "answered_at", "dialing")
+        calls = list(live)
+        held = set(Stream.objects.held(lease).values_list("call", flat=True))
+        others = [pk for pk, *_ in calls if pk not in held]
+        ended: dict[int, bool] = {}
+        streams = Stream.objects.filter(call__in=others).order_by()
+        for stream in streams.only("call", "ended_at", "end_reason", "handler_finished_at"):
+            ended[stream.call_id] = ended.get(stream.call_id, False) or stream.is_to_be_replaced(now - NEXT_STREAM)
+
+        def waits(pk: int, since: dt.datetime, direction: str, answered_at: dt.datetime | None) -> bool:
+            if pk in ended:
+                return ended[pk]
+            rings = direction == "outbound-api" and answered_at is None
+            return since > now - (RINGING if rings else FIRST_STREAM)
+
+        return [
+            pk
+            for pk, since, direction, answered_at, is_dialing in calls
+            if pk in held or (is_dialing and since > now - LONGEST_CALL) or waits(pk, since, direction, answered_at)
+        ]
 
     def ended(self) -> "CallQuerySet":
         return self.filter(ended_at__isnull=False)

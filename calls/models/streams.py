@@ -153,6 +153,14 @@ class Stream(models.Model):
         lived = (self.ended_at or timezone.now()) - self.started_at
         return lived.total_seconds() < SHORT_STREAM
 
+    def is_to_be_replaced(self, since: dt.datetime) -> bool:
+        """Whether its caller may be on the way to another stream, if that takes no longer than since then.
+
+        What a dead process held is over: whoever comes back from there has a new stream.
+        """
+        broken = self.end_reason in ("disconnect", "shutdown", "error", "dial") and self.handler_finished_at is None
+        return broken and self.ended_at is not None and self.ended_at > since
+
     def close_orphan(self, lost: int) -> None:
         """Ends a stream whose process is gone: what it had not written, at most `lost` samples, is a gap.
 
