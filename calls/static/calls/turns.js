@@ -13,16 +13,12 @@ class CallTurnList {
         this.more.addEventListener("click", () => this.grow());
     }
 
-    /* Rows of turns that are what they were stay, as those of a call do that runs. */
     show(talk, cut) {
-        const alike = (index) => JSON.stringify(talk.turns[index]) === JSON.stringify(this.talk.turns[index]);
-        let same = 0;
-        while (same < this.shown && same < talk.turns.length && alike(same)) same++;
-        while (this.body.rows.length > same) this.body.lastElementChild.remove();
-        Object.assign(this, { talk, shown: same, now: null });
+        Object.assign(this, { talk, shown: 0, now: null });
         this.details.hidden = !talk.turns.length;
         this.details.querySelector(".call-turns-count").textContent = String(talk.turns.length);
         this.details.querySelector(".call-turns-cut").textContent = cut;
+        this.body.replaceChildren();
         if (this.details.open) this.grow();
     }
 
@@ -95,19 +91,16 @@ class CallTurnList {
     const ribbon = new CallRibbon({ wave, ribbon: $(".call-ribbon"), stretches: $(".call-stretches"), labels: $(".call-numbers-waited"), map: $(".call-map-waits") });
     const list = new CallTurnList(section.querySelector(".call-turns"), names);
     let talk = new CallTalk(), view = null, position = 0, known = false, busy = false;
-    let seen = ""; // what the page knew of the turns when it loaded them: follow.js
 
-    /* While the call runs there are those that are known so far. */
-    const due = (turns) => section.querySelector("dl") || (player.dataset.live === "yes" && turns !== seen);
+    const measured = () => section.querySelector("dl");
 
-    async function load(turns = "") {
-        if (known || busy || !due(turns)) return;
+    async function load() {
+        if (known || busy || !measured()) return;
         busy = true;
         try {
             const response = await fetch(section.dataset.turns);
             if (!response.ok) throw new Error(response.status);
             take(await response.json());
-            seen = turns;
         } catch {
             section.querySelector(".call-turns-failed").hidden = false;
         }
@@ -160,9 +153,9 @@ class CallTurnList {
     });
     player.addEventListener("call:looked", ({ detail }) => list.look(detail.at));
     player.addEventListener("call:slow", ({ detail }) => toSlow(detail.direction));
-    player.addEventListener("call:grown", ({ detail }) => {
+    player.addEventListener("call:grown", () => {
         link();
-        load(detail.turns);
+        load();
     });
     wave.addEventListener("pointermove", ({ clientX }) => {
         if (!view || !talk.turns.length) return;
