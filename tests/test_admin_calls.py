@@ -22,7 +22,6 @@ from tests.support.factories import (
     make_recording,
     make_staff,
     make_stream,
-    make_turn,
 )
 
 
@@ -419,15 +418,6 @@ def test_a_stream_beside_another_is_not_what_is_drawn(client, ops):
     call = make_live_call()
     first, beside = make_stream(call), make_stream(call, after=1, bidirectional=False)
     assert follow(client, call)["streams"] == {first.sid: 0, beside.sid: None}
-
-
-def test_turns_that_come_while_a_call_runs_are_announced(client, ops):
-    stream = make_stream(make_live_call(), length=16_000)
-    assert follow(client, stream.call)["turns"] == ""
-    make_turn(stream)
-    before = follow(client, stream.call)["turns"]
-    make_turn(stream, start=9_000)
-    assert before != follow(client, stream.call)["turns"] != ""
 
 
 def test_following_needs_the_permission_to_view(client):

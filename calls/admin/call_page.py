@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Max
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -21,7 +20,7 @@ from calls.admin.listening import listening
 from calls.admin.taking_over import taking_over
 from calls.admin.turns import figures, is_awaited
 from calls.media.audio import SAMPLE_RATE
-from calls.models import Call, Stream, Turn
+from calls.models import Call, Stream
 from calls.recordings.rendering import Recording
 from calls.summaries.problems import KINDS
 
@@ -68,7 +67,6 @@ def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
         "samples": found["recording"].samples if found["playable"] else 0,
         "socket": found["live_socket"],
         "streams": _places(found["recording"], call.streams.all()),
-        "turns": _turns(call) if found["shows_turns"] else "",
         "versions": {f"call-{name}": part.version for name, part in parts.items()},
         "html": {f"call-{name}": part.html for name, part in parts.items() if part.version not in known},
     }
@@ -84,12 +82,6 @@ def _places(recording: Recording, streams: Iterable[Stream]) -> dict[str, int | 
     running = {stream.pk: stream.sid for stream in streams if stream.ended_at is None}
     placed = [one for one in recording.streams if one.stream_id in running]
     return {running[one.stream_id]: None if index else one.start for index, one in enumerate(placed)}
-
-
-def _turns(call: Call) -> str:
-    """Another text when other turns are known; none while there are none."""
-    found = Turn.objects.filter(stream__call=call).aggregate(many=Count("pk"), last=Max("pk"))
-    return f"{found['many']}-{found['last']}" if found["many"] else ""
 
 
 def _context(request: HttpRequest, call: Call) -> dict[str, Any]:

@@ -9,7 +9,7 @@
 
     /* ms between two looks: while nothing is told; while no stream is told of; while all is well, or nobody sees it. */
     const EAGER = 2000, RELAXED = 5000, CALM = 15000;
-    const LEAST = 1000, LONGEST = 15000, NOTICED = 1500;
+    const LEAST = 1000, LONGEST = 8000, NOTICED = 1500;
     const live = () => player.dataset.live === "yes";
     const due = () => !ended && (live() || player.dataset.awaited === "yes");
     let ended = false; // whoever sees this has been logged out, or may not see it any more
@@ -19,12 +19,12 @@
     /* ---- Looking ---- */
 
     const parts = () => [...document.querySelectorAll("[data-version][id^=call-]:not(#call-comments)")];
-    let timer = null, began = -Infinity, busy = false, again = false, failures = 0, turns = "", places = {};
+    let timer = null, began = -Infinity, busy = false, wanted = false, failures = 0, places = {};
 
     /* As soon as may be: several wishes are one look. */
     function look() {
-        if (busy) { again = true; return; }
-        plan(Math.max(0, began + (document.hidden ? CALM : LEAST) - performance.now()));
+        wanted = true;
+        if (!busy) plan(Math.max(0, began + (document.hidden ? CALM : LEAST) - performance.now()));
     }
 
     function plan(pause) {
@@ -33,7 +33,7 @@
     }
 
     async function ask() {
-        [busy, again, began] = [true, false, performance.now()];
+        [busy, wanted, began] = [true, false, performance.now()];
         try {
             const known = parts().map(({ dataset }) => dataset.version).join();
             const response = await fetch(`${player.dataset.follow}?known=${known}`, { headers: { Accept: "application/json" } });
@@ -48,7 +48,7 @@
         }
         busy = false;
         tell();
-        if (again) look(); else plan(pause());
+        if (wanted) look(); else plan(pause());
     }
 
     function pause() {
@@ -81,10 +81,10 @@
         clock.show();
         places = found.streams;
         const isOver = live() && !found.live;
-        const isNew = Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length || turns !== found.turns;
+        const isNew = Number(player.dataset.samples) !== found.samples || Object.keys(found.html).length;
         Object.assign(player.dataset, { live: found.live ? "yes" : "no", awaited: found.awaited ? "yes" : "no", samples: found.samples });
-        turns = found.turns;
-        if (isNew || isOver) say("grown", { samples: found.samples, turns });
+        // Turns and words of a running call may be new where nothing else is.
+        if (isNew || isOver || live()) say("grown", { samples: found.samples });
         if (isOver) over();
         else if (found.socket && !socket) listen(found.socket);
     }
@@ -146,6 +146,7 @@
     function grow({ stream, end, peaks = [] }) {
         const place = places[stream];
         if (place === undefined) return look();
+        if (performance.now() - told > RELAXED && !wanted && !busy) plan(CALM);
         told = performance.now();
         if (place === null) return;
         const pieces = peaks.map(([lane, start, bytes]) => ({ lane: CallPeaks.LANES[lane], at: place + start, values: CallPeaks.bytes(bytes) }));
@@ -166,8 +167,9 @@
     const clock = {
         skew: 0,
         set(response) {
-            const sent = Date.parse(response.headers.get("Date") ?? "");
-            if (sent) this.skew = Math.floor((Date.now() - sent) / 1000);
+            const sent = Date.parse(response.headers.get("Date") ?? ""), ahead = Math.floor((Date.now() - sent) / 1000);
+            // Two seconds may be the answer's way here.
+            if (sent) this.skew = Math.abs(ahead) > 2 ? ahead : 0;
         },
         show() {
             for (const found of document.querySelectorAll("#call-head .call-running")) {

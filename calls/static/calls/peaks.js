@@ -12,7 +12,7 @@ class CallPeaks {
     static LONGEST = 40960; // frames of a tile: the endpoint answers for 15 minutes at once
     static REST = 5000; // ms, after a failure
     static AGAIN = 5 * CallPeaks.RATE; // what was heard of us is written a little later than what the caller said
-    static TOLD = 32; // pieces that are kept until they are surely written
+    static KEPT = 15 * CallPeaks.RATE; // so much of what was told is surely written by now
 
     constructor(address, { loaded, failed }) {
         Object.assign(this, { address, loaded, failed, samples: 0, busy: false, rest: 0, tiles: new Map(), wishes: new Map(), told: [] });
@@ -39,7 +39,7 @@ class CallPeaks {
        laid over what was read, and is read when the page looks, since some of it may have been lost. */
     tell(samples, pieces) {
         this.samples = Math.max(this.samples, samples);
-        this.told = [...this.told, ...pieces].slice(-CallPeaks.TOLD);
+        this.told = [...this.told, ...pieces].filter(({ at }) => at > this.samples - CallPeaks.KEPT);
         for (const tile of this.tiles.values()) this.lay(tile, pieces);
     }
 

@@ -7,7 +7,7 @@
     if (!player || !player.dataset.recording) return;
 
     const { LANES, RATE } = CallPeaks, { clamp } = CallWindow, STEP = 5, LEAP = 30, DISTANCE = 5, SETTLED = 150;
-    const FRAME = 80, SETTLES = 10000; // ms between two pictures of a wave that grows, and after which what was told is read
+    const FRAME = 150, SETTLES = 10000; // ms between two pictures of a wave that grows, and after which what was told is read
     const JUMP = 4; // seconds that the wave does not make up for evenly
     const $ = (selector) => player.querySelector(selector);
     const audio = $("audio"), wave = $(".call-wave"), said = $(".call-said");

@@ -169,9 +169,9 @@ class CallTurnList {
     });
     player.addEventListener("call:looked", ({ detail }) => list.look(detail.at));
     player.addEventListener("call:slow", ({ detail }) => toSlow(detail.direction));
-    player.addEventListener("call:grown", ({ detail }) => {
+    player.addEventListener("call:grown", () => {
         link();
-        load(detail.turns);
+        load();
     });
     wave.addEventListener("pointermove", ({ clientX }) => {
         if (!view || !talk.turns.length) return;
