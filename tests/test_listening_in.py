@@ -1,7 +1,5 @@
 """Who listens to a running call: let in, put on record, sent both lanes, and dropped when they do not keep up."""
 
-import asyncio
-
 import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone

@@ -6,7 +6,7 @@
 const RATE = 8000, SIZE = 1 << 17, HEADER = 9;
 const HALF = 8, TAPS = 2 * HALF, PHASES = 1024;
 const LEAST = 640, MOST = 2400, LATER = 480; // the margin, and what it grows by: 80, 300 and 60 ms
-const TOO_FAR = 8000; // one second more than is needed is skipped rather than caught up with
+const TOO_FAR = 8000, SPARE = 3200; // what is skipped rather than caught up with: at once, and after a while
 const FASTER = 1.03, FASTEST = 1.25; // while somebody speaks, while nobody does
 const FADE = 40, QUIET = 0.006, SLOTS = 5, TOLD = 0.05, PATIENCE = 0.4;
 
@@ -128,6 +128,12 @@ class CallSound extends AudioWorkletProcessor {
             this.margin = Math.max(LEAST, this.margin - SLOTS * RATE / 1000);
         }
         const spare = Math.min(...this.lows) - this.margin;
+        if (spare > SPARE && this.lows.every(Number.isFinite)) {
+            this.play += spare;
+            this.gain = 0;
+            this.calm();
+            return 1;
+        }
         this.fast = spare !== Infinity && spare > (this.fast ? 80 : 320);
         if (!this.fast) return 1;
         return Math.max(this.peak ?? 1, this.before ?? 1) < QUIET ? FASTEST : FASTER;
