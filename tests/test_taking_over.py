@@ -10,7 +10,7 @@ from calls.media.protocol import StateError
 from calls.media.rows import ChunkRow, EventRow
 from calls.server import hold
 from calls.server.hold import Taken
-from calls.streams import Control, Dtmf, Mark, Media, Played, StreamEnded, Takeover
+from calls.streams import Control, Mark, Media, Played, StreamEnded, Takeover
 from tests.support import sounds
 from tests.support.line import payload
 from tests.support.phone import LOUD, Phone, begin, done
@@ -68,7 +68,7 @@ async def test_what_plays_and_what_waits_is_cleared_when_somebody_takes_over(pho
 
 
 async def test_a_second_person_is_told_who_talks_and_cuts_nobody_off(held):
-    with pytest.raises(Taken, match="^anna has taken over$"):
+    with pytest.raises(Taken, match=r"^anna has taken over$"):
         await held.live.hold.begin(8, "bert")
     assert held.live.hold.user == "anna"
 
@@ -350,7 +350,7 @@ async def test_frames_go_straight_to_the_line_again_after_that(held):
 async def test_a_handlers_hang_up_waits_until_the_person_has_handed_back(held):
     hanging_up = begin(held.stream.hang_up())
     await turned()
-    assert not (hanging_up.done() or held.live.lifetime.is_ending)
+    assert (hanging_up.done(), held.live.lifetime.is_ending) == (False, False)
     held.live.hold.end()
     await done(hanging_up)
     assert held.live.lifetime.reason == "handler"
@@ -362,7 +362,7 @@ async def test_who_takes_over_from_a_goodbye_keeps_the_caller(phone):
     await phone.heard("media")
     await phone.live.hold.begin(7, "anna")
     await turned()
-    assert not (hanging_up.done() or phone.live.lifetime.is_ending)
+    assert (hanging_up.done(), phone.live.lifetime.is_ending) == (False, False)
     phone.live.hold.end()
     await done(hanging_up)
 
