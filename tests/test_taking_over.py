@@ -95,13 +95,20 @@ async def test_what_the_person_says_goes_to_the_caller_at_once_behind_a_cushion(
 async def test_of_what_comes_too_fast_no_more_than_a_fifth_of_a_second_lies_ahead(held):
     for _ in range(20):
         await held.live.hold.say(VOICE)
-    assert held.live.hearing.playback.pending <= hold.MOST
+    assert held.live.hearing.playback.pending <= 1600 + 160
+
+
+async def test_after_a_hole_more_lies_ahead_so_that_the_next_one_is_none(held):
+    await held.live.hold.say(VOICE)
+    held.later(1000)
+    await held.live.hold.say(VOICE)
+    assert held.live.hearing.playback.pending == hold.CUSHION + hold.STEP
 
 
 async def test_silence_is_left_out_before_speech_is(held):
     for _ in range(5):
         await held.live.hold.say(b"\xff" * 480)
-    assert held.live.hearing.playback.pending <= hold.MOST_OF_SILENCE + 160
+    assert held.live.hearing.playback.pending <= hold.CUSHION + hold.SPARE_SILENCE + 160
     await held.live.hold.say(VOICE)
     assert VOICE[:160] in spoken(held)
 
