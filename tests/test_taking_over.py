@@ -10,7 +10,7 @@ from calls.media.protocol import StateError
 from calls.media.rows import ChunkRow, EventRow
 from calls.server import hold
 from calls.server.hold import Taken
-from calls.streams import Control, Dtmf, Mark, Media, Played, StreamEnded, Takeover
+from calls.streams import Control, Mark, Media, Played, StreamEnded, Takeover
 from tests.support import sounds
 from tests.support.line import payload
 from tests.support.phone import LOUD, Phone, begin, done
@@ -68,7 +68,7 @@ async def test_what_plays_and_what_waits_is_cleared_when_somebody_takes_over(pho
 
 
 async def test_a_second_person_is_told_who_talks_and_cuts_nobody_off(held):
-    with pytest.raises(Taken, match="^anna has taken over$"):
+    with pytest.raises(Taken, match=r"^anna has taken over$"):
         await held.live.hold.begin(8, "bert")
     assert held.live.hold.user == "anna"
 
@@ -95,13 +95,20 @@ async def test_what_the_person_says_goes_to_the_caller_at_once_behind_a_cushion(
 async def test_of_what_comes_too_fast_no_more_than_a_fifth_of_a_second_lies_ahead(held):
     for _ in range(20):
         await held.live.hold.say(VOICE)
-    assert held.live.hearing.playback.pending <= hold.MOST
+    assert held.live.hearing.playback.pending <= 1600 + 160
+
+
+async def test_after_a_hole_more_lies_ahead_so_that_the_next_one_is_none(held):
+    await held.live.hold.say(VOICE)
+    held.later(1000)
+    await held.live.hold.say(VOICE)
+    assert held.live.hearing.playback.pending == hold.CUSHION + hold.STEP
 
 
 async def test_silence_is_left_out_before_speech_is(held):
     for _ in range(5):
         await held.live.hold.say(b"\xff" * 480)
-    assert held.live.hearing.playback.pending <= hold.MOST_OF_SILENCE + 160
+    assert held.live.hearing.playback.pending <= hold.CUSHION + hold.SPARE_SILENCE + 160
     await held.live.hold.say(VOICE)
     assert VOICE[:160] in spoken(held)
 
@@ -350,7 +357,7 @@ async def test_frames_go_straight_to_the_line_again_after_that(held):
 async def test_a_handlers_hang_up_waits_until_the_person_has_handed_back(held):
     hanging_up = begin(held.stream.hang_up())
     await turned()
-    assert not (hanging_up.done() or held.live.lifetime.is_ending)
+    assert (hanging_up.done(), held.live.lifetime.is_ending) == (False, False)
     held.live.hold.end()
     await done(hanging_up)
     assert held.live.lifetime.reason == "handler"
@@ -362,7 +369,7 @@ async def test_who_takes_over_from_a_goodbye_keeps_the_caller(phone):
     await phone.heard("media")
     await phone.live.hold.begin(7, "anna")
     await turned()
-    assert not (hanging_up.done() or phone.live.lifetime.is_ending)
+    assert (hanging_up.done(), phone.live.lifetime.is_ending) == (False, False)
     phone.live.hold.end()
     await done(hanging_up)
 

@@ -113,7 +113,8 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
         case "take-over":
             return "in the handler's place"
         case "hand-back" | "takeover-ended":
-            return f"after {data.get('seconds', '?')} s" + (f": {data['why']}" if data.get("why") else "")
+            why = f": {data['why']}" if data.get("why") else ""
+            return f"after {round(data.get('seconds', 0))} s{why}"
         case "note":
             return str(data.get("text", ""))
         case "words-missing":

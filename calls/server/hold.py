@@ -20,10 +20,11 @@ from calls.server.outgoing import Outgoing
 from calls.server.speaking import Speaking
 
 
-# What lies ahead at Twilio when somebody begins to talk, in samples: what is late by half of it makes no hole.
-CUSHION = 120 * SAMPLES_PER_MS
-# With more than that ahead, frames are left out: silent ones, and any.
-MOST_OF_SILENCE, MOST = 140 * SAMPLES_PER_MS, 200 * SAMPLES_PER_MS
+# What lies ahead at Twilio when somebody begins to talk, in samples: what is late by half of it makes no hole. Each
+# hole makes it larger by STEP, up to LONGEST, for half a minute.
+CUSHION, STEP, LONGEST = 120 * SAMPLES_PER_MS, 40 * SAMPLES_PER_MS, 240 * SAMPLES_PER_MS
+# With so much more than that ahead, frames are left out: silent ones, and any.
+SPARE_SILENCE, SPARE = 20 * SAMPLES_PER_MS, 80 * SAMPLES_PER_MS
 
 
 class Taken(Exception):
@@ -49,6 +50,7 @@ class Hold:
         self.why = ""
         self._key: int | None = None
         self._began = 0
+        self._cushion = CUSHION
         self._free = asyncio.Event()
 
     async def begin(self, key: int | None, user: str) -> None:
@@ -62,7 +64,7 @@ class Hold:
         self.is_on, self.user, self._key = True, user, key
         self._free.clear()
         text = self._speaking.hold()
-        self._began = self._outgoing.now()
+        self._began, self._cushion = self._outgoing.now(), CUSHION - STEP
         self._inbox.hold()
         if (ear := self._ear()) is not None:
             ear.hold(self._began)
@@ -73,11 +75,12 @@ class Hold:
         """What the person says, as it comes from their microphone: µ-law. StreamEnded."""
         self._hearing.advance(time.monotonic())
         ahead = self._hearing.playback.pending
-        kept = b"" if ahead else SILENCE * (CUSHION - len(audio))
+        self._cushion = max(self._cushion - 1, CUSHION) if ahead else min(self._cushion + STEP, LONGEST)
+        kept = b"" if ahead else SILENCE * (self._cushion - len(audio))
         for at in range(0, len(audio), FRAME_SAMPLES):
             frame = audio[at : at + FRAME_SAMPLES]
             lies = ahead + len(kept)
-            if lies < MOST_OF_SILENCE or (lies < MOST and is_speech(frame)):
+            if lies < self._cushion + (SPARE if is_speech(frame) else SPARE_SILENCE):
                 kept += frame
         if kept:
             await self._outgoing.put_through(kept)
