@@ -26,6 +26,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from calls.chores.office import office
 from calls.media import formats
+from calls.post import post
 from calls.process import logs, oversights
 from calls.process.pools import Pools
 from calls.process.watchdog import HOPELESS, Watchdog
@@ -68,6 +69,7 @@ def prepare() -> None:
     logs.install()
     # Or the first call to play another format than µ-law would wait for numpy, and all calls with it.
     formats.load()
+    post.load()
     recorder.start()
     # The last resort, whatever ends the process in an orderly way.
     atexit.register(recorder.close)
