@@ -210,10 +210,7 @@ def talk(lab: Lab, calls: int, talkers: int) -> dict[str, Any]:
         for _ in range(lab.rounds):
             for handler, measured in steps.items():
                 with talking.talkers(lab.folder, bench.server, lab.cores[1], talkers, handler) as others:
-                    step = bench.measure(lab.seconds)
-                    # The database has the talkers' audio too.
-                    step.lag = None
-                    measured.append(step)
+                    measured.append(_without_lag(bench.measure(lab.seconds)))
                     answers += sum(heard for _, _, heard, _ in others.close().streams)
                 lab.say(f"{talkers} others, by their {handler}:")
                 lab.tell(measured[-1])
@@ -316,12 +313,12 @@ def supervise(lab: Lab, calls: int, listened: int) -> dict[str, Any]:
     ):
         bench.grow(calls - listened)
         for _ in range(lab.rounds):
-            steps["alone"].append(bench.measure(lab.seconds))
+            steps["alone"].append(_without_lag(bench.measure(lab.seconds)))
             lab.say(f"{listened} others, whom nobody hears:")
             lab.tell(steps["alone"][-1])
             with supervising.listeners(other, staff.cookie, pks) as heard:
                 before = sum(heard)
-                steps["supervised"].append(bench.measure(lab.seconds))
+                steps["supervised"].append(_without_lag(bench.measure(lab.seconds)))
                 pieces += sum(heard) - before
             lab.say(f"{listened} others, each of whom somebody hears:")
             lab.tell(steps["supervised"][-1])
@@ -338,6 +335,12 @@ def supervise(lab: Lab, calls: int, listened: int) -> dict[str, Any]:
         "seconds_of_audio_a_second": round(pieces / 8000 / lab.seconds / lab.rounds, 1),
         "generator_was_slow": {name: sum(one.window.is_generators for one in taken) for name, taken in steps.items()},
     }
+
+
+def _without_lag(step: Step) -> Step:
+    """The database has the audio of others too."""
+    step.lag = None
+    return step
 
 
 def _median(steps: list[Step], ask: Callable[[Step], float]) -> float:

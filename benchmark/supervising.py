@@ -1,4 +1,4 @@
-"""Those who are listened to while they speak, and the browsers of those who listen, which get it from another process."""
+"""Those who are listened to while they speak, and who listens: browsers that get it from another process."""
 
 import asyncio
 import json
@@ -46,6 +46,8 @@ class Listener:
     def __init__(self, heard: list[int], number: int) -> None:
         self._heard, self._number = heard, number
         self._stream, self._end = "", 0
+        #: What the server said last that is no sound.
+        self.word = "nothing"
 
     async def listen(self, url: str, origin: str, cookie: str) -> None:
         async with connect(url, origin=origin, additional_headers={"Cookie": cookie}, compression=None) as socket:  # type: ignore[arg-type]
@@ -62,7 +64,10 @@ class Listener:
             size = len(message) - HEADER
             self._heard[self._number] += size
             self._end = max(self._end, int.from_bytes(message[1:HEADER]) + size)
-        elif (said := json.loads(message))["type"] == "stream":
+            return
+        said = json.loads(message)
+        self.word = said["type"]
+        if self.word == "stream":
             self._stream, self._end = said["stream"], 0
 
     async def _say(self, socket: ClientConnection) -> None:
@@ -75,12 +80,13 @@ class Listener:
 def listeners(server: Server, cookie: str, pks: list[int]) -> Iterator[list[int]]:
     """One for each call, all of whom hear something by now. How many samples each has got."""
     heard, failed, is_over = [0] * len(pks), list[str](), threading.Event()
+    browsers = [Listener(heard, number) for number in range(len(pks))]
 
     async def listen() -> None:
         url = server.url.replace("http", "ws", 1)
         tasks = [
-            asyncio.create_task(Listener(heard, number).listen(f"{url}/live/calls/{pk}/audio", server.url, cookie))
-            for number, pk in enumerate(pks)
+            asyncio.create_task(browser.listen(f"{url}/live/calls/{pk}/audio", server.url, cookie))
+            for browser, pk in zip(browsers, pks, strict=True)
         ]
         waiting = asyncio.create_task(asyncio.to_thread(is_over.wait))
         done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -97,7 +103,8 @@ def listeners(server: Server, cookie: str, pks: list[int]) -> Iterator[list[int]
         while not all(heard) and not failed and time.monotonic() < give_up:
             time.sleep(0.1)
         if not all(heard):
-            raise BenchmarkError(f"{sum(map(bool, heard))} of {len(pks)} are heard: {(failed or ['silence'])[0]}")
+            words = failed or [browser.word for browser, got in zip(browsers, heard, strict=True) if not got]
+            raise BenchmarkError(f"{sum(map(bool, heard))} of {len(pks)} are heard; of the others: {', '.join(words)}")
         yield heard
     finally:
         is_over.set()
