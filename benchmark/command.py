@@ -43,6 +43,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         "listening": partial(scenarios.listening, lab, calls, 10),
         "talking": partial(scenarios.talk, lab, calls, options["talkers"]),
         "measuring": partial(scenarios.measure, lab, calls),
+        "supervising": partial(scenarios.supervise, lab, calls, options["listened"]),
         "conversing": partial(scenarios.converse, lab, calls),
     }
     return measure[what]()

@@ -81,6 +81,11 @@ class Staff:
     def _headers(self) -> dict[str, str]:
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
 
+    @property
+    def cookie(self) -> str:
+        """What their browser sends with every request."""
+        return self._headers["Cookie"]
+
     def _line(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
 

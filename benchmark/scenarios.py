@@ -1,5 +1,6 @@
 """What is measured: how many calls are held, for how long, one after the other, beside listeners, with what behind."""
 
+import os
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import measuring, playing, talking
+from benchmark import measuring, playing, servers, supervising, talking
 from benchmark.load import BenchmarkError, Load, build
 from benchmark.ramp import Bench, Result, Step, ramp
 from benchmark.servers import CANDIDATES, Candidate, install_peers, manage, running
@@ -29,13 +30,13 @@ class Lab:
     say: Callable[[str], None]
 
     @contextmanager
-    def bench(self, name: str) -> Iterator[Bench]:
+    def bench(self, name: str, redis_url: str = "") -> Iterator[Bench]:
         """A fresh server under a load generator of its own."""
         candidate = CANDIDATES[name]
         program = build(self.folder)
         peers = install_peers(self.folder, self.say) if candidate.is_peer else None
         with (
-            running(candidate, self.folder, self.cores[0], peers, self.postgres) as server,
+            running(candidate, self.folder, self.cores[0], peers, self.postgres, redis_url) as server,
             Load(program, server.port, self.cores[1]) as load,
         ):
             yield Bench(server, load)
@@ -209,10 +210,7 @@ def talk(lab: Lab, calls: int, talkers: int) -> dict[str, Any]:
         for _ in range(lab.rounds):
             for handler, measured in steps.items():
                 with talking.talkers(lab.folder, bench.server, lab.cores[1], talkers, handler) as others:
-                    step = bench.measure(lab.seconds)
-                    # The database has the talkers' audio too.
-                    step.lag = None
-                    measured.append(step)
+                    measured.append(_without_lag(bench.measure(lab.seconds)))
                     answers += sum(heard for _, _, heard, _ in others.close().streams)
                 lab.say(f"{talkers} others, by their {handler}:")
                 lab.tell(measured[-1])
@@ -295,6 +293,54 @@ def measure(lab: Lab, calls: int) -> dict[str, Any]:
         "bytes_lost": lost,
         "generator_was_slow": {name: sum(one.window.is_generators for one in taken) for name, taken in steps.items()},
     }
+
+
+def supervise(lab: Lab, calls: int, listened: int) -> dict[str, Any]:
+    """What callers notice whom nobody listens to while others are listened to, by way of another process and Redis.
+
+    The others are there in either case: so the ratio is what supervising costs, and not what more calls cost.
+    """
+    steps: dict[str, list[Step]] = {"alone": [], "supervised": []}
+    pieces = 0
+    name, core = "callstream-postgres" if lab.postgres else "callstream", lab.cores[1]
+    os.sched_setaffinity(0, {core})
+    with (
+        servers.own_redis(core) as redis_url,
+        lab.bench(name, redis_url) as bench,
+        supervising.heard_calls(lab.folder, bench.server, core, listened) as pks,
+        servers.beside(bench.server, core) as other,
+        playing.Staff(other) as staff,
+    ):
+        bench.grow(calls - listened)
+        for _ in range(lab.rounds):
+            steps["alone"].append(_without_lag(bench.measure(lab.seconds)))
+            lab.say(f"{listened} others, whom nobody hears:")
+            lab.tell(steps["alone"][-1])
+            with supervising.listeners(other, staff.cookie, pks) as heard:
+                before = sum(heard)
+                steps["supervised"].append(_without_lag(bench.measure(lab.seconds)))
+                pieces += sum(heard) - before
+            lab.say(f"{listened} others, each of whom somebody hears:")
+            lab.tell(steps["supervised"][-1])
+    p50 = {name: _median(measured, lambda step: step.window.p50_ms) for name, measured in steps.items()}
+    p99 = {name: _median(measured, lambda step: step.window.p99_ms) for name, measured in steps.items()}
+    cpu = {name: _median(measured, lambda step: step.cpu) for name, measured in steps.items()}
+    return {
+        "calls": calls,
+        "listened_to": listened,
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "p99_ratio": round(p99["supervised"] / p99["alone"], 2),
+        "cpu": {name: round(share, 3) for name, share in cpu.items()},
+        "seconds_of_audio_a_second": round(pieces / 8000 / lab.seconds / lab.rounds, 1),
+        "generator_was_slow": {name: sum(one.window.is_generators for one in taken) for name, taken in steps.items()},
+    }
+
+
+def _without_lag(step: Step) -> Step:
+    """The database has the audio of others too."""
+    step.lag = None
+    return step
 
 
 def _median(steps: list[Step], ask: Callable[[Step], float]) -> float:

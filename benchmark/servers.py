@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -86,6 +87,7 @@ class Server:
     core: int
     bin: Path
     database_url: str = ""
+    redis_url: str = ""
     port: int = field(default_factory=lambda: free_port())
 
     @property
@@ -102,7 +104,7 @@ class Server:
             "SECRET_KEY": settings.SECRET_KEY,
             "TWILIO_AUTH_TOKEN": settings.TWILIO_AUTH_TOKENS[0],
             "DATABASE_URL": self.database_url,
-            "REDIS_URL": "",
+            "REDIS_URL": self.redis_url,
             "PUBLIC_URL": self.url,
             "SPOOL_DIR": str(self.folder / "spool"),
             "MAX_STREAMS": "5000",
@@ -147,18 +149,54 @@ class Server:
 
 
 @contextmanager
-def running(candidate: Candidate, folder: Path, core: int, peers: Path | None, postgres: str) -> Iterator[Server]:
+def running(
+    candidate: Candidate, folder: Path, core: int, peers: Path | None, postgres: str, redis_url: str = ""
+) -> Iterator[Server]:
     """A fresh server with a fresh database, both gone afterwards."""
     place = folder / f"{candidate.name}-{secrets.token_hex(3)}"
     place.mkdir(parents=True)
     assert peers is not None or not candidate.is_peer
-    server = Server(candidate, place, core, peers if candidate.is_peer and peers else Path(sys.executable).parent)
+    programs = peers if candidate.is_peer and peers else Path(sys.executable).parent
+    server = Server(candidate, place, core, programs, redis_url=redis_url)
     with _database(candidate, place, postgres) as server.database_url:
         server.start()
         try:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def beside(server: Server, core: int) -> Iterator[Server]:
+    """Another process of the same, on its database and its Redis."""
+    place = server.folder / "beside"
+    place.mkdir()
+    other = Server(server.candidate, place, core, server.bin, server.database_url, server.redis_url)
+    other.start()
+    try:
+        yield other
+    finally:
+        other.stop()
+
+
+@contextmanager
+def own_redis(core: int) -> Iterator[str]:
+    """The URL of a Redis that keeps nothing; BenchmarkError where there is none."""
+    port = free_port()
+    command = ["taskset", "--cpu-list", str(core), "redis-server", "--bind", "127.0.0.1", "--port", str(port)]
+    if not shutil.which("redis-server"):
+        raise BenchmarkError("Several processes need a Redis between them: install redis-server.")
+    process = subprocess.Popen([*command, "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL)
+    try:
+        give_up = time.monotonic() + START_SECONDS
+        while not _listens(port):
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise BenchmarkError("redis-server does not start.")
+            time.sleep(0.05)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
@@ -22,6 +22,7 @@ from channels.layers import get_channel_layer
 
 logger = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
 # A letter: `type`, and whatever msgpack knows.
 Letter = dict[str, Any]
 
@@ -79,7 +80,7 @@ class Post:
         self.address = mailbox(owner)
         while True:
             try:
-                letter = await _layer().receive(self.address)
+                letter = await _twice(lambda: _layer().receive(self.address))
             except _ITS_OWN_FAULT:
                 if self._may_log("?"):
                     logger.exception("letter_unreadable; going on")
@@ -124,39 +125,39 @@ class Post:
 
     async def send(self, to: str, letter: Letter) -> None:
         """To one mailbox. PostAway."""
-        await self._try(_layer().send(to, letter))
+        await self._try(lambda: _layer().send(to, letter))
 
     async def publish(self, group: str, letter: Letter) -> None:
         """To all mailboxes that have joined. PostAway."""
-        await self._try(_layer().group_send(group, letter))
+        await self._try(lambda: _layer().group_send(group, letter))
 
     async def join(self, group: str) -> None:
         """This process's mailbox gets what is published there, for two minutes: who stays joins again. PostAway."""
-        await self._try(_layer().group_add(group, self.address))
+        await self._try(lambda: _layer().group_add(group, self.address))
 
     async def leave(self, group: str) -> None:
         """PostAway."""
-        await self._try(_layer().group_discard(group, self.address))
+        await self._try(lambda: _layer().group_discard(group, self.address))
 
     async def ask(self, to: str, letter: Letter, patience: float) -> Letter:
         """Sends a letter with an address for the answer in it (`answer_to`), and waits for that.
 
         TimeoutError after `patience` seconds, PostAway. Works in any process, also without a mailbox.
         """
-        layer, answer_to = _layer(), f"answer.{uuid.uuid4().hex}"
+        answer_to = f"answer.{uuid.uuid4().hex}"
         async with asyncio.timeout(patience):
             await self.send(to, {**letter, "answer_to": answer_to})
             try:
-                answer: Letter = await layer.receive(answer_to)
+                answer: Letter = await _twice(lambda: _layer().receive(answer_to))
             except Exception as error:
                 self._note(error)
                 raise PostAway(_words(error)) from error
         return answer
 
-    async def _try(self, sending: Coroutine[Any, Any, None]) -> None:
+    async def _try(self, send: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                await sending
+                await _twice(send)
         except ChannelFull as error:
             raise MailboxFull(_words(error)) from error
         except _ITS_OWN_FAULT as error:
@@ -183,6 +184,16 @@ class Post:
                 logger.exception("watcher_failed; going on")
 
 
+async def _twice(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Asks the layer; once more, if it fails by a connection that Redis has closed since it was last used."""
+    try:
+        return await ask()
+    except (TimeoutError, *_ITS_OWN_FAULT, ChannelFull):
+        raise
+    except Exception:
+        return await ask()
+
+
 def _nothing(letter: Letter) -> None:
     """That it came is all that it says."""
 
@@ -192,7 +203,7 @@ def _words(error: Exception) -> str:
 
 
 def load() -> None:
-    """Imports what the layer needs. For a process that begins: in its loop, calls would wait for it."""
+    """Imports what the layer is made of: 0.3 s that calls would wait for at the first letter."""
     _layer()
 
 

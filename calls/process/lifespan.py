@@ -26,7 +26,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from calls.chores.office import office
 from calls.media import formats
-from calls.post.post import load as load_layer
+from calls.post import post
 from calls.process import logs, oversights
 from calls.process.pools import Pools
 from calls.process.watchdog import HOPELESS, Watchdog
@@ -69,7 +69,7 @@ def prepare() -> None:
     logs.install()
     # Or the first call to play another format than µ-law would wait for numpy, and all calls with it.
     formats.load()
-    load_layer()
+    post.load()
     recorder.start()
     # The last resort, whatever ends the process in an orderly way.
     atexit.register(recorder.close)

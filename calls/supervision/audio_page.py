@@ -182,7 +182,7 @@ class AudioPage(Page):
     def _drop(self) -> None:
         """It does not keep up: nothing more crosses the layer for it, and what waits is worth nothing."""
         self._stop()
-        self.drop(TOO_SLOW)
+        self.close(TOO_SLOW, at_once=True)
 
     # --- the call's end -----------------------------------------------------------------------------------------------
 

@@ -47,17 +47,13 @@ class Outgoing:
         self._bytes += size
         self._waiting.append((message, size))
         if len(self._waiting) > MOST_WAITING or self._bytes > MOST_BYTES_WAITING:
-            self.drop(TOO_SLOW)
+            self.close(TOO_SLOW, at_once=True)
         self._wake.set()
 
-    def drop(self, code: int) -> None:
-        """It is closed at once: what waits is worth nothing any more."""
-        self._waiting.clear()
-        self._bytes = 0
-        self.close(code)
-
-    def close(self, code: int) -> None:
-        """Behind what waits; once, with the first code."""
+    def close(self, code: int, *, at_once: bool = False) -> None:
+        """Behind what waits, or instead of it; once, with the first code."""
+        if at_once:
+            self._waiting.clear()
         if self.code is None:
             self.code = code
             self._wake.set()

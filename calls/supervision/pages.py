@@ -92,17 +92,13 @@ class Page:
         """Bytes for the page's script."""
         self._outgoing.put({"type": "websocket.send", "bytes": data}, len(data))
 
-    def close(self, code: int) -> None:
-        """Once, with the first code, behind what waits."""
-        self._outgoing.close(code)
-
-    def drop(self, code: int) -> None:
-        """The same, without what waits."""
-        self._outgoing.drop(code)
+    def close(self, code: int, *, at_once: bool = False) -> None:
+        """Behind what waits to be sent, or instead of it; once, with the first code."""
+        self._outgoing.close(code, at_once=at_once)
 
     @property
     def code(self) -> int | None:
-        """What we have closed it with, if we have."""
+        """What it is closed with, once it is; None if the browser has gone of its own accord."""
         return self._outgoing.code
 
     # --- its life -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ Every server is a real process on a core of its own, under a load generator on a
   listening  how soon a recording of two hours plays, and what ten listeners cost 50 live calls
   talking    what --talkers whose turns are told cost --calls that echo, as a ratio of their p99 (1 minute)
   measuring  what measuring an hour of call costs, and --calls that echo on the same core meanwhile (1 minute)
+  supervising what it costs --calls that --listened of them are heard by staff, as a ratio of the others' p99 (1 minute)
   conversing how long one and fifty callers wait for an answer, and the memory after --calls that talk (6 minutes)
 """
 
@@ -33,6 +34,7 @@ CALLS = {
     "conversing": 1000,
     "talking": 80,
     "measuring": 80,
+    "supervising": 200,
 }
 SIZES = [0, 1_000, 100_000]
 
@@ -54,6 +56,7 @@ class Command(BaseCommand):
         parser.add_argument("--minutes", type=float, default=5, help="for soak (5)")
         parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="for history: calls of the past")
         parser.add_argument("--talkers", type=int, default=20, help="for talking (20)")
+        parser.add_argument("--listened", type=int, default=50, help="for supervising (50)")
         parser.add_argument("--postgres", metavar="URL", help="a server where databases may be made and dropped")
         parser.add_argument("--cores", type=int, nargs=2, metavar="N", help="for the server and for the load")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
