@@ -8,6 +8,7 @@ from django.conf import settings as project
 from django.urls import resolve, reverse
 
 from calls import addresses
+from calls.process import bodies
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,8 @@ def test_the_admin_is_where_its_cookies_limits_and_sockets_take_it_to_be():
 def test_the_proxy_knows_the_sockets_by_their_paths():
     caddyfile = (Path(project.BASE_DIR) / "deploy" / "Caddyfile").read_text()
     assert f"/{addresses.CONNECTION} /{addresses.CONNECTION}/ /live/*" in caddyfile
+
+
+def test_the_proxy_lets_the_same_uploads_through_as_we_do():
+    caddyfile = (Path(project.BASE_DIR) / "deploy" / "Caddyfile").read_text()
+    assert set(re.findall(r"path_regexp \^(\S+)\$\n", caddyfile)) == {bodies.SOUNDS}

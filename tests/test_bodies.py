@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from calls.process.bodies import BODY_BYTES, QUERY_BYTES, LimitedBodies, is_long
+from calls.process.bodies import BODY_BYTES, QUERY_BYTES, UPLOAD_BYTES, LimitedBodies, is_long
 
 
 class Door:
@@ -68,6 +68,28 @@ async def test_notes_reviews_and_scorecards_of_staff_may_be_long(settings, path)
     size, path = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, f"/admin/calls/{path}"
     assert await Door(bytes(size), path=path, content_length=str(size)).status() == 200
     assert await Door(path=path, content_length=str(size + 1)).status() == 413
+
+
+SOUNDS = ["/admin/calls/sound/add/", "/admin/calls/call/17/step-in/play/"]
+FILE = {"content_type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize("path", SOUNDS)
+async def test_a_sound_that_staff_upload_may_be_large(path):
+    door = Door(bytes(UPLOAD_BYTES), path=path, content_length=str(UPLOAD_BYTES), **FILE)
+    assert await door.status() == 200
+    assert await Door(path=path, content_length=str(UPLOAD_BYTES + 1), **FILE).status() == 413
+    assert is_long({**door.scope, "method": "POST"})
+
+
+@pytest.mark.parametrize("path", [*SOUNDS, "/admin/calls/call/17/step-in/clear/", "/admin/calls/sound/1/change/"])
+async def test_nothing_but_a_file_of_known_size_may_be_as_large_as_a_sound(path):
+    length = {"content_length": str(BODY_BYTES + 1)}
+    assert await Door(path=path, content_type="application/x-www-form-urlencoded", **length).status() == 413
+    large = [bytes(BODY_BYTES), b"1"]
+    assert await Door(*large, path=path, transfer_encoding="chunked", **FILE).status() == 413
+    if path not in SOUNDS:
+        assert await Door(path=path, **length, **FILE).status() == 413
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/login/", "/admin/calls/call/", "/admin/auth/user/1/change/"])

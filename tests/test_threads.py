@@ -7,7 +7,7 @@ import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.urls import resolve
 
-from calls.admin.base import waits_for_twilio
+from calls.admin.base import waits_for_twilio, waits_for_worker
 from calls.process.lifespan import Lifespan
 from calls.process.pools import STAFF_THREADS
 from calls.process.threads import SharedThreads
@@ -60,6 +60,22 @@ async def test_ten_webhooks_have_a_thread_each(rarely):
 def test_a_page_that_asks_twilio_says_with_which_methods(page, methods):
     view = resolve(f"/admin/calls/call/{page}").func
     assert [method for method in ("GET", "HEAD", "POST", "PUT") if waits_for_twilio(view, method)] == methods
+
+
+@pytest.mark.parametrize(
+    ("page", "methods"),
+    [
+        ("call/17/change/", []),
+        ("call/17/hang-up/", []),
+        ("call/17/step-in/clear/", ["POST"]),
+        ("call/17/step-in/play/", ["POST"]),
+        ("sound/add/", ["POST"]),
+        ("sound/17/change/", []),
+    ],
+)
+def test_a_page_that_asks_another_process_says_with_which_methods(page, methods):
+    view = resolve(f"/admin/calls/{page}").func
+    assert [method for method in ("GET", "HEAD", "POST", "PUT") if waits_for_worker(view, method)] == methods
 
 
 async def test_a_request_goes_to_the_thread_that_has_least_to_do():

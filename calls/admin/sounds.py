@@ -41,13 +41,13 @@ class SoundField(forms.FileField):
         super().__init__(**{"widget": widget, "help_text": help_text, "max_length": 200, **facts})
 
     def to_python(self, data: UploadedFile | None) -> Any:
-        if data in self.empty_values:
+        file = super().to_python(data)
+        if file is None:
             return None
-        assert data is not None
-        if (data.size or 0) > MOST_BYTES:
+        if (file.size or 0) > MOST_BYTES:
             raise ValidationError(f"This file is too large: it may have {MOST_BYTES // 1_000_000} MB.")
         try:
-            return convert(data.read())
+            return convert(file.read())
         except ValueError as error:
             raise ValidationError(str(error)) from None
 

@@ -105,9 +105,7 @@ class Play(Step):
 
     def done(self, facts: dict[str, Any]) -> str:
         length = seconds(len(self.cleaned_data["audio"]) // SAMPLES_PER_MS)
-        wait = facts["waits_ms"]
-        when = f"in {seconds(wait)}, behind what is playing" if wait >= _NOTICED else "now"
-        return f"Done: the caller hears “{self.cleaned_data['name']}” ({length}) {when}."
+        return f"Done: the caller hears “{self.cleaned_data['name']}” ({length}) {when(facts)}."
 
 
 class HangUp(Step):
@@ -118,13 +116,15 @@ class HangUp(Step):
         return await call.hang_up()
 
     def done(self, facts: dict[str, Any]) -> str:
-        wait = facts["waits_ms"]
-        return f"Done: the call ends in {seconds(wait)}." if wait >= _NOTICED else "Done: the call ends now."
+        return f"Done: the call ends {when(facts)}."
 
 
 class Redirect(Step):
     name, word = "redirect", "Redirect"
-    explanation = "This handler ends, and the caller is connected to somebody else, or to another handler."
+    explanation = (
+        "The caller hears what is playing to its end; then this handler ends, and they are connected to somebody else, "
+        "or to another handler."
+    )
 
     where = forms.ChoiceField(
         choices=[("number", "A number"), ("handler", "A handler")],
@@ -138,6 +138,9 @@ class Redirect(Step):
     def __init__(self, request: HttpRequest, *, is_sent: bool = False) -> None:
         super().__init__(request, is_sent=is_sent)
         cast(forms.ChoiceField, self.fields["handler"]).choices = [(name, name) for name in handlers.names()]
+        for name in ("number", "handler"):
+            # In the dialog the label beside it is that of a choice between them.
+            self.fields[name].widget.attrs["aria-label"] = self.fields[name].label
 
     def clean(self) -> dict[str, Any]:
         where = self.cleaned_data.get("where", "")
@@ -154,12 +157,19 @@ class Redirect(Step):
 
     def done(self, facts: dict[str, Any]) -> str:
         if self.cleaned_data["where"] == "number":
-            number = numbers.shown(self.cleaned_data["number"], self.whole)
-            return f"Done: the caller is being connected to {number}."
-        return f"Done: the caller is being connected to the handler {self.cleaned_data['handler']}."
+            to = numbers.shown(self.cleaned_data["number"], self.whole)
+        else:
+            to = f"the handler {self.cleaned_data['handler']}"
+        return f"Done: the caller is connected to {to} {when(facts)}."
 
 
 STEPS: dict[str, type[Step]] = {step.name: step for step in (Clear, Play, HangUp, Redirect)}
+
+
+def when(facts: dict[str, Any]) -> str:
+    """What the caller is given to hear comes first."""
+    wait: int = facts.get("waits_ms") or 0
+    return f"in {seconds(wait)}, behind what is playing" if wait >= _NOTICED else "now"
 
 
 def seconds(milliseconds: int) -> str:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 10_000_000
 # Seconds that it may take on a busy machine, and of them a core's; bytes of its memory: a minute of eight channels at
 # 192 kHz is made into one in 100 MB, and Python with its libraries claims 400 MB that it does not use.
-PATIENCE, CORE_SECONDS, MEMORY = 20, 10, 1 << 30
+PATIENCE, CORE_SECONDS, MEMORY = 30, 10, 1 << 30
 # The exit code that says why a file cannot be played.
 REFUSED = 3
 _ROOT = Path(__file__).resolve().parent.parent.parent

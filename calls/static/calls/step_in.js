@@ -8,6 +8,7 @@
 
     const SLOW = 300, LAST_WORDS = 10000; // ms until somebody is told to wait, and for which the last words stay
     const said = panel.querySelector(".call-live-row > .call-said");
+    let spoken = false;
     const live = () => player.dataset.live === "yes";
 
     function say(place, words, tone) {
@@ -90,6 +91,7 @@
         if (found.is_form && dialog.open) return say(here, found.words, "bad");
         dialog?.close();
         say(said, found.words, found.tone);
+        spoken = true;
         player.dispatchEvent(new Event("call:look"));
     }
 
@@ -108,7 +110,7 @@
         over.disconnect();
         for (const dialog of panel.querySelectorAll("dialog")) dialog.close();
         for (const control of panel.querySelectorAll(".call-live-row > :not(.call-said)")) control.hidden = true;
-        setTimeout(() => { panel.hidden = true; }, said.textContent ? LAST_WORDS : 0);
+        setTimeout(() => { panel.hidden = true; }, spoken ? LAST_WORDS : 0);
     }
 
     const over = new MutationObserver(end);
