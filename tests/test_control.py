@@ -114,7 +114,6 @@ async def held():
     emptying = asyncio.create_task(post.run(recorder.owner))
     yield
     emptying.cancel()
-    switchboard.departures.clear()
 
 
 @pytest.fixture
