@@ -56,8 +56,8 @@ _EVENTS = {
     # What was done to it from outside (calls.server.control).
     "clear": "What was playing was cleared",
     "play": "A sound was asked for",
-    "play-heard": "The sound was heard",
-    "play-cleared": "The sound was cut short",
+    "play-heard": "A sound was played",
+    "play-cleared": "A part of a sound was played",
     "dial": "Another number was asked for",
     "hand-over": "Another handler was asked for",
     # What was asked of Twilio.
@@ -75,7 +75,8 @@ _EVENTS = {
 # How what was asked of Twilio went.
 _OUTCOMES = {"-failed": ", and refused", "-unknown": ", and Twilio did not answer"}
 # What came of an act that did not reach the call, or of which nobody knows (calls.server.control).
-IN_VAIN = ("not live", "no answer")
+IN_VAIN = {"not live": "in vain", "no answer": "and nobody answered"}
+_ASKED = {"clear": "To clear what plays was asked for"}
 _MARKS = {
     Mark.Outcome.PLAYED: ("Heard to its end", "what we had played until then"),
     Mark.Outcome.CLEARED: ("Cut short", "what we were playing was not heard to its end"),
@@ -85,6 +86,8 @@ _MARKS = {
 
 def of_event(event: CallEvent, call: Call) -> str:
     """A kind that is not known here, which Twilio may send tomorrow, is shown as it is."""
+    if in_vain := IN_VAIN.get(event.data.get("outcome", "")):
+        return f"{_ASKED.get(event.kind) or _EVENTS.get(event.kind, event.kind)}, {in_vain}"
     if event.kind in _EVENTS:
         return of_whom(call, _EVENTS[event.kind])
     for ending, outcome in _OUTCOMES.items():
@@ -126,18 +129,18 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
 
 
 def _about_act(event: CallEvent, data: dict[str, Any]) -> str:
-    """What was done from outside, and when it takes effect."""
-    waits = f"once {_seconds(data, 'waits_ms')} that the caller was to hear are over" if data.get("waits_ms") else ""
+    """What was done from outside, and when it takes effect. The page goes on with "by" and who did it."""
+    waits = f"in {_seconds(data, 'waits_ms')}" if data.get("waits_ms") else ""
     name = str(data.get("name") or "a sound")
     match event.kind:
         case "clear":
-            return f"{_seconds(data, 'cleared_ms')} were not heard"
+            return f"{_seconds(data, 'cleared_ms')} of it"
         case "play":
-            return ", ".join(filter(None, [name, _seconds(data, "length_ms"), waits]))
+            return ", ".join(filter(None, [f"{name} ({_seconds(data, 'length_ms')})", waits]))
         case "play-heard":
             return f"{name}, to its end"
         case "play-cleared":
-            return f"{name}, after {_seconds(data, 'heard_ms')} of {_seconds(data, 'length_ms')}"
+            return f"{name}, {_seconds(data, 'heard_ms')} of {_seconds(data, 'length_ms')}"
         case "dial" | "hand-over":
             return ", ".join(filter(None, [str(data.get("number") or data.get("handler") or ""), waits]))
     # One that was asked of Twilio waits for nothing.

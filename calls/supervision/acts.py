@@ -100,9 +100,7 @@ def _whereabouts(call_sid: str) -> str:
 
 def note(live: LiveStream, asked: Asked, done: dict[str, Any]) -> None:
     """It stands in the timeline, and the handler is told."""
-    # A user who is deleted later is none either.
-    by = {} if asked.user is not None else {"by": "code"}
-    live.tape.act(asked.act, timezone.now(), asked.user, **done, **by)
+    live.tape.act(asked.act, timezone.now(), asked.user, **done, **asked.by)
     live.inbox.put(Control(asked.act, asked.name))
 
 

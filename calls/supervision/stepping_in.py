@@ -37,6 +37,11 @@ class Asked:
     user: int | None
     name: str
 
+    @property
+    def by(self) -> dict[str, str]:
+        """For the timeline, in which a user who was deleted later is none either."""
+        return {} if self.user is not None else {"by": "code"}
+
 
 # What an act does; it returns facts of what came of it, for who asked and for the timeline. It raises Objection, or
 # StreamEnded if the caller is gone.
@@ -70,7 +75,8 @@ async def _tell(live: LiveStream, asked: Asked, playing: Playing, facts: dict[st
     """What became of something that was played, as soon as that is known."""
     played = await playing
     kind = "play-heard" if played.outcome == "played" else "play-cleared"
-    live.tape.act(kind, timezone.now(), asked.user, **facts, heard_ms=min(played.heard_ms, facts["length_ms"]))
+    heard_ms = min(played.heard_ms, facts["length_ms"])
+    live.tape.act(kind, timezone.now(), asked.user, **facts, heard_ms=heard_ms, **asked.by)
     if live.lifetime.is_recorded:
         # The end of the stream has told, and its last rows are gone.
         recorder.submit(live.tape.cut_all())
