@@ -169,11 +169,13 @@ class StreamToken(msgspec.Struct, frozen=True, array_like=True):
     resumed: int = 0
     #: Usable once: by the process at once, by the database when the Stream row is written.
     nonce: str = ""
+    #: How often this call has been handed over to another handler.
+    handed: int = 0
 
     def sign(self) -> str:
         """At most 400 characters whatever the numbers are: SIP URIs are long, and are cut."""
-        # A handler's name of more than 40 characters takes its room from both numbers.
-        room = 48 - max(0, len(self.handler.encode()) - 39) // 2
+        # A handler's name of more than 39 characters takes its room from both numbers.
+        room = 46 - max(0, len(self.handler.encode()) - 38) // 2
         short = msgspec.structs.replace(
             self,
             from_number=_cut(self.from_number, room),

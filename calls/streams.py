@@ -13,6 +13,7 @@ from calls.media.protocol import Dtmf as Dtmf
 from calls.media.protocol import Media as Media
 from calls.media.transcript import Said as Said
 from calls.media.turns import Speech as Speech
+from calls.server.departures import Order
 from calls.server.ear import LONGEST_SILENCE, SHORTEST_SILENCE
 from calls.server.ear import speech as turns
 from calls.server.inbox import Control as Control
@@ -22,7 +23,7 @@ from calls.server.inbox import Outcome as Outcome
 from calls.server.inbox import Takeover as Takeover
 from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded as StreamEnded
-from calls.server.outings import Order, dial
+from calls.server.outings import dial
 from calls.server.playing import Played as Played
 from calls.server.playing import Playing as Playing
 from calls.server.sources import Bytes, Source
@@ -51,6 +52,8 @@ class MediaStream:
         self.forwarded_from = self.parameters.get("ForwardedFrom", "")
         #: 0, or how often this call has been connected again: greet nobody twice.
         self.resumed = token.resumed
+        #: 0, or how often the call was handed over from one handler to another (calls.server.control).
+        self.handed = token.handed
         self._take(live)
 
     def _take(self, live: LiveStream) -> None:

@@ -50,8 +50,9 @@ class StreamNoun:
     name: str
     #: What Twilio sent with the request for this document: CallSid, From, To and the rest.
     parameters: dict[str, str]
-    #: How often this call has been connected again.
+    #: How often this call has been connected again, and how often it was handed over to another handler.
     resumed: int = 0
+    handed: int = 0
     #: Further <Parameter>s: what a call that we placed was given, and what `parameter` adds.
     custom: dict[str, str] = field(default_factory=dict)
     #: Seconds of silence before the stream.
@@ -64,6 +65,8 @@ class StreamNoun:
         response = self._begin(response)
         # Twilio never connects again by itself: it asks here what to do when the socket is closed.
         where: dict[str, object] = {"handler": self.name, "resumed": self.resumed}
+        if self.handed:
+            where["handed"] = self.handed
         if ref := self.parameters.get("ref"):
             where["ref"] = ref
         if self.outing:

@@ -5,6 +5,7 @@ later by the recorder if not. The same rows are never stored twice.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -21,9 +22,9 @@ from calls.server.preparations import preparations
 from calls.server.switchboard import switchboard
 from calls.server.tickets import ReturnTicket
 from calls.webhooks.answers import BAD_DOCUMENT, Answer, event, failed_action
-from calls.webhooks.documents import connect
+from calls.webhooks.documents import HANG_UP, THEN, connect
 from calls.webhooks.keeping import AWAY, ask, keep
-from calls.webhooks.reconnecting import Past, how_to_go_on, last_streams
+from calls.webhooks.reconnecting import Past, after_last_dial, how_to_go_on, last_streams
 from calls.webhooks.request import Webhook, number
 from calls.webhooks.signature import from_twilio
 
@@ -58,8 +59,7 @@ async def _after_failure(webhook: Webhook, name: str, code: str) -> HttpResponse
         return await _answer(webhook, "incoming", answer)
     if (action := failed_action(webhook.parameters)) is not None:
         # The call has been talking to us: it goes on where its stream broke, rather than start over.
-        resumed = number(action.get("resumed")) or 0
-        return await _go_on(webhook, action.get("handler") or name, resumed, action.get(twiml.OUTING))
+        return await _go_on(webhook, {"handler": name, **action})
     return None
 
 
@@ -151,36 +151,43 @@ async def stream_status(webhook: Webhook) -> HttpResponse:
 @from_twilio
 async def stream_ended(webhook: Webhook) -> HttpResponse:
     """The `action` of <Connect>: its socket is closed. Hangs up if the conversation is over, else connects again."""
-    parameters = webhook.parameters
-    resumed = number(parameters.get("resumed")) or 0
-    return await _go_on(webhook, parameters.get("handler", ""), resumed, parameters.get(twiml.OUTING))
+    return await _go_on(webhook, webhook.parameters)
 
 
-async def _go_on(webhook: Webhook, name: str, resumed: int, outing: str | None) -> HttpResponse:
-    """How a call goes on whose socket, the one that was connected again `resumed` times, is closed; or its <Dial>.
+async def _go_on(webhook: Webhook, action: Mapping[str, str]) -> HttpResponse:
+    """How a call goes on whose socket is closed, or its <Dial>.
 
-    `outing` is the ticket with which its caller was sent to another number, if they were.
+    `action` is what the asked address says: the handler, how often it was connected again and the call handed over
+    before, the ticket with which its caller was sent to another number, and whether that was for good.
     """
+    name, resumed, handed = action.get("handler", ""), _count(action, "resumed"), _count(action, "handed")
     if Call.Status.is_terminal(webhook.parameters.get("CallStatus", "")):
         preparations.drop(webhook.call_sid)
         outings.lose(webhook.call_sid)
         return await _answer(webhook, "stream-ended", Answer(twiml.hang_up(), "hung up: the call is over"))
-    past, is_away = _remembered(webhook.call_sid, resumed), False
+    if action.get(THEN) == HANG_UP:
+        return await _answer(webhook, "stream-ended", after_last_dial(webhook.parameters.get("DialCallStatus", "")))
+    past, is_away = _remembered(webhook.call_sid, resumed, handed), False
     if past.how is None and past.departure is None:
         try:
             asked = webhook
-            past = await ask(webhook.request, lambda: last_streams(asked.call_sid, resumed + 1))
+            past = await ask(webhook.request, lambda: last_streams(asked.call_sid, resumed + 1, handed))
             name = name or past.call.handler
             webhook = webhook.reminded(CallerName=past.call.caller_name, ForwardedFrom=past.call.forwarded_from)
         except AWAY as error:
             logger.warning("stream_ended without a database call=%s: %s", webhook.call_sid, ascii(str(error))[:200])
             is_away = True
-    answer = how_to_go_on(webhook, past, name, resumed, ReturnTicket.read(outing, webhook.call_sid))
+    answer = how_to_go_on(webhook, past, name, resumed, ReturnTicket.read(action.get(twiml.OUTING), webhook.call_sid))
     return await _answer(webhook, "stream-ended", answer, is_away=is_away)
 
 
-def _remembered(call_sid: str, resumed: int) -> Past:
+def _count(action: Mapping[str, str], name: str) -> int:
+    return number(action.get(name)) or 0
+
+
+def _remembered(call_sid: str, resumed: int, handed: int) -> Past:
     """What this process knows of a call that it has served last."""
-    outing = outings.of_call(call_sid)
-    departure = None if outing is None else outing.departure
-    return Past(switchboard.finished.get(call_sid), departure, resumed + 1)
+    asked, outing = switchboard.departures.get(call_sid), outings.of_call(call_sid)
+    # The call may have gone on at another process since.
+    departure = asked if asked is not None and asked.handed == handed else outing.departure if outing else None
+    return Past(switchboard.finished.get(call_sid), departure, resumed + 1, handed)

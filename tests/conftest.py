@@ -120,5 +120,6 @@ def process():
 def idle():
     recorder.close()
     switchboard.finished.clear()
+    switchboard.departures.clear()
     switchboard.leaving = switchboard.draining = False
     assert switchboard.live == {}

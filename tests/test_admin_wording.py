@@ -112,3 +112,71 @@ def test_a_saved_call_is_not_called_by_its_sid(client, ops):
     url = reverse("admin:calls_call_change", args=[call.pk])
     answer = client.post(url, {"notes": "heard", "_save": "Save"}, follow=True)
     assert [str(message) for message in answer.context["messages"]] == ["Saved."]
+
+
+# --- what was done from outside ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "found"),
+    [
+        ("clear", {"cleared_ms": 1240}, ("What was playing was cleared", "1.2 s of it")),
+        (
+            "play",
+            {"name": "beep.wav", "length_ms": 3200, "waits_ms": 1500},
+            ("A sound was asked for", "beep.wav (3.2 s), in 1.5 s"),
+        ),
+        (
+            "play-heard",
+            {"name": "", "length_ms": 300, "heard_ms": 300, "by": "code"},
+            ("A sound was played", "a sound, to its end, by code"),
+        ),
+        (
+            "play-cleared",
+            {"name": "beep.wav", "length_ms": 3200, "heard_ms": 400},
+            ("A part of a sound was played", "beep.wav, 0.4 s of 3.2 s"),
+        ),
+        ("hang-up", {"waits_ms": 0}, ("A hang-up was asked for", "at once")),
+        ("hang-up", {}, ("A hang-up was asked for", "staff")),
+        (
+            "hang-up",
+            {"outcome": "no answer", "why": "not within 3 s"},
+            ("A hang-up was asked for, and nobody answered", "not within 3 s"),
+        ),
+        (
+            "clear",
+            {"outcome": "not live", "why": "this call is over"},
+            ("To clear what plays was asked for, in vain", "this call is over"),
+        ),
+        ("dial", {"number": "+14155550100", "waits_ms": 0}, ("Another number was asked for", "+14155550100")),
+        ("hand-over", {"handler": "echo", "by": "code"}, ("Another handler was asked for", "echo, by code")),
+    ],
+)
+def test_what_was_done_from_outside_is_told_in_words(client, ops, kind, data, found):
+    event = make_event(make_call(), kind=kind, source="control", data=data)
+    assert words(client, event.call) == [found]
+
+
+def test_a_number_that_was_asked_for_is_masked_for_those_who_may_not_see_it(client):
+    client.force_login(make_staff("view_call"))
+    data = {"number": "+14155550100", "outcome": "no answer", "why": "not within 3 s"}
+    event = make_event(make_call(), kind="dial", source="control", data=data)
+    assert words(client, event.call) == [
+        ("Another number was asked for, and nobody answered", "+•••••••0100: not within 3 s")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "dial", "found"),
+    [
+        ("handler", {"by": "anna"}, ("ended from outside", "hung up, as anna asked")),
+        ("dial", {"handler": "echo"}, ("ended from outside", "handed over to echo, as code asked")),
+        ("stop", {"handler": "echo"}, ("ended with the call", "Twilio said stop")),
+        ("dial", None, ("waited for the caller", "another number was dialled")),
+    ],
+)
+def test_a_stream_says_who_has_ended_it(client, ops, reason, dial, found):
+    call = make_call()
+    make_stream(call, ended_at=call.ended_at, end_reason=reason, dial=dial)
+    facts = {name: value for name, value, _ in page(client, call).context["streams"][0].facts}
+    assert (facts["Handler"], facts["Ended by"]) == found

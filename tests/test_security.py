@@ -5,6 +5,7 @@ import time
 from base64 import urlsafe_b64decode
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from django.core import signing
 from django.core.signing import TimestampSigner
@@ -352,9 +353,10 @@ def test_a_token_brings_back_what_it_was_made_of():
         direction="outbound-api",
         bidirectional=False,
         resumed=2,
+        handed=3,
     )
     read = StreamToken.read(made.sign())
-    assert read == StreamToken(*[getattr(made, name) for name in made.__struct_fields__[:-1]], nonce=read.nonce)
+    assert read == msgspec.structs.replace(made, nonce=read.nonce)
     assert read.nonce
 
 
@@ -393,8 +395,8 @@ def test_a_token_longer_than_we_make_is_refused_even_if_we_signed_it():
 
 def test_a_long_sip_address_is_cut_and_a_cut_character_is_left_out():
     read = StreamToken.read(token(from_number="sip:" + "a" * 200, to_number="x" + "é" * 100).sign())
-    assert read.from_number == "sip:" + "a" * 44
-    assert read.to_number == "x" + "é" * 23
+    assert read.from_number == "sip:" + "a" * 42
+    assert read.to_number == "x" + "é" * 22
 
 
 def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:

@@ -22,6 +22,7 @@ from calls.admin.turns import figures, is_awaited
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
 from calls.recordings.rendering import Recording
+from calls.server.departures import Departure
 from calls.summaries.problems import KINDS
 
 
@@ -192,6 +193,9 @@ def health(stream: Stream, call: Call, whole: bool) -> Health:
 
 
 def _handler(stream: Stream) -> str:
+    departure = Departure.read(stream.dial)
+    if departure is not None and departure.is_asked_for and stream.end_reason == departure.reason:
+        return "ended from outside"
     if stream.handler_finished_at:
         return "finished"
     if stream.ended_at is None:
@@ -204,7 +208,7 @@ def _handler(stream: Stream) -> str:
 def _ending(stream: Stream) -> str:
     if stream.ended_at is None:
         return "still running"
-    reason = Stream.EndReason(stream.end_reason).label if stream.end_reason else "unknown"
+    reason = wording.of_end(stream) or "unknown"
     return f"{reason}, code {stream.close_code}" if stream.close_code else str(reason)
 
 

@@ -208,7 +208,7 @@ def _moment_of(event: CallEvent, recording: Recording, call: Call) -> int:
 def _kind(event: CallEvent) -> tuple[str, str]:
     """What an event is drawn as, and in which tone."""
     if event.source == CallEvent.Source.CONTROL:
-        return "staff", "staff"
+        return "staff", "bad" if event.data.get("outcome") in wording.IN_VAIN else "staff"
     if event.kind == "barge-in":
         return "barge", "cleared"
     if event.kind == "note":

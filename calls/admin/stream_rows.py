@@ -14,6 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from calls.access.numbers import mask_all, may_see
+from calls.admin import wording
 from calls.admin.base import FactsAdmin
 from calls.admin.cells import moment, precise, time_tag
 from calls.media.audio import SAMPLES_PER_MS
@@ -108,7 +109,7 @@ class StreamAdmin(PartAdmin[Stream]):
 
     @admin.display(description="Ended by")
     def ending(self, stream: Stream) -> str:
-        return stream.get_end_reason_display() or "–"
+        return wording.of_end(stream) or "–"
 
     @admin.display(description="Handler")
     def handler(self, stream: Stream) -> str:

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from calls.access import numbers
 from calls.admin.cells import clock
-from calls.models import Call, CallEvent, Mark
+from calls.models import Call, CallEvent, Mark, Stream
+from calls.server.departures import Departure
 from calls.server.marks import OWN_MARK
 from calls.summaries.problems import of_whom
 
@@ -55,6 +56,13 @@ _EVENTS = {
     "note": "The handler noted",
     "words-missing": "Some of what was said is not written down",
     "words-found": "What was not written down at first was, later",
+    # What was done to it from outside (calls.server.control).
+    "clear": "What was playing was cleared",
+    "play": "A sound was asked for",
+    "play-heard": "A sound was played",
+    "play-cleared": "A part of a sound was played",
+    "dial": "Another number was asked for",
+    "hand-over": "Another handler was asked for",
     # What was asked of Twilio.
     "place": "The call was asked for",
     "hang-up": "A hang-up was asked for",
@@ -77,6 +85,9 @@ _OTHERS = {
 }
 # How what was asked of Twilio went.
 _OUTCOMES = {"-failed": ", and refused", "-unknown": ", and Twilio did not answer"}
+# What came of an act that did not reach the call, or of which nobody knows (calls.server.control).
+IN_VAIN = {"not live": "in vain", "no answer": "and nobody answered"}
+_ASKED = {"clear": "To clear what plays was asked for"}
 _MARKS = {
     Mark.Outcome.PLAYED: ("Heard to its end", "what we had played until then"),
     Mark.Outcome.CLEARED: ("Cut short", "what we were playing was not heard to its end"),
@@ -86,6 +97,8 @@ _MARKS = {
 
 def of_event(event: CallEvent, call: Call) -> str:
     """A kind that is not known here, which Twilio may send tomorrow, is shown as it is."""
+    if in_vain := IN_VAIN.get(event.data.get("outcome", "")):
+        return f"{_ASKED.get(event.kind) or _EVENTS.get(event.kind, event.kind)}, {in_vain}"
     if event.kind in _EVENTS:
         return of_whom(call, _EVENTS[event.kind])
     for ending, outcome in _OUTCOMES.items():
@@ -101,7 +114,13 @@ def of_kinds(call: Call) -> dict[str, str]:
 
 def about_event(event: CallEvent, data: dict[str, Any]) -> str:
     """What else is worth knowing at a glance; `data` is the event's, as far as whoever reads it may see it."""
+    if data.get("outcome") in IN_VAIN:
+        return ": ".join(str(data[name]) for name in ("name", "number", "handler", "why") if data.get(name))
     match event.kind:
+        case "clear" | "play" | "play-heard" | "play-cleared" | "hang-up" | "dial" | "hand-over":
+            by = "by code" if data.get("by") == "code" else ""
+            if text := ", ".join(filter(None, [_about_act(event, data), by])):
+                return text
         case "loop-blocked":
             return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
         case "handler-failed" | "prepare-failed" | "handlers-kept" | "source-failed":
@@ -128,6 +147,39 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             return "with a key" if data.get("by") == "key" else "by speaking"
     said = next((data[name] for name in ("answer", "reason", "StreamError", "line") if data.get(name)), "")
     return str(said) or str(CallEvent.Source(event.source).label)
+
+
+def _about_act(event: CallEvent, data: dict[str, Any]) -> str:
+    """What was done from outside, and when it takes effect. The page goes on with "by" and who did it."""
+    waits = f"in {_seconds(data, 'waits_ms')}" if data.get("waits_ms") else ""
+    name = str(data.get("name") or "a sound")
+    match event.kind:
+        case "clear":
+            return f"{_seconds(data, 'cleared_ms')} of it"
+        case "play":
+            return ", ".join(filter(None, [f"{name} ({_seconds(data, 'length_ms')})", waits]))
+        case "play-heard":
+            return f"{name}, to its end"
+        case "play-cleared":
+            return f"{name}, {_seconds(data, 'heard_ms')} of {_seconds(data, 'length_ms')}"
+        case "dial" | "hand-over":
+            return ", ".join(filter(None, [str(data.get("number") or data.get("handler") or ""), waits]))
+    # One that was asked of Twilio waits for nothing.
+    return waits or ("at once" if "waits_ms" in data else "")
+
+
+def _seconds(data: dict[str, Any], name: str) -> str:
+    ms = data.get(name)
+    return f"{ms / 1000:.1f} s" if isinstance(ms, int | float) else "? s"
+
+
+def of_end(stream: Stream) -> str:
+    """How a stream has ended: in its row's word, or as somebody has asked."""
+    departure = Departure.read(stream.dial)
+    if departure is None or not departure.is_asked_for or stream.end_reason != departure.reason:
+        return stream.get_end_reason_display()
+    how = f"handed over to {departure.handler}" if departure.handler else "another number was dialled"
+    return f"{'hung up' if departure.is_goodbye else how}, as {departure.by or 'code'} asked"
 
 
 def of_missing_words(data: dict[str, Any], start: int, end: int, call: Call) -> str:

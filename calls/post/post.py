@@ -62,6 +62,7 @@ class Post:
         #: Whether the layer was away when it was asked last.
         self.is_away = False
         self._takers: dict[str, Callable[[Letter], None]] = {PROBE: _nothing}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._watchers: list[Callable[[bool], None]] = []
         #: Until when nothing is logged of letters of a kind.
         self._silent: dict[str, float] = {}
@@ -77,7 +78,13 @@ class Post:
 
     async def run(self, owner: str) -> None:
         """Empties this process's mailbox for as long as the process lives."""
-        self.address = mailbox(owner)
+        self.address, self._loop = mailbox(owner), asyncio.get_running_loop()
+        try:
+            await self._empty()
+        finally:
+            self.address, self._loop = "", None
+
+    async def _empty(self) -> None:
         while True:
             try:
                 letter = await _twice(lambda: _layer().receive(self.address))
@@ -144,6 +151,10 @@ class Post:
 
         TimeoutError after `patience` seconds, PostAway. Works in any process, also without a mailbox.
         """
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            # A thread of this process with a loop of its own: the layer in memory would not wake it.
+            asking = asyncio.run_coroutine_threadsafe(self.ask(to, letter, patience), self._loop)
+            return await asyncio.wrap_future(asking)
         answer_to = f"answer.{uuid.uuid4().hex}"
         async with asyncio.timeout(patience):
             await self.send(to, {**letter, "answer_to": answer_to})

@@ -52,8 +52,12 @@ class StreamKeys:
             self._silent.add(row.sid)
 
     def _note_beginning(self, row: StreamRow, key: int, call: Call) -> None:
-        """What a new stream says of its call: it lives, and others came before."""
-        if changed := call.revive(row.started_at):
+        """What a new stream says of its call: it lives, which handler has it now, and others came before."""
+        changed = call.revive(row.started_at)
+        if row.bidirectional and (handler := storable(row.call.get("handler", ""), 100)) not in ("", call.handler):
+            call.handler = handler
+            changed.append("handler")
+        if changed:
             call.save(using=self._using, update_fields=changed)
         if Stream.objects.using(self._using).filter(call=call).exclude(pk=key).exists():
             summarise(call.pk, using=self._using)

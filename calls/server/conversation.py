@@ -15,6 +15,7 @@ from calls.media.protocol import State
 from calls.media.rows import AnyRow
 from calls.models import Stream
 from calls.recorder import recorder
+from calls.server.departures import Departure
 from calls.server.hints import hints
 from calls.server.listening import listening
 from calls.server.live_stream import LiveStream
@@ -73,13 +74,16 @@ class Conversation:
         if reason in ("stop", "disconnect"):
             live.note_end_of_line()
             live.protocol.stop()
+        if live.departure is not None and reason in ("handler", "error", "dial"):
+            # What somebody has asked for comes before what the handler has done meanwhile.
+            reason = live.departure.reason
         if reason in ("handler", "error"):
             await self._commit_handlers_end(reason, reader)
-        if reason == "dial" and not await self._leave():
+        if reason == "dial" and not await (self._leave() if live.departure is None else self._depart(live.departure)):
             reason = "stop"
         await self._close(4403 if reason == "refused" else 1000)
         await asyncio.wait({reader}, timeout=CLOSE_PATIENCE)
-        if reason not in ("shutdown", "refused", "dial"):
+        if not (self._is_left or reason in ("shutdown", "refused")):
             await self._talker.let_finish()
         self._end_handler()
         if reason == "refused":
@@ -93,21 +97,33 @@ class Conversation:
 
     async def _leave(self) -> bool:
         """The handler waits for its caller from here on, and whom to dial is committed. False if they have hung up."""
-        live, outing = self._live, self._live.outing
+        outing = self._live.outing
         assert outing is not None, "who has no outing does not leave for one"
         outing.leave(self._talker)
         outings.add(outing)
         self._is_left = True
-        order = outing.departure.order
-        live.tape.event("dialled", timezone.now(), number=order.number, caller_id=order.caller_id)
-        live.tape.change(dial=outing.departure.stored())
+        if await self._commit_departure(outing.departure):
+            return True
+        self._is_left = False
+        outing.abandon()
+        return False
+
+    async def _depart(self, departure: Departure) -> bool:
+        """The call goes on without the handler, also if that was about to dial itself. False if they have hung up."""
+        if self._live.outing is not None:
+            self._live.outing.abandon()
+        return await self._commit_departure(departure)
+
+    async def _commit_departure(self, departure: Departure) -> bool:
+        """False if nobody is dialled, and no other handler takes over, since the caller has hung up."""
+        live, order = self._live, departure.order
+        if order is not None:
+            live.tape.event("dialled", timezone.now(), number=order.number, caller_id=order.caller_id)
+        live.tape.change(dial=departure.stored())
         await self._commit(live.cut(time.monotonic()))
         if live.protocol.state is not State.STOPPED:
             return True
-        # Nobody is dialled any more.
         live.tape.change(dial={})
-        self._is_left = False
-        outing.abandon()
         return False
 
     def _end_handler(self) -> None:

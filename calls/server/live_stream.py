@@ -50,6 +50,7 @@ from calls.twiml import RESERVED, START_SUFFIX
 
 
 if TYPE_CHECKING:
+    from calls.server.departures import Departure
     from calls.server.outings import Outing
 
 
@@ -107,6 +108,8 @@ class LiveStream:
         self.ended_at: dt.datetime | None = None
         #: Set while the handler sends the caller to another number, and from then on.
         self.outing: Outing | None = None
+        #: How the call goes on, once somebody else than its handler has asked for the stream's end.
+        self.departure: Departure | None = None
         #: What the handler's `prepare` has returned.
         self.prepared: Any = None
         #: Whether it was the handler that ended it.

@@ -5,69 +5,19 @@ on with the stream on which the caller returns, in this process or carried here 
 """
 
 import asyncio
-import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
-import phonenumbers
 from django.utils import timezone
 
 from calls.media.protocol import StateError
+from calls.server.departures import Departure, Order
 from calls.server.live_stream import LiveStream, handled
 from calls.server.outgoing import StreamEnded
 from calls.server.tickets import Dialled, ReturnTicket
-
-
-# Seconds for which a phone may ring: https://www.twilio.com/docs/voice/twiml/dial#timeout.
-SHORTEST_RING, LONGEST_RING = 5, 600
-# https://www.twilio.com/docs/voice/twiml/sip: at most 255 characters.
-_SIP = re.compile(r"sips?:[^\s@<>\"&]{1,100}@[^\s@<>\"&]{1,140}")
-
-
-class Order(msgspec.Struct, frozen=True):
-    """Whom to connect a caller to."""
-
-    number: str
-    timeout: int
-    caller_id: str = ""
-
-    @classmethod
-    def checked(cls, number: str, timeout: int, caller_id: str | None) -> "Order":
-        """ValueError says what Twilio would not dial."""
-        if not SHORTEST_RING <= timeout <= LONGEST_RING:
-            raise ValueError(f"a phone rings for {SHORTEST_RING} to {LONGEST_RING} s, not for {timeout!r}")
-        to = number if _SIP.fullmatch(number) else _e164(number)
-        return cls(to, int(timeout), "" if caller_id is None else _e164(caller_id))
-
-
-class Departure(msgspec.Struct, frozen=True):
-    """What is committed before the stream ends: whom to dial, and who waits. Any process can answer Twilio with it."""
-
-    order: Order
-    ticket: ReturnTicket
-
-    @classmethod
-    def read(cls, stored: object) -> "Departure | None":
-        """None if there is none, or if it was called off."""
-        return msgspec.convert(stored, cls) if stored else None
-
-    def stored(self) -> dict[str, Any]:
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        return found
-
-
-def _e164(text: str) -> str:
-    """A number with + and its country code. A client: address, an extension or a national number is none."""
-    try:
-        number = phonenumbers.parse(text)
-    except phonenumbers.NumberParseException:
-        number = None
-    if number is None or not phonenumbers.is_possible_number(number):
-        raise ValueError(f"{text[:40]!r} cannot be dialled: write a number like +14155550100, or sip:name@host")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 class Handling(Protocol):
@@ -87,6 +37,7 @@ class Outing:
     def __init__(self, live: LiveStream, order: Order, rebind: Callable[[LiveStream], None]) -> None:
         """`rebind` gives the handler the stream on which they return."""
         ticket = ReturnTicket(live.call_sid, secrets.token_hex(9), live.socket.address)
+        self.order = order
         self.departure = Departure(order, ticket)
         self.key = ticket.key
         #: The stream that it was left for, and then the one on which they are back.
@@ -124,9 +75,7 @@ class Outing:
         dialled = dialled or Dialled("unknown")
         if self.live.recording_paused:
             live.pause_recording()
-        live.tape.event(
-            *("returned", timezone.now()), number=self.departure.order.number, **msgspec.structs.asdict(dialled)
-        )
+        live.tape.event(*("returned", timezone.now()), number=self.order.number, **msgspec.structs.asdict(dialled))
         live.prepared = self.live.prepared
         self.live = live
         self.handling.go_on(live)

@@ -47,6 +47,12 @@ class Speaking:
         return self._outgoing.is_idle and self._hearing.is_complete
 
     @property
+    def ahead(self) -> int:
+        """Samples that were given to play by now, and that the caller has not heard."""
+        self._hearing.advance(time.monotonic())
+        return self._playback.pending + self.speeches.script.samples
+
+    @property
     def is_over(self) -> bool:
         """Whether the caller hears nothing any more: what was not heard by now is cut."""
         return self._outgoing.is_over
@@ -127,15 +133,22 @@ class Speaking:
 
     # --- what is not to be heard --------------------------------------------------------------------------------------
 
-    async def clear(self) -> None:
-        """Empties Twilio's buffer, and forgets what waits here. A person's words, if one talks, stay in it."""
+    async def clear(self, *, is_noted: bool = True) -> int:
+        """Empties Twilio's buffer, and forgets what waits here. Returns how many samples are never heard.
+
+        Whoever has a line of the timeline for it wants none that says that we stopped talking (`is_noted`). A person's
+        words, if one talks, stay in the buffer.
+        """
         self._outgoing.check_open()
-        if not self._outgoing.is_held:
-            await self._outgoing.send(self._clear())
+        if self._outgoing.is_held:
+            return 0
+        text, lost = self._clear(is_noted=is_noted)
+        await self._outgoing.send(text)
+        return lost
 
     def hold(self) -> str:
         """Nothing of all this is heard until `release`, nor what is said meanwhile. Returns what tells Twilio so."""
-        text = self._clear()
+        text, _ = self._clear()
         self._outgoing.is_held, self._outgoing.is_idle = True, False
         return text
 
@@ -146,13 +159,16 @@ class Speaking:
         unheard, self._unheard = self._unheard, []
         self._marks.forgo(unheard, self._outgoing.now())
 
-    def _clear(self) -> str:
+    def _clear(self, *, is_noted: bool = True) -> tuple[str, int]:
+        """What tells Twilio, and how many samples are never heard."""
         text = self._protocol.clear()
         lost = self._hearing.clear(self._outgoing.now())
         back, unsent = self._drop(self._playback.sent - lost)
-        self._note_cleared(lost + self._hearing.note_cleared(back), unsent)
+        lost += self._hearing.note_cleared(back)
+        if is_noted:
+            self._note_cleared(lost, unsent)
         self._marks.clear()
-        return text
+        return text, lost + unsent
 
     async def take_out(self, speech: Speech, cues: Cues) -> bool:
         """Takes one speech out of all that was said. What of it lies at Twilio is cleared, and the rest sent again.

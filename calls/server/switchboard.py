@@ -7,13 +7,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
 
 from calls.media.rows import AnyRow
 from calls.recorder import recorder
 from calls.security import UsedNonces
+from calls.server.departures import Departure
 from calls.server.live_stream import LiveStream
 from calls.server.outings import Outing, outings
 from calls.server.relay import Relay
@@ -31,6 +32,10 @@ NOTICE = 3.0
 PARTS = 8
 # Seconds after which a drain ends whatever has begun since it ended all.
 CUT_AGAIN = 0.2
+# Calls whose ends are known, for when Twilio asks how they go on.
+REMEMBERED = 10_000
+
+V = TypeVar("V")
 
 
 class Listener(Protocol):
@@ -64,6 +69,8 @@ class Switchboard:
         self.nonces = UsedNonces()
         #: How the last conversations ended, by CallSid, so that /stream-ended need not ask the database.
         self.finished: OrderedDict[str, str] = OrderedDict()
+        #: How calls go on whose stream's end somebody else has asked for, likewise.
+        self.departures: OrderedDict[str, Departure] = OrderedDict()
         #: Who hears what streams record.
         self.listeners: list[Listener] = []
         self._pulse: asyncio.Task[None] | None = None
@@ -80,6 +87,7 @@ class Switchboard:
         # How a stream before this one ended says nothing of how this one will; one that listens beside it neither.
         if live.bidirectional:
             self.finished.pop(live.call_sid, None)
+            self.departures.pop(live.call_sid, None)
         if self._pulse is None or self._pulse.done():
             self._pulse = asyncio.create_task(self._beat())
 
@@ -89,9 +97,10 @@ class Switchboard:
             part.pop(live.sid, None)
 
     def note_finished(self, call_sid: str, how: str) -> None:
-        self.finished[call_sid] = how
-        while len(self.finished) > 10_000:
-            self.finished.popitem(last=False)
+        _remember(self.finished, call_sid, how)
+
+    def note_departure(self, call_sid: str, departure: Departure) -> None:
+        _remember(self.departures, call_sid, departure)
 
     def note_stall(self, stall: Stall) -> None:
         """The event loop stood still, and with it every call of this process."""
@@ -201,6 +210,12 @@ class Switchboard:
     async def _all_gone(self) -> None:
         while left := self._rest():
             await left[0].until_gone()
+
+
+def _remember(known: "OrderedDict[str, V]", call_sid: str, what: V) -> None:
+    known[call_sid] = what
+    while len(known) > REMEMBERED:
+        known.popitem(last=False)
 
 
 switchboard = Switchboard()

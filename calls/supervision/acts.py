@@ -2,46 +2,37 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from django.utils import timezone
 
-from calls.media.audio import SAMPLES_PER_MS
 from calls.post.post import Letter, PostAway, post
-from calls.server.control import Objection
+from calls.server.control import PATIENCE, Objection
 from calls.server.inbox import Control
 from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded
+from calls.server.outings import outings
 from calls.server.switchboard import switchboard
+from calls.supervision.stepping_in import ACTS, Act, Asked
 
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What somebody wants of a call."""
-
-    act: str
-    facts: dict[str, Any]
-    #: The user's key and name; None and "" if it was code.
-    user: int | None
-    name: str
-
-
-# What an act does; it returns facts of what came of it, for who asked and for the timeline.
-Act = Callable[[LiveStream, Asked], Awaitable[dict[str, Any]]]
-
-
 class Acts:
-    """One process's."""
+    """One process's. What is asked of one call is done in its order, once, and not after nobody waits for it."""
 
-    def __init__(self, acts: dict[str, Act]) -> None:
+    def __init__(self, acts: Mapping[str, Act]) -> None:
         self._acts = acts
         self._running: set[asyncio.Task[None]] = set()
+        #: By CallSid: whose turn it is.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        #: By the letter's id: until when it may come again, and what came of it.
+        self._outcomes: dict[str, tuple[float, asyncio.Task[Letter]]] = {}
 
     def take(self, letter: Letter) -> None:
         """Does it in a task of its own, and answers."""
@@ -50,26 +41,46 @@ class Acts:
         task.add_done_callback(self._running.discard)
 
     async def _answer(self, letter: Letter) -> None:
-        answer = await self._outcome(letter)
+        # A layer that had a fault delivers some letters twice. They have one outcome, and each an answer.
+        now = time.time()
+        self._outcomes = {key: known for key, known in self._outcomes.items() if known[0] > now}
+        if (known := self._outcomes.get(letter["id"])) is None:
+            known = self._outcomes[letter["id"]] = letter["until"], asyncio.create_task(self._outcome(letter))
+        answer = await known[1]
         # Who asked will say that nobody has answered.
         with suppress(PostAway):
             await post.send(letter["answer_to"], {"type": "control.answer", **answer})
 
     async def _outcome(self, letter: Letter) -> Letter:
         asked = Asked(letter["act"], letter["facts"], letter.get("user"), letter.get("name", ""))
-        live, act = held(letter["call"]), self._acts.get(asked.act)
+        turn = self._turns.setdefault(letter["call"], asyncio.Lock())
+        async with turn:
+            if (late := time.time() - letter["until"]) > 0:
+                # It has waited in the layer, or behind another act. Who asked was told that nobody has answered.
+                logger.warning(
+                    "act_late call=%s act=%s by %.1f s: not done (it waited, or the clocks of two hosts differ)",
+                    *(letter["call"], asked.act, late),
+                )
+                return {"outcome": "objection", "why": "it came too late, and was not done"}
+            return await self._done(letter["call"], asked)
+
+    async def _done(self, call_sid: str, asked: Asked) -> Letter:
+        live, act = held(call_sid), self._acts.get(asked.act)
         if live is None:
-            return {"outcome": "not-live", "why": "the call has ended meanwhile"}
+            return {"outcome": "not-live", "why": _whereabouts(call_sid)}
         try:
             if act is None:
                 raise Objection(f"this process does not know how to {asked.act}")
-            done = await act(live, asked)
+            async with asyncio.timeout(PATIENCE):
+                done = await act(live, asked)
         except StreamEnded:
-            return {"outcome": "not-live", "why": "the call has ended meanwhile"}
+            return {"outcome": "not-live", "why": _whereabouts(call_sid)}
         except Objection as objection:
             return {"outcome": "objection", "why": str(objection)}
+        except TimeoutError:
+            return {"outcome": "objection", "why": "the other side of the line takes nothing at the moment"}
         except Exception:
-            logger.exception("act_failed call=%s act=%s", live.call_sid, asked.act)
+            logger.exception("act_failed call=%s act=%s", call_sid, asked.act)
             return {"outcome": "objection", "why": "it failed; the server's log says why"}
         note(live, asked, done)
         return {"outcome": "done", "done": done}
@@ -81,18 +92,17 @@ def held(call_sid: str) -> LiveStream | None:
     return max(own, key=lambda live: live.bidirectional, default=None)
 
 
+def _whereabouts(call_sid: str) -> str:
+    if outings.of_call(call_sid) is not None:
+        return "its handler has had another number dialled, and waits for the caller"
+    return "the call has ended meanwhile"
+
+
 def note(live: LiveStream, asked: Asked, done: dict[str, Any]) -> None:
     """It stands in the timeline, and the handler is told."""
-    live.tape.act(asked.act, timezone.now(), asked.user, **done)
+    live.tape.act(asked.act, timezone.now(), asked.user, **done, **asked.by)
     live.inbox.put(Control(asked.act, asked.name))
 
 
-async def clear(live: LiveStream, asked: Asked) -> dict[str, Any]:
-    before = live.hearing.playback.cleared
-    live.speaking.check()
-    await live.speaking.clear()
-    return {"cleared_ms": (live.hearing.playback.cleared - before) // SAMPLES_PER_MS}
-
-
 # Those of this process.
-acts = Acts({"clear": clear})
+acts = Acts(ACTS)
