@@ -55,5 +55,7 @@ def test_calls_are_acted_upon_from_another_process_and_go_on_at_another_one(tmp_
     streams = Stream.objects.filter(call__sid=one)
     assert [(stream.name, stream.end_reason) for stream in streams] == [("voicemail", "dial"), ("echo", "dial")]
     assert (len({stream.lease_owner for stream in streams}), Call.objects.get(sid=one).handler) == (2, "echo")
-    done = CallEvent.objects.filter(call__sid=one, source="control", user=anna).values_list("kind", flat=True)
-    assert [*done] == ["clear", "play", "play-heard", "hand-over", "play", "play-heard", "dial", "clear"]
+    done = CallEvent.objects.filter(call__sid=one, source="control", user=anna)
+    asked = done.exclude(kind="play-heard").values_list("kind", flat=True)
+    assert [*asked] == ["clear", "play", "hand-over", "play", "dial", "clear"]
+    assert done.filter(kind="play-heard").count() == 2
