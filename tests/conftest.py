@@ -11,6 +11,7 @@ from calls.recorder import recorder
 from calls.server.switchboard import switchboard
 from simulator import PhoneNumber, TwilioApi
 from tests.support.factories import make_staff
+from tests.support.templates import use_template
 
 
 # Its fixtures are for all tests with a browser.
@@ -76,6 +77,11 @@ def listener(client):
     user = make_staff("view_call", "listen_call")
     client.force_login(user)
     return user
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings):
+    use_template()
 
 
 @pytest.fixture(scope="session")
