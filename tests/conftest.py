@@ -38,8 +38,9 @@ PAGES = {
 }
 
 
-# Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production.
-PROCESSES = {"test_calls_end_to_end", "test_carrying"}
+# Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production; and so has
+# what is marked `once`: servers, handlers and networks that fail. How daphne and runserver end is tried on SQLite only.
+PROCESSES = {"test_calls_end_to_end", "test_carrying", "test_monitored_calls"}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -56,10 +57,12 @@ def pytest_collection_modifyitems(config, items):
 def belongs_here(item):
     marks = {mark.name for mark in item.iter_markers()}
     if connection.vendor == "sqlite":
-        if item.path.stem in PROCESSES and os.environ.get("BOTH_DATABASES"):
+        if (item.path.stem in PROCESSES or "once" in marks) and os.environ.get("BOTH_DATABASES"):
             return False
         return "postgres" not in marks and ("redis" not in marks or bool(settings.REDIS_URL))
     if "sqlite" in marks or "browser" in marks or ("redis" in marks and not settings.REDIS_URL):
+        return False
+    if item.path.stem == "test_endings" and "once" not in marks:
         return False
     if item.path.stem in PAGES and not marks & {"postgres", "redis"}:
         return False
