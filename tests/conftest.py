@@ -1,6 +1,7 @@
 """What every test of a view has: a browser behind the proxy that speaks https, because the settings insist on it."""
 
 import os
+import threading
 
 import pytest
 from django.conf import settings
@@ -9,8 +10,10 @@ from django.test import AsyncClient, Client
 
 from calls.recorder import recorder
 from calls.server.switchboard import switchboard
+from calls.webhooks import keeping
 from simulator import PhoneNumber, TwilioApi
 from tests.support.factories import make_staff
+from tests.support.line import PATIENCE
 from tests.support.templates import use_template
 
 
@@ -38,7 +41,7 @@ PAGES = {
 }
 
 
-# Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production; and so has
+# Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production. So has
 # what is marked `once`: servers, handlers and networks that fail. How daphne and runserver end is tried on SQLite only.
 PROCESSES = {"test_calls_end_to_end", "test_carrying", "test_monitored_calls"}
 
@@ -127,6 +130,10 @@ def process():
 
 
 def idle():
+    # What a webhook of an earlier test has brought is written: threads that are all here write nothing.
+    here = threading.Barrier(keeping._database._max_workers)
+    for thread in [keeping._database.submit(here.wait, PATIENCE) for _ in range(here.parties)]:
+        thread.result()
     recorder.close()
     switchboard.finished.clear()
     switchboard.leaving = switchboard.draining = False
