@@ -1,6 +1,7 @@
 """What every test of a view has: a browser behind the proxy that speaks https, because the settings insist on it."""
 
 import os
+import threading
 
 import pytest
 from django.conf import settings
@@ -9,8 +10,11 @@ from django.test import AsyncClient, Client
 
 from calls.recorder import recorder
 from calls.server.switchboard import switchboard
+from calls.webhooks import keeping
 from simulator import PhoneNumber, TwilioApi
 from tests.support.factories import make_staff
+from tests.support.line import PATIENCE
+from tests.support.templates import use_template
 
 
 # Its fixtures are for all tests with a browser.
@@ -37,8 +41,9 @@ PAGES = {
 }
 
 
-# Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production.
-PROCESSES = {"test_calls_end_to_end", "test_carrying"}
+# Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production. So has
+# what is marked `once`: servers, handlers and networks that fail. How daphne and runserver end is tried on SQLite only.
+PROCESSES = {"test_calls_end_to_end", "test_carrying", "test_monitored_calls"}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -55,10 +60,12 @@ def pytest_collection_modifyitems(config, items):
 def belongs_here(item):
     marks = {mark.name for mark in item.iter_markers()}
     if connection.vendor == "sqlite":
-        if item.path.stem in PROCESSES and os.environ.get("BOTH_DATABASES"):
+        if (item.path.stem in PROCESSES or "once" in marks) and os.environ.get("BOTH_DATABASES"):
             return False
         return "postgres" not in marks and ("redis" not in marks or bool(settings.REDIS_URL))
     if "sqlite" in marks or "browser" in marks or ("redis" in marks and not settings.REDIS_URL):
+        return False
+    if item.path.stem == "test_endings" and "once" not in marks:
         return False
     if item.path.stem in PAGES and not marks & {"postgres", "redis"}:
         return False
@@ -76,6 +83,11 @@ def listener(client):
     user = make_staff("view_call", "listen_call")
     client.force_login(user)
     return user
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings):
+    use_template()
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +130,10 @@ def process():
 
 
 def idle():
+    # What a webhook of an earlier test has brought is written: threads that are all here write nothing.
+    here = threading.Barrier(keeping._database._max_workers)
+    for thread in [keeping._database.submit(here.wait, PATIENCE) for _ in range(here.parties)]:
+        thread.result()
     recorder.close()
     switchboard.finished.clear()
     switchboard.departures.clear()

@@ -19,7 +19,10 @@ from tests.support.servers import Server, until
 pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]
 
 # uvicorn raises the signal again when it is done; 143 is what a shell calls that.
-SERVERS = pytest.mark.parametrize(("kind", "code"), [("daphne", 0), ("uvicorn", -signal.SIGTERM)])
+# What serves where the database is SQLite, and what serves where it is PostgreSQL.
+SERVERS = pytest.mark.parametrize(
+    ("kind", "code"), [("daphne", 0), pytest.param("uvicorn", -signal.SIGTERM, marks=pytest.mark.once)]
+)
 
 
 def kept(reports, tail):
@@ -80,7 +83,7 @@ def test_a_second_signal_skips_the_wait(tmp_path, kind, code):
     kept(reports, tail=300)
 
 
-@pytest.mark.parametrize("kind", ["runserver", "uvicorn"])
+@pytest.mark.parametrize("kind", ["runserver", pytest.param("uvicorn", marks=pytest.mark.once)])
 def test_ctrl_c_ends_calls_at_once_and_keeps_what_was_said(tmp_path, kind):
     with Server(kind, tmp_path, DRAIN_SECONDS="600") as server:
         calls = Calls(server, 2, handler="echo").talk(0.5)
@@ -92,6 +95,7 @@ def test_ctrl_c_ends_calls_at_once_and_keeps_what_was_said(tmp_path, kind):
     kept(reports, tail=300)
 
 
+@pytest.mark.once
 def test_a_server_that_nobody_has_called_ends_at_once(tmp_path):
     for kind, code in [("daphne", 0), ("uvicorn", -signal.SIGTERM)]:
         with Server(kind, tmp_path) as server:
@@ -100,6 +104,7 @@ def test_a_server_that_nobody_has_called_ends_at_once(tmp_path):
             assert server.errors == []
 
 
+@pytest.mark.once
 def test_no_webhook_is_refused_until_the_server_listens_no_more(tmp_path):
     with Server("uvicorn", tmp_path) as server:
         calls = Calls(server, 1, handler="echo").talk(0.5)
@@ -115,6 +120,7 @@ def test_no_webhook_is_refused_until_the_server_listens_no_more(tmp_path):
     assert Call.objects.count() == len(answers) + 1
 
 
+@pytest.mark.once
 def test_a_call_that_a_draining_worker_answers_begins_on_another(tmp_path):
     with (
         Balancer() as front,
@@ -133,6 +139,7 @@ def test_a_call_that_a_draining_worker_answers_begins_on_another(tmp_path):
     kept([report], tail=0)
 
 
+@pytest.mark.once
 def test_both_workers_of_one_uvicorn_drain(tmp_path):
     with Server("workers", tmp_path) as server:
         calls = Calls(server, 6, handler="echo").talk(1.0)
@@ -144,6 +151,7 @@ def test_both_workers_of_one_uvicorn_drain(tmp_path):
     kept(reports, tail=300)
 
 
+@pytest.mark.once
 def test_a_drained_worker_hands_its_calls_to_another(tmp_path):
     with Balancer() as front, Server("uvicorn", tmp_path, public_url=front.url) as first:
         front.targets.append(first.port)
@@ -160,6 +168,7 @@ def test_a_drained_worker_hands_its_calls_to_another(tmp_path):
     kept(reports, tail=300)
 
 
+@pytest.mark.once
 def test_after_kill_9_the_call_goes_on_elsewhere_and_half_a_second_at_most_is_missing(tmp_path):
     quick = {"DJANGO_SETTINGS_MODULE": "tests.support.child_settings", "LEASE": "4"}
     with Balancer() as front, Server("uvicorn", tmp_path, public_url=front.url) as first:

@@ -176,6 +176,7 @@ def test_without_redis_calls_go_on_and_new_ones_are_taken(around, how):
 # --- what comes over the socket ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_a_connection_that_is_cut_loses_nothing_of_what_had_arrived(around):
     reports = place(around.server, 2, handler="echo", audio=SPEECH, cut_after=1.0, hang_up_after=2.0)
     assert [len(report.streams) for report in reports] == [2, 2]
@@ -185,6 +186,7 @@ def test_a_connection_that_is_cut_loses_nothing_of_what_had_arrived(around):
     verify()
 
 
+@pytest.mark.once
 def test_lost_packets_are_silence_with_a_reason(around):
     (report,) = place(around.server, handler="echo", audio=SPEECH[:16000], drop=0.1, jitter=0.02, linger=0.5)
     stream = Stream.objects.get()
@@ -197,6 +199,7 @@ def test_lost_packets_are_silence_with_a_reason(around):
 # --- our own side -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_a_handler_that_fails_ends_its_own_call_as_the_setting_says(around):
     others = Calls(around.server, 2, handler="echo", audio=SPEECH[:16000], linger=0.5)
     (failed,) = place(around.server, handler="raises", audio=SPEECH, silence_timeout=0)
@@ -208,12 +211,14 @@ def test_a_handler_that_fails_ends_its_own_call_as_the_setting_says(around):
     assert (stream.handler_failed, stream.end_reason) == (True, "error")
 
 
+@pytest.mark.once
 def test_a_handler_that_hangs_is_recorded_all_the_same(around):
     others = Calls(around.server, 2, handler="echo", audio=SPEECH[:8000], linger=0.5)
     reports = place(around.server, handler="hangs", audio=SPEECH, hang_up_after=1.0, silence_timeout=0)
     unnoticed(others.result() + reports)
 
 
+@pytest.mark.once
 def test_an_event_loop_that_stands_still_loses_nothing(around):
     # They have to be there when it does, also on a busy machine.
     others = Calls(around.server, 2, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.1)
@@ -232,6 +237,7 @@ def test_an_event_loop_that_stands_still_loses_nothing(around):
     until(lambda: not Call.objects.filter(has_warning=False).exists(), "all of them to be marked")
 
 
+@pytest.mark.once
 def test_a_process_that_was_stopped_as_a_whole_says_so_on_its_calls(around):
     calls = Calls(around.server, 1, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)
     around.server.send(signal.SIGSTOP)
@@ -243,6 +249,7 @@ def test_a_process_that_was_stopped_as_a_whole_says_so_on_its_calls(around):
     assert CallEvent.objects.get(kind="loop-blocked").data["line"] == ""
 
 
+@pytest.mark.once
 def test_a_loop_that_never_moves_again_costs_its_process_and_not_what_was_recorded(tmp_path, django_db_setup):
     with Surroundings(tmp_path, HOPELESS="2", LEASE="2") as around:
         calls = Calls(around.server, 1, handler="never_returns", audio=SPEECH, hang_up_after=30.0, silence_timeout=0)
@@ -272,6 +279,7 @@ def test_a_slow_query_in_a_view_delays_nobodys_audio(around, kind):
         unnoticed(calls.hang_up().result())
 
 
+@pytest.mark.once
 def test_without_file_descriptors_running_calls_go_on(around):
     with around.another() as server:
         calls = Calls(server, 2, handler="echo", audio=SPEECH, hang_up_after=30.0).talk(0.5)

@@ -228,6 +228,17 @@ def test_another_machine_goes_on_once_the_first_one_says_nothing_more(rounds):
     assert kept() == before
 
 
+def test_a_page_that_is_opened_again_finds_what_was_heard(rounds):
+    call = talking()
+    rounds()
+    Call.objects.update(followed_at=timezone.now() - FOLLOWED - SECOND)
+    rounds()
+    Call.objects.update(followed_at=timezone.now())
+    before = [turn.pk for turn in Turn.objects.all()]
+    rounds()
+    assert [turn.pk for turn in Turn.objects.filter(stream__call=call)] == before
+
+
 def test_calls_beyond_a_rounds_time_come_first_in_the_next_one(rounds, monkeypatch):
     monkeypatch.setattr(running, "ROUND", 0.0)
     talking(), talking()

@@ -37,16 +37,19 @@ FOLLOWED = dt.timedelta(seconds=25)
 # For how long a call is ours, and after which part of that this is said again.
 LEASE, RENEWED = dt.timedelta(seconds=15), dt.timedelta(seconds=5)
 
+# Seconds for which it is known what was heard of a call whose page was closed: it may be opened again.
+REMEMBERED = 600.0
+
 
 @dataclass
 class Hearing:
     """A call that this process hears."""
 
+    #: What `Call.turns_at` was set to by us.
+    turns_at: dt.datetime
     turns: RunningTurns = field(default_factory=RunningTurns)
     #: Whether it cannot be heard; that is told once, and it is left alone.
     is_broken: bool = False
-    #: What `Call.turns_at` was set to by us.
-    turns_at: dt.datetime | None = None
     #: When it was heard last, by the monotonic clock.
     heard: float = 0.0
 
@@ -63,7 +66,8 @@ class Following:
         if (now := time.monotonic()) < self._rests_until:
             return False
         before = time.thread_time()
-        heard, spent = [], 0.0
+        heard: list[Call] = []
+        spent = 0.0
         if calls := self._claimed():
             heard, spent = politely(partial(self._hear, calls))
         self._tell([call for call in heard if self._keep(call)])
@@ -77,7 +81,8 @@ class Following:
         followed = Call.objects.followed(now - FOLLOWED).order_by("-followed_at")
         found = [call for call in followed.only("sid", "answered_at", "ended_at", "turns_at") if self._claim(call, now)]
         ours = {call.pk for call in found}
-        self._hearings = {pk: hearing for pk, hearing in self._hearings.items() if pk in ours}
+        known, since = self._hearings.items(), time.monotonic() - REMEMBERED
+        self._hearings = {pk: hearing for pk, hearing in known if pk in ours or hearing.heard > since}
         well = [call for call in found if not self._hearings[call.pk].is_broken]
         return sorted(well, key=lambda call: self._hearings[call.pk].heard)
 
@@ -90,10 +95,12 @@ class Following:
         ours = Q(turns_at=own.turns_at) if own else Q(pk=None)
         if not Call.objects.live().filter(free | ours, pk=call.pk).update(turns_at=now):
             return False
-        if own is None or own.turns_at != call.turns_at:
-            # Somebody else has had it meanwhile, and has written what we do not know.
-            own = self._hearings[call.pk] = Hearing()
-        own.turns_at = call.turns_at = now
+        if own and own.turns_at == call.turns_at:
+            own.turns_at = now
+        else:
+            # Whoever has had it, us too, may have been followed by another one, who has written what we do not know.
+            self._hearings[call.pk] = Hearing(now)
+        call.turns_at = now
         return True
 
     def _hear(self, calls: list[Call]) -> tuple[list[Call], float]:
