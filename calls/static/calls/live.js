@@ -117,11 +117,17 @@
 
     /* ---- Nothing moves below the pointer ---- */
 
-    let isPointed = false, touched = 0, released = null;
+    /* Where the mouse is, if it is in the page. A dead row has no pointer events, and the page scrolls below it. */
+    let mouse = null, touched = 0, released = null;
+
+    function isPointed() {
+        const box = mouse && body.getBoundingClientRect();
+        return Boolean(box) && mouse.y >= box.top && mouse.y < box.bottom && mouse.x >= box.left && mouse.x < box.right;
+    }
 
     function isHeld() {
         const focus = document.activeElement;
-        return isPointed || Date.now() - touched < 2000 || (body.contains(focus) && focus.matches(":focus-visible"));
+        return isPointed() || Date.now() - touched < 2000 || (body.contains(focus) && focus.matches(":focus-visible"));
     }
 
     function release() {
@@ -153,12 +159,14 @@
         released = setTimeout(() => { if (!isHeld()) release(); }, 300);
     }
 
-    body.addEventListener("pointerover", (event) => { if (event.pointerType === "mouse") isPointed = true; });
-    body.addEventListener("pointerleave", () => { isPointed = false; settle(); });
+    document.addEventListener("pointermove", (event) => {
+        const was = isPointed();
+        mouse = event.pointerType === "mouse" ? { x: event.clientX, y: event.clientY } : null;
+        if (was && !isPointed()) settle();
+    });
+    document.documentElement.addEventListener("pointerleave", () => { mouse = null; settle(); });
     body.addEventListener("pointerdown", (event) => { if (event.pointerType !== "mouse") touched = Date.now(); });
-    // After a touch, or where the pointer was when the page has lost it, the next second's look releases it.
     body.addEventListener("focusout", settle);
-    document.documentElement.addEventListener("pointerleave", () => { isPointed = false; });
     held.addEventListener("click", release);
 
     /* ---- Asking for rows ---- */
@@ -291,6 +299,7 @@
             const fresh = isFresh(call, now), { speak = 0, is_paused: isPaused = false } = call.figures ?? {};
             set(call.who, !fresh ? "" : isPaused ? "not recorded" : WHO[speak]);
             call.line.classList.toggle("call-unheard", !fresh);
+            call.line.classList.toggle("call-going", Boolean(call.goneAt) && now - call.goneAt < DOUBT);
             const wait = waitOf(call);
             set(call.wait, wait >= 1000 ? wait < 60000 ? `${Math.floor(wait / 1000)} s` : clock(Math.floor(wait / 1000)) : "");
             call.wait.className = `call-live-wait ${wait >= TOO_LONG ? "call-bad" : wait >= LONG ? "call-warn" : ""}`;
