@@ -94,10 +94,13 @@ def test_nothing_moves_below_the_pointer(visit, supervisor, worker):
     end(first)
     worker.tell(second)
     page.wait_for_selector(f"{ROW}.call-left[inert]")
+    page.mouse.move(place["x"] + 60, place["y"] + 10)
+    worker.tell(second, on_line())
+    page.wait_for_selector("text=Show 2 new calls")
     assert page.locator(ROW).bounding_box() == place
     page.mouse.move(5, 5)
-    page.wait_for_function(f"() => document.querySelector(\"{ROW}[data-pk='{second.pk}']\")")
-    page.wait_for_function("() => document.querySelectorAll('.call-live-calls tbody tr').length === 1")
+    page.wait_for_selector(f"{ROW}[data-pk='{first.pk}']", state="detached")
+    assert page.locator(ROW).count() == 2
 
 
 def test_without_the_layer_the_page_says_so_and_rows_still_come(visit, supervisor, worker):

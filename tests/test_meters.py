@@ -206,13 +206,13 @@ def test_a_process_without_calls_is_not_heard_of(watching):
 async def test_every_process_that_holds_a_stream_is_told_once_who_watches(watching, monkeypatch):
     watchers, watcher = watching
     monkeypatch.setattr(post, "address", "mailbox.browser")
-    await asyncio.to_thread(hold, "worker", "worker", "other")
+    await asyncio.to_thread(hold, "one", "one", "another")
     await watchers._say()
-    for owner in ("worker", "other"):
+    for owner in ("one", "another"):
         assert await get_channel_layer().receive(mailbox(owner)) == WATCH
     watchers.remove(watcher)
     await watchers._say()
-    assert await get_channel_layer().receive(mailbox("worker")) == {**WATCH, "watches": False}
+    assert await get_channel_layer().receive(mailbox("one")) == {**WATCH, "watches": False}
 
 
 def hold(*owners):

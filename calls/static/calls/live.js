@@ -9,7 +9,7 @@
     const list = document.getElementById("call-live");
     if (!list) return;
 
-    const RELAXED = 5000, EAGER = 2000, HIDDEN = 20000, SOON = 1000, AGAIN = 5000, FADE = 400;
+    const RELAXED = 5000, EAGER = 2000, HIDDEN = 20000, SOON = 1000, AGAIN = 5000, DOUBT = 8000, FADE = 400;
     /* ms of a beat, whose levels come with the others of a second; when figures are too old to be shown. */
     const BEAT = 200, STALE = 3500;
     /* ms of a wait that is long, and too long. */
@@ -41,7 +41,7 @@
         const call = {
             line, key: line.dataset.pk, sid: line.dataset.sid, born: Number(line.dataset.at),
             running: line.querySelector(".call-running"), bars: [...line.querySelectorAll(".call-meters i")],
-            drawn: [-1, -1], who: part("who"), wait: part("wait"), event: part("event"), eventAt: Number(part("event").dataset.at),
+            drawn: [-1, -1], goneAt: 0, who: part("who"), wait: part("wait"), event: part("event"), eventAt: Number(part("event").dataset.at),
         };
         calls.set(call.key, call);
         if (call.sid) bySid.set(call.sid, call);
@@ -70,6 +70,7 @@
 
     /* What the row says of the call, but for what the socket tells better. */
     function renew(call, html) {
+        if (call.line.inert) back(call);
         if (call.html === html) return;
         const fresh = rowOf(html), line = call.line;
         call.html = html;
@@ -84,7 +85,6 @@
         call.running.dataset.since = fresh.querySelector(".call-running").dataset.since;
         const event = fresh.querySelector(".call-live-event");
         if (Number(event.dataset.at) > call.eventAt) tell(call, event.textContent, Number(event.dataset.at));
-        back(call);
     }
 
     /* It is over. Whoever is about to click on it clicks on nothing. */
@@ -92,7 +92,7 @@
         if (call.line.inert) return;
         call.line.inert = true;
         call.line.classList.add("call-left");
-        call.figures = null;
+        Object.assign(call, { figures: null, leftAt: performance.now() });
         call.wait.textContent = call.who.textContent = "";
         tell(call, "The call ended", Date.now() - skew);
         setTimeout(clear, FADE);
@@ -101,12 +101,13 @@
     function back(call) {
         call.line.inert = false;
         call.line.classList.remove("call-left");
+        Object.assign(call, { html: "", eventAt: 0 });
     }
 
     function clear() {
         if (isHeld()) return;
         for (const call of calls.values()) {
-            if (!call.line.inert) continue;
+            if (!call.line.inert || performance.now() - call.leftAt < FADE - 50) continue;
             call.line.remove();
             calls.delete(call.key);
             if (bySid.get(call.sid) === call) bySid.delete(call.sid);
@@ -116,11 +117,17 @@
 
     /* ---- Nothing moves below the pointer ---- */
 
-    let isPointed = false, touched = 0, released = null;
+    /* Where the mouse is, if it is in the page. A dead row has no pointer events, and the page scrolls below it. */
+    let mouse = null, touched = 0, released = null;
+
+    function isPointed() {
+        const box = mouse && body.getBoundingClientRect();
+        return Boolean(box) && mouse.y >= box.top && mouse.y < box.bottom && mouse.x >= box.left && mouse.x < box.right;
+    }
 
     function isHeld() {
         const focus = document.activeElement;
-        return isPointed || Date.now() - touched < 2000 || (body.contains(focus) && focus.matches(":focus-visible"));
+        return isPointed() || Date.now() - touched < 2000 || (body.contains(focus) && focus.matches(":focus-visible"));
     }
 
     function release() {
@@ -152,8 +159,12 @@
         released = setTimeout(() => { if (!isHeld()) release(); }, 300);
     }
 
-    body.addEventListener("pointerover", (event) => { if (event.pointerType === "mouse") isPointed = true; });
-    body.addEventListener("pointerleave", () => { isPointed = false; settle(); });
+    document.addEventListener("pointermove", (event) => {
+        const was = isPointed();
+        mouse = event.pointerType === "mouse" ? { x: event.clientX, y: event.clientY } : null;
+        if (was && !isPointed()) settle();
+    });
+    document.documentElement.addEventListener("pointerleave", () => { mouse = null; settle(); });
     body.addEventListener("pointerdown", (event) => { if (event.pointerType !== "mouse") touched = Date.now(); });
     body.addEventListener("focusout", settle);
     held.addEventListener("click", release);
@@ -186,7 +197,13 @@
         forecast();
         if (isOver) return;
         clearTimeout(timer);
-        timer = setTimeout(look, document.hidden ? HIDDEN : isConnected && !isAway ? RELAXED : EAGER);
+        timer = setTimeout(look, document.hidden ? HIDDEN : isDoubtful() ? SOON : isConnected && !isAway ? RELAXED : EAGER);
+    }
+
+    /* Of a call that has just left its process the database may not know yet that it is over. */
+    function isDoubtful() {
+        const since = performance.now() - DOUBT;
+        return [...calls.values()].some((call) => call.goneAt && call.goneAt > since && !call.line.inert);
     }
 
     function take(response, found) {
@@ -223,6 +240,7 @@
                 others.add(sid);
                 continue;
             }
+            call.goneAt = 0;
             call.figures = { ...told, at: now, since: "wait" in told ? now - told.wait : null };
             if (told.event) hearEvent(call, told.event);
         }
@@ -230,7 +248,7 @@
             others.delete(sid);
             if (bySid.has(sid)) {
                 isGone = true;
-                bySid.get(sid).figures = null;
+                Object.assign(bySid.get(sid), { figures: null, goneAt: now });
             }
         }
         if (isNew || isGone) ask();
@@ -281,6 +299,7 @@
             const fresh = isFresh(call, now), { speak = 0, is_paused: isPaused = false } = call.figures ?? {};
             set(call.who, !fresh ? "" : isPaused ? "not recorded" : WHO[speak]);
             call.line.classList.toggle("call-unheard", !fresh);
+            call.line.classList.toggle("call-going", Boolean(call.goneAt) && now - call.goneAt < DOUBT);
             const wait = waitOf(call);
             set(call.wait, wait >= 1000 ? wait < 60000 ? `${Math.floor(wait / 1000)} s` : clock(Math.floor(wait / 1000)) : "");
             call.wait.className = `call-live-wait ${wait >= TOO_LONG ? "call-bad" : wait >= LONG ? "call-warn" : ""}`;
@@ -355,7 +374,11 @@
 
     for (const line of body.rows) adopt(line);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
-    setInterval(() => { tick(); sort(); }, 1000);
+    setInterval(() => {
+        tick();
+        if (!isHeld() && (waiting.size || body.querySelector("[inert]"))) release();
+        else sort();
+    }, 1000);
     requestAnimationFrame(frame);
     listen();
     look();
