@@ -2,13 +2,14 @@
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.urls import reverse
 from django.utils import timezone
 
 from calls.media import pieces
 from calls.models import Call, RecordingAccess
 from calls.supervision import audio_page, listens
 from calls.supervision.followers import followers
-from tests.support.factories import make_call, make_live_call, make_staff, make_stream
+from tests.support.factories import make_call, make_live_call, make_recording, make_staff, make_stream
 from tests.support.line import until
 from tests.support.pages import browser
 
@@ -202,6 +203,16 @@ async def test_a_listen_outlasts_a_database_that_is_away_meanwhile(supervisor, s
             await own.note()
     await own.end()
     assert (await RecordingAccess.objects.aget()).ranges == [[0, 1]]
+
+
+def test_whoever_listens_to_the_recording_beside_it_does_that_on_a_row_of_its_own(client, listener):
+    call = make_recording()
+    live = RecordingAccess.objects.create(call=call, user=listener, kind="listen", detail=RecordingAccess.LIVE)
+    assert client.get(reverse("admin:calls_call_recording", args=[call.pk])).getvalue()
+    client.post(reverse("admin:calls_call_played", args=[call.pk]), {"range": "0-1"})
+    live.refresh_from_db()
+    own = RecordingAccess.objects.exclude(pk=live.pk).get()
+    assert (live.ranges, live.played, own.played) == ([], [], [[0, 2]])
 
 
 # --- which stream is heard --------------------------------------------------------------------------------------------
