@@ -242,6 +242,22 @@ async def test_what_the_caller_has_not_heard_is_cleared_and_forgotten_by_the_mod
     assert talk.phone.sent[-1] == {"event": "clear", "streamSid": STREAM}
 
 
+async def test_the_model_learns_that_a_person_had_the_caller_who_has_not_heard_what_it_said_meanwhile(talk):
+    await talk.phone.live.hold.begin(7, "anna")
+    await talk.session.say(A)
+    async with asyncio.timeout(8):
+        while not talk.phone.live.speaking._unheard:  # noqa: ASYNC110 - the handler tells nobody that it has said it
+            await asyncio.sleep(0.005)
+    talk.phone.live.hold.end()
+    told = [await talk.session.told() for _ in range(3)]
+    assert [event["type"] for event in told] == [
+        *("conversation.item.truncate", "conversation.item.create", "response.create")
+    ]
+    assert told[0]["audio_end_ms"] == 0
+    assert "A colleague has just talked" in told[1]["item"]["content"][0]["text"]
+    assert talk.audio() == b""
+
+
 async def test_of_an_answer_that_waits_for_its_turn_nothing_was_heard(talk):
     await talk.session.answer(A * 2, "msg_1", "resp_1")
     await talk.session.answer(B, "msg_2", "resp_2")

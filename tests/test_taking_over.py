@@ -105,6 +105,14 @@ async def test_after_a_hole_more_lies_ahead_so_that_the_next_one_is_none(held):
     assert held.live.hearing.playback.pending == hold.CUSHION + hold.STEP
 
 
+async def test_of_what_comes_in_any_size_whole_frames_are_sent(held):
+    for size in (1, 300, 481, 7):
+        await held.live.hold.say(b"\x20" * size)
+        held.later(1000)
+        held.live.hearing.advance(time.monotonic())
+    assert spoken(held).replace(b"\xff", b"") == b"\x20" * 640
+
+
 async def test_silence_is_left_out_before_speech_is(held):
     for _ in range(5):
         await held.live.hold.say(b"\xff" * 480)
@@ -157,7 +165,7 @@ async def test_the_handler_is_told_who_talked_and_when_and_hears_its_caller_agai
     held.say(LOUD)
     events = aiter(held.stream)
     told = await done(anext(events))
-    assert (told.user, round(told.start_ms, -2), round(told.end_ms, -2)) == ("anna", 0, 2000)
+    assert (told.user, told.end_ms - told.start_ms >= 2000) == ("anna", True)
     assert isinstance(await done(anext(events)), Media)
 
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from calls.media.audio import tone
-from calls.models import Call, CallEvent
+from calls.models import Call, CallEvent, Stream
 from calls.routing import websocket
 from calls.server.switchboard import switchboard
 from calls.supervision import pages, takeovers, voice_page, work
@@ -32,9 +32,18 @@ async def waits(stream):
         told.append(event)
 
 
+to_fail = asyncio.Event()
+
+
+async def fails(stream):
+    """A handler that fails when a test says so."""
+    await to_fail.wait()
+    raise LookupError("no such flight")
+
+
 @pytest.fixture(autouse=True)
 def handlers(settings):
-    settings.STREAM_HANDLERS = {"waits": "tests.test_voice_page.waits"}
+    settings.STREAM_HANDLERS = {"waits": "tests.test_voice_page.waits", "fails": "tests.test_voice_page.fails"}
     told.clear()
 
 
@@ -182,6 +191,18 @@ async def test_a_call_that_ends_is_told_to_the_page(anna):
         await browser.take()
         line.stop()
         assert (await browser.hear("over"))["why"] == "the call's stream ended"
+
+
+async def test_a_handler_that_fails_does_not_end_the_call_while_a_person_talks(anna):
+    to_fail.clear()
+    async with Line("fails") as line, Browser(await row_of(line), anna) as browser:
+        await browser.take()
+        to_fail.set()
+        await until(CallEvent.objects.filter(kind="handler-failed").exists)
+        assert not live(line).lifetime.is_ending
+        browser.say("hand-back")
+        await line.gone()
+    assert await stored(lambda: Stream.objects.get().end_reason) == "error"
 
 
 async def test_a_call_that_is_over_is_not_taken(anna):

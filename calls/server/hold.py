@@ -51,6 +51,8 @@ class Hold:
         self._key: int | None = None
         self._began = 0
         self._cushion = CUSHION
+        #: The beginning of a frame.
+        self._rest = b""
         self._free = asyncio.Event()
 
     async def begin(self, key: int | None, user: str) -> None:
@@ -64,7 +66,7 @@ class Hold:
         self.is_on, self.user, self._key = True, user, key
         self._free.clear()
         text = self._speaking.hold()
-        self._began, self._cushion = self._outgoing.now(), CUSHION - STEP
+        self._began, self._cushion, self._rest = self._outgoing.now(), CUSHION - STEP, b""
         self._inbox.hold()
         if (ear := self._ear()) is not None:
             ear.hold(self._began)
@@ -76,8 +78,11 @@ class Hold:
         self._hearing.advance(time.monotonic())
         ahead = self._hearing.playback.pending
         self._cushion = max(self._cushion - 1, CUSHION) if ahead else min(self._cushion + STEP, LONGEST)
-        kept = b"" if ahead else SILENCE * (self._cushion - len(audio))
-        for at in range(0, len(audio), FRAME_SAMPLES):
+        audio = self._rest + audio
+        whole = len(audio) - len(audio) % FRAME_SAMPLES
+        self._rest = audio[whole:]
+        kept = b"" if ahead else SILENCE * ((self._cushion - whole) // FRAME_SAMPLES * FRAME_SAMPLES)
+        for at in range(0, whole, FRAME_SAMPLES):
             frame = audio[at : at + FRAME_SAMPLES]
             lies = ahead + len(kept)
             if lies < self._cushion + (SPARE if is_speech(frame) else SPARE_SILENCE):

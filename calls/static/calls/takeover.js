@@ -42,10 +42,11 @@
     async function open() {
         if (!navigator.mediaDevices || !window.AudioWorkletNode) throw new Error(DEAF);
         const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
-        const stream = await navigator.mediaDevices.getUserMedia({ audio });
         const context = new AudioContext({ latencyHint: "interactive" });
+        let stream = null;
         try {
             await context.audioWorklet.addModule(panel.dataset.worklet);
+            stream = await navigator.mediaDevices.getUserMedia({ audio });
             const node = new AudioWorkletNode(context, "call-microphone", { channelCount: 1, channelCountMode: "explicit" });
             // It says nothing, but what leads nowhere need not be run.
             context.createMediaStreamSource(stream).connect(node).connect(context.destination);
@@ -54,7 +55,7 @@
             stream.getAudioTracks()[0].addEventListener("ended", () => handBack(`Your microphone was gone; ${handler} has the caller back.`));
             return { stream, context, node };
         } catch (error) {
-            stream.getTracks().forEach((track) => track.stop());
+            stream?.getTracks().forEach((track) => track.stop());
             context.close();
             throw error;
         }
