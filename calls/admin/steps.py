@@ -34,9 +34,9 @@ class Step(forms.Form):
     name = word = explanation = ""
 
     def __init__(self, request: HttpRequest, *, is_sent: bool = False) -> None:
-        data = (request.POST, request.FILES) if is_sent else ()
+        data, files = (request.POST, request.FILES) if is_sent else (None, None)
         # Several of them stand on a call's page.
-        super().__init__(*data, auto_id=f"id_{self.name}_%s", label_suffix="")
+        super().__init__(data, files, auto_id=f"id_{self.name}_%s", label_suffix="")
         self.whole = numbers.may_see(request)
 
     async def take(self, call: Remote) -> dict[str, Any]:
@@ -90,7 +90,8 @@ class Play(Step):
         return found
 
     def _uploaded(self) -> tuple[str, bytes]:
-        return storable(self.files["file"].name or "a file", 100), self.cleaned_data["file"]
+        name = getattr(self.files["file"], "name", "")
+        return storable(name or "a file", 100), self.cleaned_data["file"]
 
     def _prepared(self) -> tuple[str, bytes]:
         where, _, name = self.cleaned_data["sound"].partition(":")
