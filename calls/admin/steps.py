@@ -61,7 +61,7 @@ class Clear(Step):
 
 class Play(Step):
     name, word = "play", "Play a sound"
-    explanation = "The caller hears it behind what is playing now; the handler goes on."
+    explanation = "The caller hears it after what is playing now; the handler goes on."
 
     sound = forms.ChoiceField(label="A prepared sound", required=False, error_messages={"invalid_choice": _GONE})
     file = SoundField(label="Or a file", required=False)
@@ -170,7 +170,7 @@ STEPS: dict[str, type[Step]] = {step.name: step for step in (Clear, Play, HangUp
 def when(facts: dict[str, Any]) -> str:
     """What the caller is given to hear comes first."""
     wait: int = facts.get("waits_ms") or 0
-    return f"in {seconds(wait)}, behind what is playing" if wait >= _NOTICED else "now"
+    return f"in {seconds(wait)}, after what is playing" if wait >= _NOTICED else "now"
 
 
 def seconds(milliseconds: int) -> str:
