@@ -7,7 +7,7 @@ import pytest
 
 from calls.media import audio
 from calls.media.audio import mulaw_to_pcm16
-from calls.media.resampler import Resampler, decode, encode, pcm16_to_mulaw, resample
+from calls.media.resampler import Resampler, decode, encode, pcm16_to_mulaw, resample, to_line_rate
 
 
 MULAW = ("mulaw", 8000)
@@ -115,6 +115,13 @@ def test_a_whole_sound_of_any_rate_keeps_its_length_and_its_band():
     assert loudest(mulaw_to_pcm16(resample(sine(3400, 44100), ("pcm16", 44100)))[1600:-1600], 8000) > -1.5
     too_high = resample(sine(5000, 44100), ("pcm16", 44100))
     assert (len(too_high), set(too_high[800:-800])) == (8000, {0xFF})
+
+
+def test_samples_of_any_rate_are_made_a_lines_and_lose_what_it_cannot_carry():
+    below, above = (decode(sine(hertz, 48000), "pcm16") / 32768 for hertz in (1000, 6000))
+    made = to_line_rate(below + above, 48000)
+    assert np.abs(made - to_line_rate(below, 48000))[800:-800].max() < 0.0001
+    assert np.array_equal(to_line_rate(made, 8000), made)
 
 
 def test_samples_are_encoded_as_g711_has_them():

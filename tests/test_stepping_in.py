@@ -144,7 +144,7 @@ def test_a_prepared_sound_is_played_behind_what_plays(client, asked):
     made = Sound.objects.create(name="Hold the line", payload=tone(440, 1000), samples=8000)
     asked.answer = {"waits_ms": 3210}
     words = do(client, make_live_call(), "play", sound=f"own:{made.pk}")["words"]
-    assert words == "Done: the caller hears “Hold the line” (1.0 s) in 3.2 s, behind what is playing."
+    assert words == "Done: the caller hears “Hold the line” (1.0 s) in 3.2 s, after what is playing."
     assert asked.acts[0][2] == {"audio": tone(440, 1000), "name": "Hold the line"}
 
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_played_is_said_and_nobody_is_asked(client, supervisor, a
     assert asked.acts == []
 
 
-@pytest.mark.parametrize(("waits", "words"), [(0, "now"), (2000, "in 2.0 s, behind what is playing")])
+@pytest.mark.parametrize(("waits", "words"), [(0, "now"), (2000, "in 2.0 s, after what is playing")])
 def test_a_call_is_hung_up_after_what_plays(client, supervisor, asked, waits, words):
     asked.answer = {"waits_ms": waits}
     call = make_live_call()

@@ -7,7 +7,6 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404
@@ -40,7 +39,7 @@ class SoundField(forms.FileField):
         help_text = f"WAV or MP3, at most 60 seconds and {MOST_BYTES // 1_000_000} MB."
         super().__init__(**{"widget": widget, "help_text": help_text, "max_length": 200, **facts})
 
-    def to_python(self, data: UploadedFile | None) -> Any:
+    def to_python(self, data: Any) -> Any:
         file = super().to_python(data)
         if file is None:
             return None

@@ -34,9 +34,9 @@ class Step(forms.Form):
     name = word = explanation = ""
 
     def __init__(self, request: HttpRequest, *, is_sent: bool = False) -> None:
-        data = (request.POST, request.FILES) if is_sent else ()
+        data, files = (request.POST, request.FILES) if is_sent else (None, None)
         # Several of them stand on a call's page.
-        super().__init__(*data, auto_id=f"id_{self.name}_%s", label_suffix="")
+        super().__init__(data, files, auto_id=f"id_{self.name}_%s", label_suffix="")
         self.whole = numbers.may_see(request)
 
     async def take(self, call: Remote) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Clear(Step):
 
 class Play(Step):
     name, word = "play", "Play a sound"
-    explanation = "The caller hears it behind what is playing now; the handler goes on."
+    explanation = "The caller hears it after what is playing now; the handler goes on."
 
     sound = forms.ChoiceField(label="A prepared sound", required=False, error_messages={"invalid_choice": _GONE})
     file = SoundField(label="Or a file", required=False)
@@ -90,7 +90,8 @@ class Play(Step):
         return found
 
     def _uploaded(self) -> tuple[str, bytes]:
-        return storable(self.files["file"].name or "a file", 100), self.cleaned_data["file"]
+        name = getattr(self.files["file"], "name", "")
+        return storable(name or "a file", 100), self.cleaned_data["file"]
 
     def _prepared(self) -> tuple[str, bytes]:
         where, _, name = self.cleaned_data["sound"].partition(":")
@@ -169,7 +170,7 @@ STEPS: dict[str, type[Step]] = {step.name: step for step in (Clear, Play, HangUp
 def when(facts: dict[str, Any]) -> str:
     """What the caller is given to hear comes first."""
     wait: int = facts.get("waits_ms") or 0
-    return f"in {seconds(wait)}, behind what is playing" if wait >= _NOTICED else "now"
+    return f"in {seconds(wait)}, after what is playing" if wait >= _NOTICED else "now"
 
 
 def seconds(milliseconds: int) -> str:

@@ -7,7 +7,7 @@
     if (!panel || !player) return;
 
     const SLOW = 300, LAST_WORDS = 10000; // ms until somebody is told to wait, and for which the last words stay
-    const said = panel.querySelector(".call-live-row > .call-said");
+    const said = panel.querySelector(":scope > .call-said");
     let spoken = false;
     const live = () => player.dataset.live === "yes";
 
@@ -109,7 +109,7 @@
         if (live()) return;
         over.disconnect();
         for (const dialog of panel.querySelectorAll("dialog")) dialog.close();
-        for (const control of panel.querySelectorAll(".call-live-row > :not(.call-said)")) control.hidden = true;
+        for (const control of panel.querySelectorAll(":scope > :not(.call-said, dialog)")) control.hidden = true;
         setTimeout(() => { panel.hidden = true; }, spoken ? LAST_WORDS : 0);
     }
 
