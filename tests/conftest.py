@@ -38,7 +38,7 @@ PAGES = {
 
 
 # Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production.
-PROCESSES = {"test_calls_end_to_end", "test_carrying"}
+PROCESSES = {"test_calls_end_to_end", "test_carrying", "test_supervised_calls"}
 
 
 def pytest_collection_modifyitems(config, items):
