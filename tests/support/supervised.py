@@ -135,8 +135,8 @@ class Supervisor:
         self.heard: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
-        self._connection = connect(self._where, **self._options)
         try:
+            self._connection = connect(self._where, **self._options)
             self.socket = self._connection.__enter__()
         except InvalidStatus as error:
             raise Refused(error.response.status_code) from None
