@@ -43,7 +43,13 @@ PAGES = {
 
 # Where both are at hand (scripts/test says so), these have PostgreSQL, as several processes do in production. So has
 # what is marked `once`: servers, handlers and networks that fail. How daphne and runserver end is tried on SQLite only.
-PROCESSES = {"test_calls_end_to_end", "test_carrying", "test_monitored_calls"}
+PROCESSES = {
+    "test_calls_end_to_end",
+    "test_carrying",
+    "test_controlled_calls",
+    "test_monitored_calls",
+    "test_supervised_calls",
+}
 
 
 def pytest_collection_modifyitems(config, items):

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calls.models import AudioChunk
 from calls.server.switchboard import switchboard
 from calls.supervision import audience as module
 from calls.supervision.audience import MOST_WAITING, Audience, group
 from tests.support import post as mailboxes
-from tests.support.line import Line
+from tests.support.line import Line, until
 from tests.support.post import PATIENCE, Taken, layers, working
 from tests.test_followers import ANYTHING
 
@@ -81,7 +82,7 @@ async def test_a_call_that_nobody_follows_is_not_spoken_of(audience, letters):
 async def test_without_followers_nothing_is_sent_and_nothing_kept(audience, letters):
     async with Line() as line:
         line.say(SOUND)
-        await asyncio.sleep(0.5)
+        await until(AudioChunk.objects.exists)
         assert not audience.is_needed
     assert letters.rest == []
     assert audience._number == 0

@@ -2,19 +2,20 @@
 
 with OwnRedis() as redis, Server("uvicorn", folder, REDIS_URL=redis.url) as one, Server(…) as other:
     calls = Calls(one, handler="echo").talk(0.5)
-    with Supervisor(other, sid, user) as page:
+    with Supervisor(other, page_of(calls.calls[0].report.call_sid), user) as page:
         page.hear("grown")
 """
 
+import asyncio
 import contextlib
 import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any, Self
 
 import redis
+from channels_redis.core import RedisChannelLayer
 from django.contrib.auth.models import User
 from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -22,6 +23,9 @@ from websockets.sync.client import connect
 
 from calls.models import Call
 from tests.support.servers import DEADLINE, Server, free_port, until
+
+
+SPY = "mailbox.spy"
 
 
 class OwnRedis:
@@ -74,6 +78,37 @@ class OwnRedis:
         return int(self._client.info("stats")["total_net_input_bytes"])  # type: ignore[index]
 
 
+class Spy:
+    """A process that says what it follows, and leaves its letters lying where a test can count them."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._redis = redis.Redis.from_url(url)
+
+    def follow(self, owner: str, calls: dict[str, bool], *others: str) -> None:
+        """`others` say the same."""
+
+        async def say() -> None:
+            layer = RedisChannelLayer(hosts=[self._url])
+            await layer.group_add(f"audience.{owner}", SPY)
+            for who in (SPY, *others):
+                await layer.send(f"mailbox.{owner}", {"type": "audience.follow", "from": who, "calls": calls})
+            await layer.close_pools()
+
+        self._redis.delete(f"asgi{SPY}")
+        asyncio.run(say(), debug=False)
+
+    @property
+    def letters(self) -> list[dict[str, Any]]:
+        """Those that have come since it said last what it follows."""
+        layer = RedisChannelLayer(hosts=[self._url])
+        found = [layer.deserialize(letter) for letter in self._redis.zrange(f"asgi{SPY}", 0, -1)]  # type: ignore[union-attr]
+        return sorted(found, key=lambda letter: int(letter["number"]))
+
+    def close(self) -> None:
+        self._redis.close()
+
+
 class Refused(Exception):
     """The handshake was not answered with 101."""
 
@@ -92,7 +127,7 @@ class Supervisor:
         self._where = f"ws://127.0.0.1:{server.port}{path}"
         self._options: dict[str, Any] = {
             "additional_headers": headers,
-            "origin": server.url if origin == "" else origin,
+            "origin": server.public_url if origin == "" else origin,
             "open_timeout": DEADLINE,
             "compression": None,
         }
@@ -100,8 +135,8 @@ class Supervisor:
         self.heard: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
-        self._connection = connect(self._where, **self._options)
         try:
+            self._connection = connect(self._where, **self._options)
             self.socket = self._connection.__enter__()
         except InvalidStatus as error:
             raise Refused(error.response.status_code) from None
@@ -136,11 +171,3 @@ def page_of(call_sid: str) -> str:
     """The path of a running call's socket, once its row is there."""
     call = until(lambda: Call.objects.filter(sid=call_sid).first(), "the call's row")
     return f"/live/calls/{call.pk}"
-
-
-@contextlib.contextmanager
-def pair(folder: Any, url: str, **environment: str) -> Iterator[list[Server]]:
-    """Two server processes on the tests' database and one Redis."""
-    own = {"REDIS_URL": url, **environment}
-    with Server("uvicorn", folder, **own) as one, Server("uvicorn", folder, **own) as other:
-        yield [one, other]
