@@ -119,6 +119,17 @@ async def test_the_dictation_ends_with_a_hash():
     await done(talk)
 
 
+async def test_the_polite_one_goes_on_when_it_has_its_caller_back():
+    phone = Phone()
+    talk = begin(example("polite")(phone.stream))
+    await phone.live.hold.begin(7, "anna")
+    phone.live.hold.end()
+    await phone.play_out()
+    phone.hang_up()
+    await done(talk)
+    assert "anna talked for 0 s" in [row.data.get("text") for row in phone.rows(EventRow)]
+
+
 async def test_the_goodbyes_end_with_the_callers(settings):
     settings.TRANSCRIBER = "tests.support.transcribers.hears_goodbye"
     phone = Phone()

@@ -38,8 +38,8 @@ class Speaking:
         self.speeches = outgoing.speeches
         #: Marks behind what was said while a person talked.
         self._unheard: Cues = []
-        #: Sends what waits, as far as there is room for it.
-        self.flow = outgoing.flow
+        #: Sends what waits, as far as there is room for it; and where the stream is by now, in samples.
+        self.flow, self.now = outgoing.flow, outgoing.now
 
     @property
     def is_done(self) -> bool:
@@ -61,11 +61,6 @@ class Speaking:
     def is_held(self) -> bool:
         """Whether a person talks to the caller: nothing that is said here is heard."""
         return self._outgoing.is_held
-
-    @property
-    def now(self) -> int:
-        """Where the stream is by now, in samples."""
-        return self._outgoing.now()
 
     def check(self) -> None:
         """StreamEnded if the stream is over, StateError if it is one on which we only listen."""

@@ -74,7 +74,7 @@ class Voice:
         speaking, speech = self._speaking, Speech()
         speaking.say(speech)
         samples = size * SAMPLE_RATE // (rate * (2 if encoding == "pcm16" else 1))
-        self._unheard_end = max(self._unheard_end, speaking.now) + samples
-        while speaking.is_held and self._unheard_end - speaking.now > MOST_WAITING:  # noqa: ASYNC110
+        self._unheard_end = max(self._unheard_end, speaking.now()) + samples
+        while speaking.is_held and self._unheard_end - speaking.now() > MOST_WAITING:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         return Playing(speaking, speech, self._tape)
