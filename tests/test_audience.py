@@ -17,11 +17,13 @@ from tests.support.post import PATIENCE, Taken, layers, working
 from tests.test_followers import ANYTHING
 
 
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
+
 SOUND = bytes(range(160))
 
 
 @pytest.fixture
-async def post(transactional_db, process, settings, monkeypatch):
+async def post(process, settings, monkeypatch):
     """Of this process, which holds the calls and follows them too."""
     settings.CHANNEL_LAYERS = layers()
     async with mailboxes.process("here") as (post, _):

@@ -367,7 +367,8 @@ async def test_a_flood_of_handshakes_waits_for_the_database_no_longer_than_so_ma
     assert pages.opening == 0
 
 
-async def test_queries_of_pages_that_hang_delay_no_call(transactional_db, process):
+@pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
+async def test_queries_of_pages_that_hang_delay_no_call(process):
     held = threading.Event()
     slow = [asyncio.create_task(lookups.look_up(held.wait)) for _ in range(4)]
     async with Line() as line:
