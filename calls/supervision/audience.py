@@ -63,8 +63,9 @@ class Audience:
         who, calls = letter["from"], letter["calls"]
         if not (isinstance(who, str) and isinstance(calls, dict) and all(isinstance(sid, str) for sid in calls)):
             raise ValueError("this says nothing of who follows what")
+        drawn = {sid for sid in letter.get("drawn", ()) if isinstance(sid, str)}
         self._followers[who] = (time.monotonic() + FORGOTTEN, {sid: listens is True for sid, listens in calls.items()})
-        self._drawing[who] = set(calls) & set(letter.get("drawn", ()))
+        self._drawing[who] = drawn & set(calls)
         self._count()
 
     def _count(self) -> None:

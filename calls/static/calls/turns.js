@@ -92,7 +92,7 @@ class CallTurnList {
 }
 
 (() => {
-    const AGAIN = 1500; // ms: a call that runs is looked at as often as its page is told that it has grown
+    const AGAIN = 2000; // ms: how often a call that runs is looked at
     const player = document.getElementById("call-player"), section = document.getElementById("call-talk");
     if (!section?.dataset.turns || !player.querySelector(".call-wave")) return;
 
@@ -173,6 +173,8 @@ class CallTurnList {
         link();
         load();
     });
+    // Where there is no layer between processes, nobody says that there are new turns.
+    player.addEventListener("call:told", load);
     wave.addEventListener("pointermove", ({ clientX }) => {
         if (!view || !talk.turns.length) return;
         const box = wave.getBoundingClientRect();
