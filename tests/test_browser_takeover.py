@@ -6,7 +6,6 @@ import wave
 import numpy as np
 import pytest
 from django.test import Client
-from playwright.sync_api import sync_playwright
 
 from calls.models import Call, CallEvent, Stream
 from simulator.playbuffer import flatten
@@ -42,15 +41,13 @@ def microphone(tmp_path):
 
 
 @pytest.fixture
-def speaker(microphone, monkeypatch):
+def speaker(microphone, chromium):
     """A browser with that microphone, which its user lets every page have."""
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     file = f"--use-file-for-fake-audio-capture={microphone}"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *fake, file])
-        yield browser
-        browser.close()
+    browser = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *fake, file])
+    yield browser
+    browser.close()
 
 
 def opened(browser, server, call):
