@@ -125,7 +125,7 @@ class Remote:
             raise
 
     async def _answered(self, act: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
-        owner = await sync_to_async(_holder)(self.call_sid)
+        owner = await sync_to_async(holder)(self.call_sid)
         if not settings.REDIS_URL and post.address != mailbox(owner):
             raise NoAnswer("another process holds this call, and REDIS_URL is not set: without it letters reach nobody")
         who = {"user": self._user.pk, "name": self._user.get_username()} if self._user is not None else {}
@@ -159,7 +159,7 @@ def check_audio(audio: object) -> None:
         raise Objection(f"{len(audio) / SAMPLE_RATE:.0f} s are too long: at most 60 s are played at once")
 
 
-def _holder(call_sid: str) -> str:
+def holder(call_sid: str) -> str:
     """The process that holds the stream on which the caller is."""
     streams = Stream.objects.live().filter(call__sid=call_sid).exclude(lease_owner="")
     if owner := streams.order_by("-bidirectional", "-pk").values_list("lease_owner", flat=True).first():

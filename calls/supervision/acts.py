@@ -35,7 +35,10 @@ class Acts:
         self._outcomes: dict[str, tuple[float, asyncio.Task[Letter]]] = {}
 
     def take(self, letter: Letter) -> None:
-        """Does it in a task of its own, and answers."""
+        """Does it in a task of its own, and answers. ValueError if it asks for nothing."""
+        shape = {"id": str, "call": str, "act": str, "facts": dict, "answer_to": str, "until": float}
+        if not all(isinstance(letter.get(name), kind) for name, kind in shape.items()):
+            raise ValueError("this asks for nothing that could be done")
         task = asyncio.create_task(self._answer(letter))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

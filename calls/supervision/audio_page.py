@@ -13,16 +13,15 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
-from django.db import close_old_connections
 
 from calls.media import pieces
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.supervision.followers import followers
 from calls.supervision.listens import Listen
+from calls.supervision.lookups import look_up
 from calls.supervision.pages import TOO_SLOW, Page
 
 
@@ -107,7 +106,7 @@ class AudioPage(Page):
 
     async def _start(self, listen: Listen) -> None:
         try:
-            await sync_to_async(listen.begin)()
+            await look_up(listen.begin)
         except Exception as error:
             if not isinstance(error, DatabaseError):
                 logger.exception("listen_failed call=%s", self.call_sid)
@@ -190,7 +189,7 @@ class AudioPage(Page):
         """Says when the call is over, and writes down meanwhile how far they have listened."""
         while True:
             try:
-                if await sync_to_async(self._is_over)():
+                if await look_up(self._is_over):
                     self.say(type="over")
                     self.close(1000)
                     return
@@ -206,7 +205,6 @@ class AudioPage(Page):
             self._news.clear()
 
     def _is_over(self) -> bool:
-        close_old_connections()
         return not Call.objects.filter(pk=self._call, ended_at=None).exists()
 
 

@@ -3,16 +3,17 @@
 import asyncio
 import datetime as dt
 import logging
+from functools import partial
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from calls.media import placement
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Stream
+from calls.supervision.lookups import look_up
 
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ class Listen:
 
     def begin(self) -> None:
         """Puts it on record; whoever cannot do that must not listen. In a thread."""
-        close_old_connections()
         kind = {"kind": RecordingAccess.Kind.LISTEN, "detail": RecordingAccess.LIVE}
         recent = RecordingAccess.objects.filter(**self._facts, **kind, at__gte=timezone.now() - ONE_LISTEN)
         row = recent.first()
@@ -64,7 +64,7 @@ class Listen:
         if self._row is None or not (sent or played):
             return
         try:
-            await sync_to_async(self._write)(self._row, sent, played)
+            await look_up(partial(self._write, self._row, sent, played))
         except DatabaseError:
             self._sent, self._played = sent + self._sent, played + self._played
             raise
@@ -80,7 +80,6 @@ class Listen:
         logger.warning("listen_not_noted access=%s: the database is away; what was heard last is missing", self._row)
 
     def _write(self, row: int, sent: list[Span], played: list[Span]) -> None:
-        close_old_connections()
         streams = {stream.pk: stream for stream in Stream.objects.filter(call=self._call)}
         placed = placement.place(stream.spell() for stream in streams.values())
         starts = {streams[one.stream_id].sid: one.start for one in placed}

@@ -52,6 +52,7 @@ _running: set[asyncio.Task[None]] = set()
 
 async def clear(live: LiveStream, asked: Asked) -> dict[str, Any]:
     _check_two_ways(live)
+    _check_free(live)
     return {"cleared_ms": await live.speaking.clear(is_noted=False) // SAMPLES_PER_MS}
 
 
@@ -59,6 +60,7 @@ async def play(live: LiveStream, asked: Asked) -> dict[str, Any]:
     audio, name = asked.facts["audio"], asked.facts.get("name", "")
     check_audio(audio)
     _check_two_ways(live)
+    _check_free(live)
     _check_stays(live)
     waits = live.speaking.ahead // SAMPLES_PER_MS
     try:
@@ -122,6 +124,12 @@ def _check_two_ways(live: LiveStream, advice: str = "") -> None:
         raise Objection(f"this stream only listens{advice}")
 
 
+def _check_free(live: LiveStream) -> None:
+    """What a person says to the caller is neither cleared nor talked over."""
+    if live.hold.is_on:
+        raise Objection(f"{live.hold.user} is talking to the caller")
+
+
 def _check_stays(live: LiveStream) -> None:
     """Whatever is asked of a stream that is about to end would be cut, or undo what was asked before."""
     departure = live.departure
@@ -145,9 +153,11 @@ def _depart(live: LiveStream, departure: Departure) -> dict[str, Any]:
 
 
 async def _end(live: LiveStream, departure: Departure) -> None:
-    with suppress(TimeoutError, StreamEnded):
-        async with asyncio.timeout(LONGEST_WAIT):
-            await live.let_hear()
+    # Whoever talks to the caller has said what there was to say: mostly it is they who have asked for this.
+    if not live.hold.is_on:
+        with suppress(TimeoutError, StreamEnded):
+            async with asyncio.timeout(LONGEST_WAIT):
+                await live.let_hear()
     live.fall_silent()
     live.lifetime.end(departure.reason)
 

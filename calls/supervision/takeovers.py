@@ -154,6 +154,8 @@ class Takeovers:
 
 async def _objection(live: LiveStream, letter: Letter) -> str:
     """Why they do not have the caller from now on; "" if they do."""
+    if live.departure is not None:
+        return "the call is about to be hung up or sent on, as somebody has asked"
     try:
         await live.hold.begin(letter["user"], letter["name"])
     except Taken as taken:

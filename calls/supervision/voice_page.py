@@ -10,16 +10,17 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
 
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.post.post import Letter, PostAway, mailbox, post
-from calls.server.control import PATIENCE, NotLive, _holder
+from calls.server.control import PATIENCE, NotLive, holder
+from calls.supervision.lookups import look_up
 from calls.supervision.pages import NO_LONGER, Page
 
 
@@ -152,7 +153,7 @@ class VoicePage(Page):
 
     async def _take(self) -> None:
         try:
-            talk = Talk(await sync_to_async(_holder)(self._call_sid), self._over)
+            talk = Talk(await look_up(partial(holder, self._call_sid)), self._over)
             why = await talk.begin(self._call_sid, self._user)
         except NotLive as error:
             why = str(error)

@@ -7,12 +7,12 @@ import time
 from contextlib import suppress
 from typing import Any, Protocol
 
-from asgiref.sync import sync_to_async
 from django.db import Error as DatabaseError
 
 from calls.models import Stream
 from calls.post.post import Letter, PostAway, mailbox, post
 from calls.recorder.housekeeping import LEASE
+from calls.supervision.lookups import look_up
 from calls.supervision.meters import GROUP
 
 
@@ -85,7 +85,7 @@ class Watchers:
         watches, now = bool(self._watchers), time.monotonic()
         if watches:
             await post.join(GROUP)
-            self._owners |= dict.fromkeys(await sync_to_async(_owners)(), now)
+            self._owners |= dict.fromkeys(await look_up(_owners), now)
             self._owners = {owner: at for owner, at in self._owners.items() if now - at < REMEMBERED}
             self._last = {owner: last for owner, last in self._last.items() if owner in self._owners}
         for owner in self._owners:

@@ -228,6 +228,8 @@
         event.stopImmediatePropagation();
         action();
     }, true);
+    // Who takes over wants to hear the caller.
+    player?.addEventListener("call:listen", () => { if (!wanted) start(); });
     // One sound at a time.
     document.addEventListener("play", stop, true);
     // The server is told how far it was.
