@@ -136,8 +136,8 @@ class Remote:
             answer = await post.ask(mailbox(owner), letter, PATIENCE)
         except TimeoutError:
             raise NoAnswer("the process that holds this call has not answered within 3 s") from None
-        except PostAway as error:
-            raise NoAnswer(f"the channel layer does not answer: {error}") from None
+        except PostAway:
+            raise NoAnswer("the channel layer does not answer") from None
         if answer["outcome"] == "done":
             done: dict[str, Any] = answer["done"]
             return done

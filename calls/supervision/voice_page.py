@@ -61,8 +61,8 @@ class Talk:
             answer = await post.ask(self._to, letter, PATIENCE)
         except TimeoutError:
             pass
-        except PostAway as error:
-            why = f"the channel layer does not answer: {error}"
+        except PostAway:
+            why = "the channel layer does not answer"
         else:
             if answer["outcome"] == "taken":
                 self._told_at = time.monotonic()
