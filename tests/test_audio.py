@@ -203,6 +203,13 @@ def test_one_click_in_a_quiet_frame_is_not_speech():
     assert not audio.is_speech(b"\xff" * 159 + b"\x00")
 
 
+def test_the_loudest_sample_is_looked_for_among_every_nth():
+    quiet, loud = b"\xff", b"\x00"
+    assert audio.loudest(quiet * 4 + loud + quiet * 3) == 125
+    assert audio.loudest(quiet * 4 + loud + quiet * 3, step=3) == 0
+    assert audio.loudest(b"") == 0
+
+
 def test_peaks_are_the_loudest_samples_of_every_run_and_of_the_rest():
     assert audio.peaks(b"\xff\x00\xff" + b"\xff\xff\xff" + b"\x80", 3) == bytes([125, 0, 125])
 

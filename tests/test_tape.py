@@ -371,6 +371,13 @@ def test_a_mark_lies_where_it_was_sent():
     assert t.cut(0) == [MarkRow("MZ1", 3, "greeting", NOW, 8000, "played", NOW)]
 
 
+def test_what_was_done_from_outside_is_a_row_with_who_did_it():
+    t = tape()
+    t.act("clear", NOW, 7, cleared_ms=120)
+    (row,) = [row for row in t.cut(0) if isinstance(row, EventRow)]
+    assert (row.source, row.kind, row.user, row.data) == ("control", "clear", 7, {"cleared_ms": 120})
+
+
 def test_every_event_has_a_key_of_its_own():
     t = tape()
     t.event("cleared", NOW, samples=1)

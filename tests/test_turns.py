@@ -33,6 +33,12 @@ def test_a_turn_begins_a_little_before_its_first_window_and_never_before_the_lin
     assert heard(turns, (3, NO), (10, YES), (30, NO)) == [Span(0, 13 * WINDOW)]
 
 
+def test_who_listens_anew_hears_no_turn_from_before(turns):
+    heard(turns, (20, NO), (10, YES))
+    anew = turns.anew(25 * WINDOW)
+    assert heard(anew, (5, YES), (22, NO), start=25 * WINDOW) == [Span(25 * WINDOW, 30 * WINDOW)]
+
+
 def test_a_turn_never_begins_before_the_one_before_it_ended():
     turns = Turns(100 * 8)
     first, second = heard(turns, (20, NO), (10, YES), (4, NO), (10, YES), (9, NO))
