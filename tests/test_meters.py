@@ -225,6 +225,7 @@ def hold(*owners):
 def test_a_page_gets_levels_as_numbers():
     page = ListPage({"url_route": {"kwargs": {}}}, None, None)
     page.told([{"call": "CA1", "levels": [b"\x05", b"\0\x07"], "speak": 2}], ["CA2"])
-    assert page._waiting[0]["text"] == (
+    ((message, _),) = page._outgoing._waiting
+    assert message["text"] == (
         '{"type": "figures", "calls": {"CA1": {"levels": [[5], [0, 7]], "speak": 2}}, "gone": ["CA2"]}'
     )

@@ -94,7 +94,8 @@ class Running(Filtered):
         # In a query of its own: the first one is that of the list.
         latest = Call.objects.order_by().filter(pk__in=[call.pk for call in self.result_list])
         keys = latest.values_list(Subquery(newest.values("pk")[:1]), flat=True)
-        events = CallEvent.objects.filter(pk__in=[key for key in keys if key]).only("call", "kind", "occurred_at")
+        events = CallEvent.objects.filter(pk__in=[key for key in keys if key])
+        events = events.only("call", "kind", "occurred_at", "data")
         self.events = {event.call_id: event for event in events}
         held = Stream.objects.held(dt.timedelta(seconds=LEASE)).only("pk", "call")
         streams = Stream.objects.only("call", "started_at", "ended_at", "end_reason")
