@@ -42,7 +42,7 @@ class Acts:
         shape = {"id": str, "call": str, "act": str, "facts": dict, "answer_to": str, "until": float}
         if not all(isinstance(letter.get(name), kind) for name, kind in shape.items()):
             raise ValueError("this asks for nothing that could be done")
-        beside(self._answer(letter), "act_failed")
+        beside(self._answer(letter))
 
     async def _answer(self, letter: Letter) -> None:
         # A layer that had a fault delivers some letters twice. They have one outcome, and each an answer.

@@ -99,7 +99,7 @@ class AudioPage(Page):
         match said.get("type"):
             case "listen" if self._listen is None:
                 self._listen = Listen(self._user, self._call, (self.scope.get("client") or [""])[0])
-                beside(self._start(self._listen), "listen_failed")
+                beside(self._start(self._listen))
             case "stop":
                 self._stop()
             case "heard":
@@ -127,7 +127,7 @@ class AudioPage(Page):
         self._choice, self._is_paused = Choice(), False
         self._unheard.clear()
         if listen is not None:
-            beside(listen.end(), "listen_failed")
+            beside(listen.end())
 
     def _note_heard(self, stream: object, got: object, start: object, stop: object) -> None:
         if self._listen is None or not isinstance(stream, str) or stream != self._choice.stream:

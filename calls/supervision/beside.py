@@ -12,15 +12,16 @@ logger = logging.getLogger(__name__)
 _running: set["asyncio.Task[None]"] = set()
 
 
-def beside(work: Coroutine[Any, Any, None], failed: str) -> "asyncio.Task[None]":
-    """Begins it. `failed` is the word in the log for one that raises."""
+def beside(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """Begins it."""
+    name = work.__qualname__
     task = asyncio.create_task(work)
     _running.add(task)
 
     def end(task: "asyncio.Task[None]") -> None:
         _running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error(failed, exc_info=error)
+            logger.error("supervision_failed in %s", name, exc_info=error)
 
     task.add_done_callback(end)
     return task

@@ -68,7 +68,7 @@ async def play(live: LiveStream, asked: Asked) -> dict[str, Any]:
         raise Objection(str(error)) from None
     playing.go_on()
     facts = {"name": name, "length_ms": len(audio) // SAMPLES_PER_MS}
-    beside(_tell(live, asked, playing, facts), "act_failed")
+    beside(_tell(live, asked, playing, facts))
     return {**facts, "waits_ms": waits}
 
 
@@ -148,7 +148,7 @@ def _depart(live: LiveStream, departure: Departure) -> dict[str, Any]:
     live.tape.change(dial=departure.stored())
     switchboard.note_departure(live.call_sid, departure)
     # The answer does not wait for it.
-    beside(_end(live, departure), "act_failed")
+    beside(_end(live, departure))
     return {"waits_ms": round(waits)}
 
 

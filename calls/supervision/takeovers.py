@@ -99,7 +99,7 @@ class Takeovers:
 
     def take(self, letter: Letter) -> None:
         """Somebody wants to talk to a caller."""
-        beside(self._answer(letter), "takeover_failed")
+        beside(self._answer(letter))
 
     def hear(self, letter: Letter) -> None:
         """Somebody says something. Whom we do not know has handed back, or has been given up."""
@@ -134,7 +134,7 @@ class Takeovers:
         self._send_soon(page, {"type": "takeover.told", "key": key, **facts})
 
     def _send_soon(self, to: str, letter: Letter) -> None:
-        beside(self._send(to, letter), "takeover_failed")
+        beside(self._send(to, letter))
 
     async def _send(self, to: str, letter: Letter) -> None:
         # Who hears nothing will say so.

@@ -119,7 +119,7 @@ class Talk:
         """Hands back; `why` if it is not the person who wants to."""
         if _talks.pop(self.key, None) is not None:
             self._wake.set()
-            beside(_send(self._to, self._letter("hand-back", why=why)), "takeover_failed")
+            beside(_send(self._to, self._letter("hand-back", why=why)))
 
     def _give_up(self, why: str) -> None:
         if _talks.pop(self.key, None) is not None:
@@ -148,7 +148,7 @@ class VoicePage(Page):
         match said.get("type"):
             case "take" if self._talk is None and not self._is_asking:
                 self._is_asking = True
-                beside(self._take(), "takeover_failed")
+                beside(self._take())
             case "hand-back" if self._talk is not None:
                 self._talk.end("")
                 self._talk = None
@@ -179,7 +179,7 @@ class VoicePage(Page):
         else:
             self._talk = talk
             self.say(type="taken")
-            beside(talk.speak(), "takeover_failed")
+            beside(talk.speak())
 
     def _over(self, why: str) -> None:
         self._talk = None

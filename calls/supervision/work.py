@@ -32,4 +32,4 @@ def start() -> list["asyncio.Task[None]"]:
     post.take("takeover.told", told)
     telling = (audience.run(), meters.run(), hints.run())
     works = (post.run(recorder.owner), post.probe(), *telling, followers.run(), watchers.run())
-    return [beside(each, "supervision_failed") for each in works]
+    return [beside(each) for each in works]
