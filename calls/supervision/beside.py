@@ -14,14 +14,13 @@ _running: set["asyncio.Task[None]"] = set()
 
 def beside(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     """Begins it."""
-    name = work.__qualname__
     task = asyncio.create_task(work)
     _running.add(task)
 
     def end(task: "asyncio.Task[None]") -> None:
         _running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("supervision_failed in %s", name, exc_info=error)
+            logger.error("supervision_failed", exc_info=error)
 
     task.add_done_callback(end)
     return task
