@@ -21,6 +21,7 @@ from calls.server.switchboard import switchboard
 from calls.streams import Control, StreamEnded
 from calls.supervision import stepping_in
 from calls.supervision.acts import acts
+from calls.supervision.acts import held as find_held
 from tests.support.factories import make_live_call, make_staff, make_stream
 from tests.support.line import PATIENCE, Line, payload, stored, until
 from tests.support.webhooks import INCOMING, document
@@ -425,6 +426,11 @@ async def test_acts_on_one_call_keep_their_order(held):
             acts.take({**letter(line, facts={"audio": each, "name": ""}), "answer_to": "nobody"})
         heard = b"".join([await line.play_out() for _ in audio])
     assert heard == b"".join(audio)
+
+
+async def test_of_two_sockets_of_a_call_the_later_one_is_acted_upon():
+    async with line_to("listens") as broken, line_to("listens", call_sid=broken.call_sid) as line:
+        assert find_held(line.call_sid).sid == line.stream_sid
 
 
 async def test_a_thread_with_a_loop_of_its_own_may_ask_too(held):

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 
 import pytest
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from calls.media.audio import SILENCE, tone
 from calls.media.rows import ChunkRow, DtmfRow, EventRow, GapRow, MarkRow, StreamChange
@@ -215,6 +215,18 @@ async def test_every_process_that_holds_a_stream_is_told_once_who_watches(watchi
     assert await get_channel_layer().receive(mailbox("one")) == {**WATCH, "watches": False}
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_a_dead_process_whose_mailbox_is_full_keeps_no_other_from_being_told(watching, monkeypatch):
+    watchers, _ = watching
+    monkeypatch.setattr(post, "address", "mailbox.browser")
+    layer = InMemoryChannelLayer(capacity=1)
+    monkeypatch.setattr("calls.post.post.get_channel_layer", lambda: layer)
+    await asyncio.to_thread(hold, "full", "other")
+    await layer.send(mailbox("full"), {})
+    await watchers._say()
+    assert await layer.receive(mailbox("other")) == WATCH
+
+
 def hold(*owners):
     for owner in owners:
         make_stream(make_live_call(), lease_owner=owner)
@@ -225,7 +237,7 @@ def hold(*owners):
 def test_a_page_gets_levels_as_numbers():
     page = ListPage({"url_route": {"kwargs": {}}}, None, None)
     page.told([{"call": "CA1", "levels": [b"\x05", b"\0\x07"], "speak": 2}], ["CA2"])
-    ((message, _),) = page._outgoing._waiting
+    [(message, _)] = page._outgoing._waiting
     assert message["text"] == (
         '{"type": "figures", "calls": {"CA1": {"levels": [[5], [0, 7]], "speak": 2}}, "gone": ["CA2"]}'
     )

@@ -11,6 +11,7 @@ from calls.media.rows import ChunkRow, EventRow
 from calls.server import hold
 from calls.server.hold import Taken
 from calls.streams import Control, Mark, Media, Played, StreamEnded, Takeover
+from calls.supervision import stepping_in
 from tests.support import sounds
 from tests.support.line import payload
 from tests.support.phone import LOUD, Phone, begin, done
@@ -393,7 +394,8 @@ async def test_a_dial_waits_until_the_person_has_handed_back(held):
 
 
 async def test_a_person_who_talks_can_end_the_call(held):
-    held.live.leave()
+    await stepping_in.hang_up(held.live, stepping_in.Asked("hang-up", {}, None, "anna"))
+    await done(held.live.lifetime.until_ending())
     assert (held.live.lifetime.reason, held.live.hold.is_on) == ("handler", False)
 
 

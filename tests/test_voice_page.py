@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from django.contrib.auth.models import User
@@ -232,6 +233,25 @@ async def test_a_process_of_which_nothing_is_heard_any_more_is_taken_for_gone(an
         browser.speak()
         assert (await browser.hear("over"))["why"] == voice_page.LOST
         await until(lambda: not live(line).hold.is_on)
+
+
+async def test_who_asked_so_long_ago_that_they_have_given_up_does_not_get_the_caller(anna, monkeypatch):
+    monkeypatch.setattr(voice_page, "GRACE", -2 * PATIENCE)
+    async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
+        assert (await browser.take())["type"] == "refused"
+        assert not live(line).hold.is_on
+
+
+async def test_who_takes_over_in_the_moment_of_a_hand_back_has_the_caller_alone(anna):
+    own = takeovers.takeovers
+    async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
+        await browser.take()
+        [first] = own._people
+        asks = {"key": "second", "from": "mailbox.elsewhere", "user": None, "name": "bert"}
+        own.hand_back({"key": first, "why": ""})
+        own.take({**asks, "call": line.call_sid, "until": time.time() + 60, "answer_to": "answer.elsewhere"})
+        await until(lambda: [*own._people] == ["second"])
+        assert live(line).hold.user == "bert"
 
 
 async def test_a_letter_that_is_delivered_twice_is_heard_once(anna):

@@ -16,8 +16,6 @@ from calls.addresses import LIVE_CALLS
 from calls.admin import wording
 from calls.admin.cells import INTERRUPTED, clock, cost, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
-from calls.admin.listening import listening
-from calls.admin.taking_over import taking_over
 from calls.admin.turns import figures, is_awaited
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
@@ -129,9 +127,15 @@ def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
         # The page polls where it cannot be reached.
         "live_socket": f"/{LIVE_CALLS}/{call.pk}" if call.sid and not call.ended_at else "",
-        **listening(request, call),
-        **taking_over(request, call),
+        **_sockets(request, call),
     }
+
+
+def _sockets(request: HttpRequest, call: Call) -> dict[str, str]:
+    """Where a running call is listened to, and taken over by microphone, for who may."""
+    may = bool(call.sid) and call.ended_at is None and request.user.has_perm("calls.supervise_call")
+    own = f"/{LIVE_CALLS}/{call.pk}"
+    return {"listen_socket": f"{own}/audio" if may else "", "takeover_socket": f"{own}/voice" if may else ""}
 
 
 def _running(call: Call) -> SafeString:

@@ -62,7 +62,7 @@ class Remote:
 
     Each method returns what that process acknowledged, and raises NotLive, NoAnswer or Objection. What was done stands
     in the call's timeline, with the user if there is one, and its handler sees a `Control` event. What a user has asked
-    for in vain stands there too.
+    for that did not reach the call stands there too.
 
     `hang_up`, `dial` and `hand_over` end the stream, and the handler's iteration with it, once the caller has heard
     what was given to play by then, after 30 s at the latest: `clear` before them, or after, if that is to be at once.

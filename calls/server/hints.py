@@ -32,7 +32,8 @@ class Hints:
             changed, self._changed = self._changed, set()
             # Pages poll while the layer is away.
             with suppress(PostAway):
-                for sid in changed:
+                # A copy: a thread (calls.server.control) may still be adding to it.
+                for sid in [*changed]:
                     await post.publish(group(sid), {"type": "call.changed", "call": sid})
 
 

@@ -306,10 +306,6 @@ class LiveStream:
     async def hang_up(self) -> None:
         """Lets the caller hear what was given to play, then ends the stream. A person who talks to them comes first."""
         await self.let_hear()
-        self.leave()
-
-    def leave(self) -> None:
-        """Ends the stream here and now, whoever talks."""
         if not self.lifetime.is_over:
             self.hung_up = True
             self.fall_silent()

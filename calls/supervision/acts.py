@@ -17,10 +17,14 @@ from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded
 from calls.server.outings import outings
 from calls.server.switchboard import switchboard
+from calls.supervision.beside import beside
 from calls.supervision.stepping_in import ACTS, Act, Asked
 
 
 logger = logging.getLogger(__name__)
+
+
+TOO_LATE = "it came too late, and was not done"
 
 
 class Acts:
@@ -28,7 +32,6 @@ class Acts:
 
     def __init__(self, acts: Mapping[str, Act]) -> None:
         self._acts = acts
-        self._running: set[asyncio.Task[None]] = set()
         #: By CallSid: whose turn it is.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: By the letter's id: until when it may come again, and what came of it.
@@ -39,9 +42,7 @@ class Acts:
         shape = {"id": str, "call": str, "act": str, "facts": dict, "answer_to": str, "until": float}
         if not all(isinstance(letter.get(name), kind) for name, kind in shape.items()):
             raise ValueError("this asks for nothing that could be done")
-        task = asyncio.create_task(self._answer(letter))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        beside(self._answer(letter))
 
     async def _answer(self, letter: Letter) -> None:
         # A layer that had a fault delivers some letters twice. They have one outcome, and each an answer.
@@ -58,13 +59,8 @@ class Acts:
         asked = Asked(letter["act"], letter["facts"], letter.get("user"), letter.get("name", ""))
         turn = self._turns.setdefault(letter["call"], asyncio.Lock())
         async with turn:
-            if (late := time.time() - letter["until"]) > 0:
-                # It has waited in the layer, or behind another act. Who asked was told that nobody has answered.
-                logger.warning(
-                    "act_late call=%s act=%s by %.1f s: not done (it waited, or the clocks of two hosts differ)",
-                    *(letter["call"], asked.act, late),
-                )
-                return {"outcome": "objection", "why": "it came too late, and was not done"}
+            if is_late(letter, asked.act):
+                return {"outcome": "objection", "why": TOO_LATE}
             return await self._done(letter["call"], asked)
 
     async def _done(self, call_sid: str, asked: Asked) -> Letter:
@@ -90,9 +86,23 @@ class Acts:
 
 
 def held(call_sid: str) -> LiveStream | None:
-    """The stream of that call on which the caller can be spoken to, or one on which they are heard."""
+    """The stream of that call on which the caller can be spoken to, or one on which they are heard.
+
+    Of two such ones it is the later one: the earlier one is a socket that has broken.
+    """
     own = [live for live in switchboard.live.values() if live.call_sid == call_sid and not live.lifetime.is_over]
-    return max(own, key=lambda live: live.bidirectional, default=None)
+    return max(reversed(own), key=lambda live: live.bidirectional, default=None)
+
+
+def is_late(letter: Letter, act: str) -> bool:
+    """Whether it has waited, in the layer or behind another act: who asked was told that nobody has answered."""
+    late: float = time.time() - letter["until"]
+    if late > 0:
+        logger.warning(
+            "act_late call=%s act=%s by %.1f s: not done (it waited, or the clocks of two hosts differ)",
+            *(letter["call"], act, late),
+        )
+    return late > 0
 
 
 def _whereabouts(call_sid: str) -> str:

@@ -19,6 +19,7 @@ from django.db import Error as DatabaseError
 from calls.media import pieces
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
+from calls.supervision.beside import beside
 from calls.supervision.followers import followers
 from calls.supervision.listens import Listen
 from calls.supervision.lookups import look_up
@@ -98,7 +99,7 @@ class AudioPage(Page):
         match said.get("type"):
             case "listen" if self._listen is None:
                 self._listen = Listen(self._user, self._call, (self.scope.get("client") or [""])[0])
-                _keep(self._start(self._listen))
+                beside(self._start(self._listen))
             case "stop":
                 self._stop()
             case "heard":
@@ -126,7 +127,7 @@ class AudioPage(Page):
         self._choice, self._is_paused = Choice(), False
         self._unheard.clear()
         if listen is not None:
-            _keep(listen.end())
+            beside(listen.end())
 
     def _note_heard(self, stream: object, got: object, start: object, stop: object) -> None:
         if self._listen is None or not isinstance(stream, str) or stream != self._choice.stream:
@@ -206,13 +207,3 @@ class AudioPage(Page):
 
     def _is_over(self) -> bool:
         return not Call.objects.filter(pk=self._call, ended_at=None).exists()
-
-
-# What goes on after its page is gone.
-_running: set["asyncio.Task[None]"] = set()
-
-
-def _keep(work: Any) -> None:
-    task = asyncio.create_task(work)
-    _running.add(task)
-    task.add_done_callback(_running.discard)

@@ -6,6 +6,7 @@ nobody watches, nothing is measured and nothing is sent.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ from calls.server.live_stream import LiveStream
 from calls.server.marks import OWN_MARK
 from calls.server.switchboard import switchboard
 
+
+logger = logging.getLogger(__name__)
 
 # The group of the processes that watch.
 GROUP = "meters"
@@ -108,9 +111,12 @@ class Meters:
             now = time.monotonic()
             self._watchers = {who: until for who, until in self._watchers.items() if until > now}
             if self._watchers:
-                # Those who watch see that nothing comes.
-                with suppress(PostAway):
-                    await post.publish(GROUP, self.letter(now))
+                try:
+                    # Those who watch see that nothing comes.
+                    with suppress(PostAway):
+                        await post.publish(GROUP, self.letter(now))
+                except Exception:
+                    logger.exception("meters_failed; going on")
 
     def letter(self, at: float) -> Letter:
         """What there is to tell at that monotonic time. Which calls are not in it any more have no stream here."""

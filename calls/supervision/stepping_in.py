@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded
 from calls.server.playing import Playing
 from calls.server.switchboard import switchboard
+from calls.supervision.beside import beside
 
 
 logger = logging.getLogger(__name__)
@@ -47,8 +48,6 @@ class Asked:
 # StreamEnded if the caller is gone.
 Act = Callable[[LiveStream, Asked], Awaitable[dict[str, Any]]]
 
-_running: set[asyncio.Task[None]] = set()
-
 
 async def clear(live: LiveStream, asked: Asked) -> dict[str, Any]:
     _check_two_ways(live)
@@ -69,7 +68,7 @@ async def play(live: LiveStream, asked: Asked) -> dict[str, Any]:
         raise Objection(str(error)) from None
     playing.go_on()
     facts = {"name": name, "length_ms": len(audio) // SAMPLES_PER_MS}
-    _run(_tell(live, asked, playing, facts))
+    beside(_tell(live, asked, playing, facts))
     return {**facts, "waits_ms": waits}
 
 
@@ -148,7 +147,8 @@ def _depart(live: LiveStream, departure: Departure) -> dict[str, Any]:
     live.departure = departure
     live.tape.change(dial=departure.stored())
     switchboard.note_departure(live.call_sid, departure)
-    _run(_end(live, departure))
+    # The answer does not wait for it.
+    beside(_end(live, departure))
     return {"waits_ms": round(waits)}
 
 
@@ -160,16 +160,3 @@ async def _end(live: LiveStream, departure: Departure) -> None:
                 await live.let_hear()
     live.fall_silent()
     live.lifetime.end(departure.reason)
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Beside the answer, which does not wait for it."""
-    task = asyncio.create_task(work)
-    _running.add(task)
-    task.add_done_callback(_done)
-
-
-def _done(task: "asyncio.Task[None]") -> None:
-    _running.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("act_failed", exc_info=error)

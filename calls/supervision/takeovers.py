@@ -3,10 +3,8 @@ voice_page), and until when: what they say comes in letters, and whoever sends n
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -15,10 +13,9 @@ from calls.post.post import Letter, PostAway, post
 from calls.server.hold import Taken
 from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded
-from calls.supervision.acts import held
+from calls.supervision.acts import TOO_LATE, held, is_late
+from calls.supervision.beside import beside
 
-
-logger = logging.getLogger(__name__)
 
 # Seconds without anything from the microphone, which sends silence too, after which the handler has its caller back.
 SILENT = 3.0
@@ -59,14 +56,19 @@ class Person:
         freed = asyncio.create_task(hold.until_free())
         freed.add_done_callback(lambda _: self._wake.set())
         try:
-            while hold.is_on:
+            # The one may be true again: somebody else has the caller then.
+            while hold.is_on and not freed.done():
+                await self._pass_on()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(EVERY / 2):
                         await self._wake.wait()
                 self._wake.clear()
-                await self._pass_on()
         except StreamEnded:
+            hold.end(OVER)
             return OVER
+        except Exception:
+            hold.end("it failed; the server's log says why")
+            raise
         finally:
             freed.cancel()
         return hold.why
@@ -92,13 +94,12 @@ class Takeovers:
 
     def __init__(self) -> None:
         self._people: dict[str, Person] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # --- letters ------------------------------------------------------------------------------------------------------
 
     def take(self, letter: Letter) -> None:
         """Somebody wants to talk to a caller."""
-        self._begin(self._answer(letter))
+        beside(self._answer(letter))
 
     def hear(self, letter: Letter) -> None:
         """Somebody says something. Whom we do not know has handed back, or has been given up."""
@@ -126,7 +127,6 @@ class Takeovers:
             # Should that be lost, the page notices that nobody says more.
             self.tell(letter["from"], person.key, over=await person.talk())
         finally:
-            live.hold.end("it failed; the server's log says why")
             del self._people[person.key]
 
     def tell(self, page: str, key: str, **facts: Any) -> None:
@@ -134,26 +134,18 @@ class Takeovers:
         self._send_soon(page, {"type": "takeover.told", "key": key, **facts})
 
     def _send_soon(self, to: str, letter: Letter) -> None:
-        self._begin(self._send(to, letter))
+        beside(self._send(to, letter))
 
     async def _send(self, to: str, letter: Letter) -> None:
         # Who hears nothing will say so.
         with suppress(PostAway):
             await post.send(to, letter)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("takeover_failed", exc_info=error)
-
 
 async def _objection(live: LiveStream, letter: Letter) -> str:
     """Why they do not have the caller from now on; "" if they do."""
+    if is_late(letter, "take-over"):
+        return TOO_LATE
     if live.departure is not None:
         return "the call is about to be hung up or sent on, as somebody has asked"
     try:

@@ -9,7 +9,8 @@ otherwise.
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,8 @@ from django.db import Error as DatabaseError
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.post.post import Letter, PostAway, mailbox, post
-from calls.server.control import PATIENCE, NotLive, holder
+from calls.server.control import GRACE, PATIENCE, NotLive, holder
+from calls.supervision.beside import beside
 from calls.supervision.lookups import look_up
 from calls.supervision.pages import NO_LONGER, Page
 
@@ -54,7 +56,8 @@ class Talk:
 
     async def begin(self, call_sid: str, user: User) -> str:
         """Takes over. Returns "", or why not."""
-        letter = self._letter("take", call=call_sid, user=user.pk, name=user.get_username())
+        until = time.time() + PATIENCE + GRACE
+        letter = self._letter("take", call=call_sid, user=user.pk, name=user.get_username(), until=until)
         _talks[self.key] = self
         why = NO_ANSWER
         try:
@@ -87,28 +90,36 @@ class Talk:
 
     async def speak(self) -> None:
         """Sends what the microphone says, until it is over."""
-        while self.key in _talks:
-            await self._wake.wait()
-            self._wake.clear()
-            if time.monotonic() - self._told_at > SILENT:
-                self.end(GONE)
-                self._on_over(LOST)
-                return
+        while await self._has_more():
             audio = bytes(self._audio)
             self._audio.clear()
             self._number += 1
-            try:
+            # The page says that the layer is away; what is said meanwhile is lost, and after 3 s the handler has its
+            # caller back.
+            with suppress(PostAway):
                 await post.send(self._to, self._letter("voice", number=self._number, audio=audio))
-            except PostAway:
-                # The page has said so; what is said meanwhile is lost, and after 3 s the handler has its caller back.
-                continue
             await asyncio.sleep(EVERY)
+
+    async def _has_more(self) -> bool:
+        """Waits until they say something; False once it is over, also since nobody knows any more whether it is."""
+        while self.key in _talks:
+            if time.monotonic() - self._told_at > SILENT:
+                self.end(GONE)
+                self._on_over(LOST)
+            elif self._audio:
+                return True
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SILENT):
+                        await self._wake.wait()
+                self._wake.clear()
+        return False
 
     def end(self, why: str) -> None:
         """Hands back; `why` if it is not the person who wants to."""
         if _talks.pop(self.key, None) is not None:
             self._wake.set()
-            _do(_send(self._to, self._letter("hand-back", why=why)))
+            beside(_send(self._to, self._letter("hand-back", why=why)))
 
     def _give_up(self, why: str) -> None:
         if _talks.pop(self.key, None) is not None:
@@ -137,7 +148,7 @@ class VoicePage(Page):
         match said.get("type"):
             case "take" if self._talk is None and not self._is_asking:
                 self._is_asking = True
-                _do(self._take())
+                beside(self._take())
             case "hand-back" if self._talk is not None:
                 self._talk.end("")
                 self._talk = None
@@ -168,7 +179,7 @@ class VoicePage(Page):
         else:
             self._talk = talk
             self.say(type="taken")
-            _do(talk.speak())
+            beside(talk.speak())
 
     def _over(self, why: str) -> None:
         self._talk = None
@@ -182,20 +193,10 @@ def told(letter: Letter) -> None:
 
 
 async def _send(to: str, letter: Letter) -> None:
-    try:
+    # Who hears nothing for 3 s gives up.
+    with suppress(PostAway):
         await post.send(to, letter)
-    except PostAway:
-        # Who hears nothing for 3 s gives up.
-        return
 
 
 # Those of this process, by their keys.
 _talks: dict[str, Talk] = {}
-# What goes on beside a socket, and may outlive it.
-_tasks: set["asyncio.Task[None]"] = set()
-
-
-def _do(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from django.db import Error as DatabaseError
 
 from calls.models import Stream
-from calls.post.post import Letter, PostAway, mailbox, post
+from calls.post.post import Letter, MailboxFull, PostAway, mailbox, post
 from calls.recorder.housekeeping import LEASE
 from calls.supervision.lookups import look_up
 from calls.supervision.meters import GROUP
@@ -89,7 +89,9 @@ class Watchers:
             self._owners = {owner: at for owner, at in self._owners.items() if now - at < REMEMBERED}
             self._last = {owner: last for owner, last in self._last.items() if owner in self._owners}
         for owner in self._owners:
-            await post.send(mailbox(owner), {"type": "meters.watch", "from": post.address, "watches": watches})
+            # One that has died empties its mailbox no more.
+            with suppress(MailboxFull):
+                await post.send(mailbox(owner), {"type": "meters.watch", "from": post.address, "watches": watches})
         if not watches:
             await post.leave(GROUP)
             self._owners.clear()

@@ -8,6 +8,7 @@ from calls.server.hints import hints
 from calls.server.switchboard import switchboard
 from calls.supervision.acts import acts
 from calls.supervision.audience import Audience
+from calls.supervision.beside import beside
 from calls.supervision.followers import followers
 from calls.supervision.meters import Meters
 from calls.supervision.takeovers import takeovers
@@ -31,4 +32,4 @@ def start() -> list["asyncio.Task[None]"]:
     post.take("takeover.told", told)
     telling = (audience.run(), meters.run(), hints.run())
     works = (post.run(recorder.owner), post.probe(), *telling, followers.run(), watchers.run())
-    return [asyncio.create_task(each) for each in works]
+    return [beside(each) for each in works]
