@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from django.contrib.auth.models import User
@@ -243,6 +244,34 @@ async def test_a_letter_that_is_delivered_twice_is_heard_once(anna):
         person.hear(letter)
         person.hear(letter)
         assert len(person._waiting) == 1
+
+
+def asked(line, **facts):
+    """A letter by which somebody takes over."""
+    who = {"key": "one", "from": "mailbox.another", "answer_to": "answer.one", "user": 1, "name": "bert"}
+    return {"type": "takeover.take", "call": line.call_sid, "until": time.time() + PATIENCE, **who, **facts}
+
+
+async def test_a_takeover_that_the_layer_has_kept_too_long_is_not_begun(anna):
+    async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
+        takeovers.takeovers.take(asked(line, until=time.time() - 1))
+        assert (await browser.take())["type"] == "taken"
+
+
+async def test_a_takeover_that_is_asked_for_twice_by_one_letter_begins_once(supervision):
+    async with Line("waits") as line:
+        before = len(takeovers.takeovers._tasks)
+        for _ in range(2):
+            takeovers.takeovers.take(asked(line, call="CAnone"))
+        assert len(takeovers.takeovers._tasks) == before + 1
+
+
+@pytest.mark.parametrize("lacks", ["key", "from", "answer_to", "call", "user", "name", "until"])
+async def test_a_letter_that_does_not_say_who_takes_over_begins_nothing(anna, lacks):
+    async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
+        with pytest.raises(ValueError, match="who takes over"):
+            takeovers.takeovers.take(asked(line, **{lacks: None}))
+        assert (await browser.take())["type"] == "taken"
 
 
 async def test_what_a_browser_sends_before_it_has_taken_over_is_not_heard(anna):

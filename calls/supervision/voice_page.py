@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.post.post import Letter, PostAway, mailbox, post
-from calls.server.control import PATIENCE, NotLive, holder
+from calls.server.control import GRACE, PATIENCE, NotLive, holder
 from calls.supervision.lookups import look_up
 from calls.supervision.pages import NO_LONGER, Page
 
@@ -54,7 +54,8 @@ class Talk:
 
     async def begin(self, call_sid: str, user: User) -> str:
         """Takes over. Returns "", or why not."""
-        letter = self._letter("take", call=call_sid, user=user.pk, name=user.get_username())
+        until = time.time() + PATIENCE + GRACE
+        letter = self._letter("take", call=call_sid, user=user.pk, name=user.get_username(), until=until)
         _talks[self.key] = self
         why = NO_ANSWER
         try:
