@@ -217,7 +217,25 @@ async def test_where_we_only_listen_nobody_takes_over(anna):
         assert await browser.take() == {"type": "refused", "why": takeovers.ONLY_LISTENS}
 
 
-async def test_a_process_that_does_not_answer_is_told(anna, monkeypatch):
+async def test_without_redis_a_call_of_another_process_is_not_asked_for_in_vain(anna, settings):
+    settings.REDIS_URL = ""
+    async with Line("waits") as line:
+        call = await row_of(line)
+        await stored(lambda: call.streams.update(lease_owner="another"))
+        async with Browser(call, anna) as browser:
+            assert "REDIS_URL is not set" in (await browser.take())["why"]
+
+
+async def test_a_process_that_is_stopped_gives_the_caller_back_and_says_so(anna):
+    async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
+        await browser.take()
+        await pages.pages.leave()
+        await until(lambda: ("takeover-ended", None) in acts())
+        assert live(line).hold.why == voice_page.RENEWED
+
+
+async def test_a_process_that_does_not_answer_is_told(anna, monkeypatch, settings):
+    settings.REDIS_URL = settings.REDIS_URL or "redis://elsewhere"
     monkeypatch.setattr(voice_page, "PATIENCE", 0.1)
     async with Line("waits") as line:
         call = await row_of(line)
