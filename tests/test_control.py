@@ -475,6 +475,15 @@ async def test_a_call_that_is_over_is_not_live_and_staff_find_that_in_its_timeli
     assert wording.about_event(event, event.data) == "+14155550100: this call is over"
 
 
+async def test_what_ends_the_stream_is_in_the_database_before_it_is_acknowledged(held):
+    async with line_to("talks") as line:
+        await line.heard()
+        await control(line.call_sid).hand_over("next_one")
+        # A process that dies now does not undo it.
+        assert (await stored(Stream.objects.get)).dial["handler"] == "next_one"
+        assert await stored(lambda: events("hand-over"))
+
+
 async def test_a_call_that_nobody_knows_is_not_live(anna):
     with pytest.raises(NotLive, match="there is no call 'CA1'"):
         await control("CA1", user=anna).clear()

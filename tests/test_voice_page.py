@@ -217,7 +217,25 @@ async def test_where_we_only_listen_nobody_takes_over(anna):
         assert await browser.take() == {"type": "refused", "why": takeovers.ONLY_LISTENS}
 
 
-async def test_a_process_that_does_not_answer_is_told(anna, monkeypatch):
+async def test_without_redis_a_call_of_another_process_is_not_asked_for_in_vain(anna, settings):
+    settings.REDIS_URL = ""
+    async with Line("waits") as line:
+        call = await row_of(line)
+        await stored(lambda: call.streams.update(lease_owner="another"))
+        async with Browser(call, anna) as browser:
+            assert "REDIS_URL is not set" in (await browser.take())["why"]
+
+
+async def test_a_process_that_is_stopped_gives_the_caller_back_and_says_so(anna):
+    async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
+        await browser.take()
+        await pages.pages.leave()
+        await until(lambda: ("takeover-ended", None) in acts())
+        assert live(line).hold.why == voice_page.RENEWED
+
+
+async def test_a_process_that_does_not_answer_is_told(anna, monkeypatch, settings):
+    settings.REDIS_URL = settings.REDIS_URL or "redis://elsewhere"
     monkeypatch.setattr(voice_page, "PATIENCE", 0.1)
     async with Line("waits") as line:
         call = await row_of(line)
@@ -263,6 +281,34 @@ async def test_a_letter_that_is_delivered_twice_is_heard_once(anna):
         person.hear(letter)
         person.hear(letter)
         assert len(person._waiting) == 1
+
+
+def asked(line, **facts):
+    """A letter by which somebody takes over."""
+    who = {"key": "one", "from": "mailbox.another", "answer_to": "answer.one", "user": 1, "name": "bert"}
+    return {"type": "takeover.take", "call": line.call_sid, "until": time.time() + PATIENCE, **who, **facts}
+
+
+async def test_a_takeover_that_the_layer_has_kept_too_long_is_not_begun(anna):
+    async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
+        takeovers.takeovers.take(asked(line, until=time.time() - 1))
+        assert (await browser.take())["type"] == "taken"
+
+
+async def test_a_takeover_that_is_asked_for_twice_by_one_letter_begins_once(supervision):
+    async with Line("waits") as line:
+        before = len(takeovers.takeovers._tasks)
+        for _ in range(2):
+            takeovers.takeovers.take(asked(line, call="CAnone"))
+        assert len(takeovers.takeovers._tasks) == before + 1
+
+
+@pytest.mark.parametrize("lacks", ["key", "from", "answer_to", "call", "user", "name", "until"])
+async def test_a_letter_that_does_not_say_who_takes_over_begins_nothing(anna, lacks):
+    async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
+        with pytest.raises(ValueError, match="who takes over"):
+            takeovers.takeovers.take(asked(line, **{lacks: None}))
+        assert (await browser.take())["type"] == "taken"
 
 
 async def test_what_a_browser_sends_before_it_has_taken_over_is_not_heard(anna):

@@ -126,8 +126,6 @@ class Remote:
 
     async def _answered(self, act: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
         owner = await sync_to_async(holder)(self.call_sid)
-        if not settings.REDIS_URL and post.address != mailbox(owner):
-            raise NoAnswer("another process holds this call, and REDIS_URL is not set: without it letters reach nobody")
         who = {"user": self._user.pk, "name": self._user.get_username()} if self._user is not None else {}
         letter: Letter = {"type": "control.act", "call": self.call_sid, "act": act, "facts": facts, **who}
         # One that waits longer than whoever has sent it is not to be done any more.
@@ -160,9 +158,11 @@ def check_audio(audio: object) -> None:
 
 
 def holder(call_sid: str) -> str:
-    """The process that holds the stream on which the caller is."""
+    """The process that holds the stream on which the caller is. NotLive, or NoAnswer if nothing reaches it."""
     streams = Stream.objects.live().filter(call__sid=call_sid).exclude(lease_owner="")
     if owner := streams.order_by("-bidirectional", "-pk").values_list("lease_owner", flat=True).first():
+        if not settings.REDIS_URL and post.address != mailbox(owner):
+            raise NoAnswer("another process holds this call, and REDIS_URL is not set: without it letters reach nobody")
         return owner
     call = Call.objects.filter(sid=call_sid).first()
     if call is None:

@@ -91,7 +91,7 @@ class Conversation:
             live.lifetime.note_recorded()
             return
         self._finish(Stream.EndReason(reason))
-        await self._commit([])
+        await commit([])
         if reason in ("shutdown", "disconnect") and not live.bidirectional:
             await self._listen_again(reason)
 
@@ -120,7 +120,7 @@ class Conversation:
         if order is not None:
             live.tape.event("dialled", timezone.now(), number=order.number, caller_id=order.caller_id)
         live.tape.change(dial=departure.stored())
-        await self._commit(live.cut(time.monotonic()))
+        await commit(live.cut(time.monotonic()))
         if live.protocol.state is not State.STOPPED:
             return True
         live.tape.change(dial={})
@@ -135,7 +135,7 @@ class Conversation:
         if live.bidirectional:
             switchboard.note_finished(live.call_sid, "failed" if reason == "error" else "finished")
         live.tape.change(handler_finished_at=timezone.now())
-        await self._commit(live.cut(time.monotonic()))
+        await commit(live.cut(time.monotonic()))
         if not live.bidirectional:
             await self._stop_by_rest(reader)
 
@@ -175,15 +175,16 @@ class Conversation:
         recorder.submit(rows)
         hints.add(self._live.call_sid)
 
-    async def _commit(self, rows: Sequence[AnyRow]) -> None:
-        """Hands rows over and waits until they are in the database, at most 2 s."""
-        committed = asyncio.Event()
-        loop = self._live.loop
 
-        def on_commit() -> None:
-            loop.call_soon_threadsafe(committed.set)
+async def commit(rows: Sequence[AnyRow]) -> None:
+    """Hands rows over and waits until they are in the database, at most 2 s."""
+    committed = asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-        recorder.submit(rows, on_commit)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(COMMIT_PATIENCE):
-                await committed.wait()
+    def on_commit() -> None:
+        loop.call_soon_threadsafe(committed.set)
+
+    recorder.submit(rows, on_commit)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(COMMIT_PATIENCE):
+            await committed.wait()

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from calls.post.post import Letter, PostAway, post
 from calls.server.control import PATIENCE, Objection
+from calls.server.conversation import commit
 from calls.server.inbox import Control
 from calls.server.live_stream import LiveStream
 from calls.server.outgoing import StreamEnded
@@ -82,6 +83,9 @@ class Acts:
             logger.exception("act_failed call=%s act=%s", call_sid, asked.act)
             return {"outcome": "objection", "why": "it failed; the server's log says why"}
         note(live, asked, done)
+        if live.departure is not None:
+            # From here on it holds, also if this process dies before the stream has ended.
+            await commit(live.cut(time.monotonic()))
         return {"outcome": "done", "done": done}
 
 

@@ -23,6 +23,11 @@ SILENT = 3.0
 EVERY = 1.0
 # Letters that wait while Twilio's socket takes nothing; what they hold would come too late.
 MOST_WAITING = 4
+# Letters that are remembered, for the layer may deliver one twice.
+REMEMBERED = 64
+
+# What somebody says who wants to talk to a caller.
+_SHAPE = {"key": str, "from": str, "answer_to": str, "call": str, "user": int, "name": str, "until": float}
 
 OVER = "the call has ended meanwhile"
 ONLY_LISTENS = "we only listen to this call: the caller talks to somebody else, and cannot hear us"
@@ -94,12 +99,19 @@ class Takeovers:
 
     def __init__(self) -> None:
         self._people: dict[str, Person] = {}
+        #: Who has asked lately.
+        self._keys: deque[str] = deque(maxlen=REMEMBERED)
 
     # --- letters ------------------------------------------------------------------------------------------------------
 
     def take(self, letter: Letter) -> None:
-        """Somebody wants to talk to a caller."""
-        beside(self._answer(letter))
+        """Somebody wants to talk to a caller. ValueError if it does not say who, and to whom."""
+        if not all(isinstance(letter.get(name), kind) for name, kind in _SHAPE.items()):
+            raise ValueError("this does not say who takes over which call")
+        # The layer delivers some letters twice.
+        if letter["key"] not in self._keys:
+            self._keys.append(letter["key"])
+            beside(self._answer(letter))
 
     def hear(self, letter: Letter) -> None:
         """Somebody says something. Whom we do not know has handed back, or has been given up."""

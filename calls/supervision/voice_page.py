@@ -20,10 +20,10 @@ from django.db import Error as DatabaseError
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.post.post import Letter, PostAway, mailbox, post
-from calls.server.control import GRACE, PATIENCE, NotLive, holder
+from calls.server.control import GRACE, PATIENCE, ControlError, holder
 from calls.supervision.beside import beside
 from calls.supervision.lookups import look_up
-from calls.supervision.pages import NO_LONGER, Page
+from calls.supervision.pages import GOING_AWAY, NO_LONGER, Page
 
 
 # Seconds between two letters.
@@ -35,6 +35,7 @@ SILENT = 5.0
 
 # Why it ended, for the timeline …
 GONE, NO_LONGER_MAY = "the browser was gone", "the permission was taken, or the login ended"
+RENEWED = "the server process of the browser was being stopped"
 # … and why it did not begin, or ended, for the page.
 NO_ANSWER = "the process that holds this call has not answered within 3 s"
 NO_DATABASE = "the database does not answer, so nobody knows which process holds this call"
@@ -160,13 +161,13 @@ class VoicePage(Page):
     def end(self) -> None:
         self._is_closed = True
         if self._talk is not None:
-            self._talk.end(NO_LONGER_MAY if self.code == NO_LONGER else GONE)
+            self._talk.end({NO_LONGER: NO_LONGER_MAY, GOING_AWAY: RENEWED}.get(self.code or 0, GONE))
 
     async def _take(self) -> None:
         try:
             talk = Talk(await look_up(partial(holder, self._call_sid)), self._over)
             why = await talk.begin(self._call_sid, self._user)
-        except NotLive as error:
+        except ControlError as error:
             why = str(error)
         except DatabaseError:
             why = NO_DATABASE
