@@ -66,8 +66,8 @@ class Remote:
 
     `hang_up`, `dial` and `hand_over` end the stream, and the handler's iteration with it, once the caller has heard
     what was given to play by then, after 30 s at the latest: `clear` before them, or after, if that is to be at once.
-    They are kept as soon as they are acknowledged: a process that dies meanwhile, or a handler that returns or fails,
-    does not undo them. The handler has 5 s to clean up.
+    They are in the database before they are acknowledged, if that answers within 2 s: a process that dies meanwhile, or
+    a handler that returns or fails, does not undo them. The handler has 5 s to clean up.
     """
 
     def __init__(self, call_sid: str, user: AbstractBaseUser | None = None) -> None:
