@@ -148,6 +148,18 @@ async def test_one_letter_a_second_goes_to_all_who_watch(phone, meters, monkeypa
     assert [call["call"] for call in letter["calls"]] == [CALL]
 
 
+async def test_that_a_stream_has_ended_is_told_before_the_second_is_over(phone, meters, monkeypatch):
+    monkeypatch.setattr("calls.supervision.meters.EVERY", 60)
+    monkeypatch.setattr("calls.supervision.meters.LOOK", 0)
+    await get_channel_layer().group_add("meters", "browser")
+    meters.hear(phone.live, [chunk(WORD)])
+    switchboard.live.clear()
+    running = asyncio.create_task(meters.run())
+    letter = await get_channel_layer().receive("browser")
+    running.cancel()
+    assert letter["calls"] == []
+
+
 async def test_who_has_not_said_again_that_they_watch_is_forgotten(phone, meters, monkeypatch):
     monkeypatch.setattr("calls.supervision.meters.EVERY", 0)
     meters.hear(phone.live, [chunk(WORD)])

@@ -9,6 +9,7 @@ from calls.media.audio import tone
 from calls.media.protocol import StateError
 from calls.media.rows import ChunkRow, EventRow
 from calls.server import hold
+from calls.server.departures import Departure
 from calls.server.hold import Taken
 from calls.streams import Control, Mark, Media, Played, StreamEnded, Takeover
 from calls.supervision import stepping_in
@@ -429,3 +430,9 @@ async def test_the_timeline_says_who_took_over_and_for_how_long(held):
 async def test_the_timeline_says_why_it_ended_if_nobody_handed_back(held):
     held.hang_up()
     assert acts(held)[-1].data["why"] == "the call's stream ended"
+
+
+async def test_who_has_the_call_hung_up_while_they_talk_is_named_as_the_reason(held):
+    held.live.departure = Departure(by="anna")
+    held.hang_up()
+    assert acts(held)[-1].data["why"] == "the call was hung up, as anna asked"

@@ -182,24 +182,44 @@ def _of_key(key: Dtmf, recording: Recording, call: Call) -> Entry:
 
 
 def _of_events(events: list[CallEvent], call: Call, recording: Recording, whole_numbers: bool) -> Iterator[Entry]:
+    talks = _talks(events)
     for event in events:
         kind, tone = _kind(event)
         data = event.data if whole_numbers else numbers.mask_all(event.data, call)
+        start_ms, length_ms = talks.get(event.pk, (None, 0))
         yield Entry(
-            _moment_of(event, recording, call),
+            _moment_of(event, recording, call, start_ms),
             kind,
             wording.of_event(event, call),
             wording.about_event(event, data),
             tone,
+            length_ms * SAMPLES_PER_MS,
+            "outbound" if length_ms else "",
             who=event.user.get_username() if event.user else "",
             when=event.occurred_at,
             data=data,
         )
 
 
-def _moment_of(event: CallEvent, recording: Recording, call: Call) -> int:
-    """By the stream's own clock where the event knows it."""
+def _talks(events: list[CallEvent]) -> dict[int, tuple[int, int]]:
+    """Of each takeover that has ended: where a person had the caller on its stream, and how long, in ms."""
+    found: dict[int, tuple[int, int]] = {}
+    begun: dict[int | None, int] = {}
+    for event in events:
+        if event.kind == "take-over":
+            begun[event.stream_id] = event.pk
+        elif event.kind in ("hand-back", "takeover-ended") and event.stream_id in begun:
+            start, end = event.data.get("start_ms"), event.data.get("end_ms")
+            if isinstance(start, int) and isinstance(end, int) and start < end:
+                found[begun.pop(event.stream_id)] = start, end - start
+    return found
+
+
+def _moment_of(event: CallEvent, recording: Recording, call: Call, start_ms: int | None = None) -> int:
+    """By the stream's own clock where the event, or the one that ends what it began, knows it."""
     stream, position = event.stream_id, event.data.get("position")
+    if stream and start_ms is not None:
+        return recording.place(stream, start_ms * SAMPLES_PER_MS)
     if event.kind == "note" and stream and isinstance(position, int):
         return recording.place(stream, position)
     return recording.when(event.occurred_at) if recording.origin else _since(call, event.occurred_at)

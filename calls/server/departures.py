@@ -74,6 +74,13 @@ class Departure(msgspec.Struct, frozen=True):
         return self.order is None and not self.handler
 
     @property
+    def what(self) -> str:
+        """What becomes of the call, for people."""
+        sent_on = f"handed over to {self.handler}" if self.handler else "sent to another number"
+        done = "hung up" if self.is_goodbye else sent_on
+        return f"the call was {done}, as {self.by or ('code' if self.is_asked_for else 'the handler')} asked"
+
+    @property
     def reason(self) -> Literal["handler", "dial"]:
         """What its stream's row says of its end (Stream.EndReason)."""
         return "handler" if self.is_goodbye else "dial"

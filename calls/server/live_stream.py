@@ -336,7 +336,7 @@ class LiveStream:
         at = time.monotonic()
         if self.lifetime.fall_silent():
             self.speaking.end(at, is_stopped=self.protocol.state is State.STOPPED)
-            self.hold.end("the call's stream ended")
+            self.hold.end(self.departure.what if self.departure else "the call's stream ended")
             self.inbox.wake()
 
 

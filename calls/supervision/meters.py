@@ -1,8 +1,8 @@
 """What this process tells of its calls to those who watch the list of all running ones, from this or another process.
 
-One letter a second, with all its calls: how loud both sides are, who speaks, how long the caller has been waiting, and
-what has happened last. It is the whole state, so that a letter that is lost is made up for by the next one. While
-nobody watches, nothing is measured and nothing is sent.
+One letter a second, and one when a stream has ended, with all its calls: how loud both sides are, who speaks, how long
+the caller has been waiting, and what has happened last. It is the whole state, so that a letter that is lost is made up
+for by the next one. While nobody watches, nothing is measured and nothing is sent.
 """
 
 import asyncio
@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 GROUP = "meters"
 # Seconds after which who has not said again that they watch is forgotten.
 FORGOTTEN = 15.0
-# Seconds between two letters.
+# Seconds between two letters, and between two looks whether a stream has ended: then the next one is due at once.
 EVERY = 1.0
+LOOK = 0.2
 
 # Who speaks, as bits.
 CALLER, US = 1, 2
@@ -107,7 +108,7 @@ class Meters:
                 self._watched.clear()
                 self._wake.clear()
                 await self._wake.wait()
-            await asyncio.sleep(EVERY)
+            await self._pause()
             now = time.monotonic()
             self._watchers = {who: until for who, until in self._watchers.items() if until > now}
             if self._watchers:
@@ -117,6 +118,12 @@ class Meters:
                         await post.publish(GROUP, self.letter(now))
                 except Exception:
                     logger.exception("meters_failed; going on")
+
+    async def _pause(self) -> None:
+        until = time.monotonic() + EVERY
+        await asyncio.sleep(min(EVERY, LOOK))
+        while time.monotonic() < until and self._watched.keys() <= switchboard.live.keys():  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)
 
     def letter(self, at: float) -> Letter:
         """What there is to tell at that monotonic time. Which calls are not in it any more have no stream here."""

@@ -143,7 +143,8 @@ def _depart(live: LiveStream, departure: Departure) -> dict[str, Any]:
     """The stream ends once the caller has heard what was given to play. The intention is kept from now on."""
     live.outgoing.check_open()
     _check_stays(live)
-    waits = min(live.speaking.ahead / SAMPLES_PER_MS, LONGEST_WAIT * 1000)
+    # Whoever talks to the caller has said what there was to say: mostly it is they who have asked for this.
+    waits = 0 if live.hold.is_on else min(live.speaking.ahead / SAMPLES_PER_MS, LONGEST_WAIT * 1000)
     live.departure = departure
     live.tape.change(dial=departure.stored())
     switchboard.note_departure(live.call_sid, departure)
@@ -153,7 +154,6 @@ def _depart(live: LiveStream, departure: Departure) -> dict[str, Any]:
 
 
 async def _end(live: LiveStream, departure: Departure) -> None:
-    # Whoever talks to the caller has said what there was to say: mostly it is they who have asked for this.
     if not live.hold.is_on:
         with suppress(TimeoutError, StreamEnded):
             async with asyncio.timeout(LONGEST_WAIT):

@@ -9,7 +9,7 @@
     const list = document.getElementById("call-live");
     if (!list) return;
 
-    const RELAXED = 5000, EAGER = 2000, HIDDEN = 20000, SOON = 1000, AGAIN = 5000, DOUBT = 8000, FADE = 400;
+    const RELAXED = 5000, EAGER = 2000, HIDDEN = 20000, SOON = 1000, AT_ONCE = 300, AGAIN = 5000, DOUBT = 8000, FADE = 400;
     /* ms of a beat, whose levels come with the others of a second; when figures are too old to be shown. */
     const BEAT = 200, STALE = 3500;
     /* ms of a wait that is long, and too long. */
@@ -173,11 +173,11 @@
 
     let timer = null, asked = 0, busy = false, isOver = false, isConnected = false, isAway = false, failedSince = 0;
 
-    /* At once, but not more often than once a second. */
-    function ask() {
+    /* At once, but not more often than once a second; or thrice, if a call is over and somebody might click on it. */
+    function ask(pause = SOON) {
         if (isOver) return;
         clearTimeout(timer);
-        timer = setTimeout(look, Math.max(0, asked + SOON - Date.now()));
+        timer = setTimeout(look, Math.max(0, asked + pause - Date.now()));
     }
 
     async function look() {
@@ -197,12 +197,12 @@
         forecast();
         if (isOver) return;
         clearTimeout(timer);
-        timer = setTimeout(look, document.hidden ? HIDDEN : isDoubtful() ? SOON : isConnected && !isAway ? RELAXED : EAGER);
+        timer = setTimeout(look, document.hidden ? HIDDEN : isDoubtful(FADE * 4) ? AT_ONCE : isDoubtful(DOUBT) ? SOON : isConnected && !isAway ? RELAXED : EAGER);
     }
 
     /* Of a call that has just left its process the database may not know yet that it is over. */
-    function isDoubtful() {
-        const since = performance.now() - DOUBT;
+    function isDoubtful(span) {
+        const since = performance.now() - span;
         return [...calls.values()].some((call) => call.goneAt && call.goneAt > since && !call.line.inert);
     }
 
@@ -251,7 +251,7 @@
                 Object.assign(bySid.get(sid), { figures: null, goneAt: now });
             }
         }
-        if (isNew || isGone) ask();
+        if (isNew || isGone) ask(isGone ? AT_ONCE : SOON);
         if (others.size > 5000) others = new Set();
         tick();
     }

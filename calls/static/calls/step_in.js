@@ -51,6 +51,7 @@
         if (file.value) sound.value = "";
         choose();
     });
+    sound.form.addEventListener("change", () => say(sound.form.querySelector(".call-said"), "", "bad"));
     choose();
 
     const where = (value) => { panel.querySelector(`[name=where][value=${value}]`).checked = true; };

@@ -9,7 +9,8 @@
     const $ = (selector) => panel.querySelector(selector);
     const take = $(".call-takeover-take"), on = $(".call-takeover-on"), said = $(".call-takeover-said");
     const clock = $(".call-takeover-clock"), mute = $(".call-takeover-mute"), level = $(".call-takeover-level > span");
-    const player = document.getElementById("call-player"), handler = panel.dataset.handler, idle = said.textContent;
+    const player = document.getElementById("call-player");
+    let handler = panel.dataset.handler, idle = said.textContent;
     const REFUSED = {
         NotAllowedError: "Your browser does not let this page use the microphone. Allow it beside the page's address, and try again.",
         NotFoundError: "There is no microphone. Connect one, and try again.",
@@ -20,6 +21,7 @@
         4404: "This call cannot be taken over: you may not, or you are logged out.",
         4429: "Your connection is too slow.",
     };
+    const REFUSED_FOR = 15000; // ms
     const DEAF = "Your browser gives the microphone to secure pages only: open this page by https.";
 
     let microphone = null, socket = null, began = 0, ticking = null;
@@ -95,10 +97,16 @@
 
     function told(word) {
         if (word.type === "taken") taken();
-        if (word.type === "refused") end("failed", `You have not taken over: ${word.why}.`);
+        if (word.type === "refused") refused(`You have not taken over: ${word.why}.`);
         if (word.type === "over") end("failed", `You do not talk to the caller any more: ${word.why}.`);
         if (word.type === "away" && talks()) said.textContent = "The servers do not reach each other: the caller may not hear you.";
         if (word.type === "back" && talks()) said.textContent = advice();
+    }
+
+    /* Who has the caller may hand back at any moment: soon it is no longer true. */
+    function refused(text) {
+        end("failed", text);
+        setTimeout(() => { if (panel.dataset.state === "failed" && said.textContent === text) show("idle", idle); }, REFUSED_FOR);
     }
 
     const advice = () => `${handler} waits until you hand back. Wear headphones, or the caller hears themselves.`;
@@ -147,6 +155,16 @@
     $(".call-takeover-back").addEventListener("click", () => handBack(`You have handed back to ${handler}.`));
     addEventListener("beforeunload", (event) => { if (talks()) event.preventDefault(); });
     addEventListener("pagehide", () => { if (talks()) handBack(idle); });
+    // Another handler may have the call by now.
+    new MutationObserver(() => {
+        const now = document.querySelector("#call-head [data-handler]")?.dataset.handler ?? handler;
+        if (now === handler || talks()) return;
+        const was = idle;
+        idle = idle.replace(`; ${handler} waits`, () => `; ${now} waits`);
+        handler = now;
+        $(".call-takeover-back").textContent = `Hand back to ${handler}`;
+        if (said.textContent === was) said.textContent = idle;
+    }).observe(document.getElementById("call-head"), { subtree: true, childList: true, attributes: true, characterData: true });
     new MutationObserver(() => { if (panel.dataset.state !== "on") show(panel.dataset.state, said.textContent); })
         .observe(player, { attributeFilter: ["data-live"] });
     show("idle", idle);
