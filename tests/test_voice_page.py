@@ -12,7 +12,7 @@ from calls.media.audio import tone
 from calls.models import Call, CallEvent, Stream
 from calls.routing import websocket
 from calls.server.switchboard import switchboard
-from calls.supervision import pages, takeovers, voice_page, work
+from calls.supervision import beside, pages, takeovers, voice_page, work
 from tests.support.factories import make_call, make_staff
 from tests.support.line import PATIENCE, Line, payload, stored, until
 
@@ -265,7 +265,7 @@ async def test_who_takes_over_in_the_moment_of_a_hand_back_has_the_caller_alone(
     async with Line("waits") as line, Browser(await row_of(line), anna) as browser:
         await browser.take()
         [first] = own._people
-        asks = {"key": "second", "from": "mailbox.elsewhere", "user": None, "name": "bert"}
+        asks = {"key": "second", "from": "mailbox.elsewhere", "user": 1, "name": "bert"}
         own.hand_back({"key": first, "why": ""})
         own.take({**asks, "call": line.call_sid, "until": time.time() + 60, "answer_to": "answer.elsewhere"})
         await until(lambda: [*own._people] == ["second"])
@@ -297,10 +297,10 @@ async def test_a_takeover_that_the_layer_has_kept_too_long_is_not_begun(anna):
 
 async def test_a_takeover_that_is_asked_for_twice_by_one_letter_begins_once(supervision):
     async with Line("waits") as line:
-        before = len(takeovers.takeovers._tasks)
+        before = len(beside._running)
         for _ in range(2):
-            takeovers.takeovers.take(asked(line, call="CAnone"))
-        assert len(takeovers.takeovers._tasks) == before + 1
+            takeovers.takeovers.take(asked(line, key="twice", call="CAnone"))
+        assert len(beside._running) == before + 1
 
 
 @pytest.mark.parametrize("lacks", ["key", "from", "answer_to", "call", "user", "name", "until"])

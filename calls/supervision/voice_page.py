@@ -7,6 +7,7 @@ otherwise.
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from calls.supervision.beside import beside
 from calls.supervision.lookups import look_up
 from calls.supervision.pages import GOING_AWAY, NO_LONGER, Page
 
+
+logger = logging.getLogger(__name__)
 
 # Seconds between two letters.
 EVERY = 1 / 17
@@ -171,6 +174,9 @@ class VoicePage(Page):
             why = str(error)
         except DatabaseError:
             why = NO_DATABASE
+        except Exception:
+            logger.exception("takeover_failed call=%s", self._call_sid)
+            why = "it failed; the server's log says why"
         finally:
             self._is_asking = False
         if why:
