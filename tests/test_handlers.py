@@ -438,7 +438,7 @@ async def test_a_handler_that_fails_after_its_hang_up_has_failed_no_caller(own):
         "finished",
     )
     switchboard.finished.clear()
-    assert await stored(lambda: last_streams(line.call_sid, 1).how) == "finished"
+    assert await stored(lambda: last_streams(line.call_sid, 1, 0).how) == "finished"
 
 
 @recorded

@@ -34,14 +34,14 @@ class CallNow {
         this.lanes.forEach((lane, index) => lane.classList.toggle("call-speaks", speaks[index]));
         const [caller, us] = this.last, waited = silent[0] + Math.min(late / 1000, 1.2);
         const waits = known && !speaks[0] && !speaks[1] && caller > us && waited > CallNow.WORTH;
-        this.tell(waits ? `${this.said.dataset.caller} waits ${waited.toFixed(1)} s` : this.who(speaks));
+        this.tell(waits ? `${this.said.dataset.inbound} waits ${waited.toFixed(1)} s` : this.who(speaks));
         this.said.classList.toggle("call-bad", waits && waited > CallNow.BAD);
         if (known) this.timer = setTimeout(() => this.show(), 200);
     }
 
     who([caller, us]) {
         if (caller && us) return "Both speak";
-        return caller ? `${this.said.dataset.caller} speaks` : us ? "We speak" : "";
+        return caller ? `${this.said.dataset.inbound} speaks` : us ? "We speak" : "";
     }
 
     tell(words) { if (this.said.textContent !== words) this.said.textContent = words; }
