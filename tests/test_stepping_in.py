@@ -14,7 +14,7 @@ from calls.media.audio import mulaw_to_pcm16, tone, wav_header
 from calls.models import Call, Sound
 from calls.server.control import NoAnswer, NotLive, Objection, Remote
 from calls.supervision import work
-from tests.support.factories import make_call, make_live_call, make_staff
+from tests.support.factories import make_call, make_live_call, make_staff, make_stream
 from tests.support.line import Line, stored, until
 
 
@@ -98,6 +98,13 @@ def test_a_form_of_another_site_does_nothing(supervisor, asked):
     other.force_login(supervisor)
     assert other.post(url(make_live_call(), "clear")).status_code == 403
     assert asked.acts == []
+
+
+def test_a_call_that_we_only_listen_to_offers_nothing_that_its_caller_would_hear(client, supervisor):
+    call = make_live_call()
+    make_stream(call, bidirectional=False)
+    found = re.findall(r'id="(call-listen|call-takeover|call-step-in)"', page(client, call))
+    assert found == ["call-listen"]
 
 
 def test_an_act_that_does_not_exist_is_not_found(client, supervisor):

@@ -127,15 +127,24 @@ def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "follow_url": reverse("admin:calls_call_follow", args=[call.pk]),
         # The page polls where it cannot be reached.
         "live_socket": f"/{LIVE_CALLS}/{call.pk}" if call.sid and not call.ended_at else "",
-        **_sockets(request, call),
+        **_sockets(request, call, streams),
     }
 
 
-def _sockets(request: HttpRequest, call: Call) -> dict[str, str]:
-    """Where a running call is listened to, and taken over by microphone, for who may."""
+def _sockets(request: HttpRequest, call: Call, streams: list[Stream]) -> dict[str, Any]:
+    """Where a running call is listened to, and taken over by microphone, for who may; a call beside us only the former.
+
+    `is_beside`: on <Start> streams nobody hears us.
+    """
+    running = [stream for stream in streams if stream.ended_at is None]
+    is_beside = bool(running) and not any(stream.bidirectional for stream in running)
     may = bool(call.sid) and call.ended_at is None and request.user.has_perm("calls.supervise_call")
     own = f"/{LIVE_CALLS}/{call.pk}"
-    return {"listen_socket": f"{own}/audio" if may else "", "takeover_socket": f"{own}/voice" if may else ""}
+    return {
+        "is_beside": is_beside,
+        "listen_socket": f"{own}/audio" if may else "",
+        "takeover_socket": f"{own}/voice" if may and not is_beside else "",
+    }
 
 
 def _running(call: Call) -> SafeString:
