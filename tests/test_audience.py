@@ -97,8 +97,8 @@ async def test_ten_processes_that_listen_cost_one_letter_a_part():
         follow(audience, CALL, listens=True, who=f"mailbox.{number}")
     audience.hear(Phone().live, [])
     audience.flush()
-    [letter] = audience._waiting
-    assert [entry["call"] for entry in letter["streams"]] == [CALL]
+    [part] = audience._waiting
+    assert [entry["call"] for entry in part] == [CALL]
 
 
 async def test_audio_ends_with_the_last_who_listens(audience, letters):
@@ -126,13 +126,22 @@ async def forgotten(audience):
             await asyncio.sleep(0.01)
 
 
-def test_a_slow_layer_costs_the_oldest_letters_and_no_memory():
+def test_a_slow_layer_costs_the_oldest_news_and_no_memory_and_their_numbers_are_missed():
     audience = Audience("here")
-    for number in range(100):
-        audience._entries = [{"call": "CA1", "end": number}]
+    for end in range(100):
+        audience._entries = [{"call": "CA1", "end": end}]
         audience.flush()
-    kept = [letter["number"] for letter in audience._waiting]
-    assert kept == [*range(101 - MOST_WAITING, 101)]
+    letter = audience._letter()
+    assert [entry["end"] for entry in letter["streams"]] == [*range(100 - MOST_WAITING, 100)]
+    assert letter["number"] == 1 + 100 - MOST_WAITING
+
+
+async def test_what_many_calls_tell_within_a_moment_is_one_letter(audience, letters):
+    for end in range(3):
+        audience._entries = [{"call": "CA1", "end": end}]
+        audience.flush()
+    assert [entry["end"] for entry in (await letters.next())["streams"]] == [0, 1, 2]
+    assert letters.rest == []
 
 
 @settings(deadline=None, max_examples=50)

@@ -55,7 +55,7 @@ async def live():
 def told(audience, live, rows):
     audience.hear(live, rows)
     audience.flush()
-    return audience._waiting.popleft()["streams"][0]
+    return audience._waiting.popleft()[0]
 
 
 def follow(audience, listens=False, drawn=()):

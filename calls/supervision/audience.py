@@ -2,7 +2,7 @@
 
 Once a second a followed call tells how long it is, and at once that something has happened. Only if somebody listens
 does its audio cross the layer: what the recorder was given of it, as it is. So all that follow this process's calls
-cost it one letter a part of the beat (calls.server.switchboard), however many they are. Letters are numbered, since the
+cost it a few letters a second, however many they are. Letters are numbered, since the
 layer loses some.
 """
 
@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from calls.media.rows import AnyRow, ChunkRow, StreamChange
@@ -23,8 +24,11 @@ from calls.supervision.outlines import Outlines
 FORGOTTEN = 15.0
 # Seconds between two words of a call of which nothing is new.
 EVERY = 1.0
-# Letters that wait for a slow layer: half a second's at most, as older audio is worth nothing.
+# Parts of the beat that wait for a slow layer: half a second of them at most, as older audio is worth nothing.
 MOST_WAITING = 20
+# Seconds for which what others of the many calls have to tell is gathered: a letter costs this process's loop more than
+# what is in it, and a call that is heard alone never waits.
+GATHER = 0.09
 
 INBOUND, OUTBOUND = 0, 1
 
@@ -50,7 +54,8 @@ class Audience:
         #: By StreamSid: when it was told of last.
         self._told: dict[str, float] = {}
         self._entries: list[dict[str, Any]] = []
-        self._waiting: deque[Letter] = deque(maxlen=MOST_WAITING)
+        #: What each part of the beat had to tell.
+        self._waiting: deque[list[dict[str, Any]]] = deque(maxlen=MOST_WAITING)
         self._wake = asyncio.Event()
         self._number = 0
 
@@ -117,10 +122,10 @@ class Audience:
     def flush(self) -> None:
         if not self._entries:
             return
-        self._number += 1
-        # What a slow layer keeps is dropped from the front, and its number is missed.
-        letter = {"type": "audience.told", "from": self._owner, "number": self._number, "streams": self._entries}
-        self._waiting.append(letter)
+        if len(self._waiting) == MOST_WAITING:
+            # What a slow layer keeps is dropped from the front, and its number is missed.
+            self._number += 1
+        self._waiting.append(self._entries)
         self._entries = []
         self._wake.set()
 
@@ -132,10 +137,17 @@ class Audience:
                     await self._wake.wait()
             self._wake.clear()
             self._count()
-            while self._waiting:
+            if self._waiting:
                 # Whoever followed learns from the numbers that something is missing.
                 with suppress(PostAway):
-                    await post.publish(group(self._owner), self._waiting.popleft())
+                    await post.publish(group(self._owner), self._letter())
+                await asyncio.sleep(GATHER)
+
+    def _letter(self) -> Letter:
+        self._number += 1
+        streams = [*chain.from_iterable(self._waiting)]
+        self._waiting.clear()
+        return {"type": "audience.told", "from": self._owner, "number": self._number, "streams": streams}
 
 
 def _is_news(row: AnyRow) -> bool:
