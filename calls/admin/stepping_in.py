@@ -51,8 +51,8 @@ class SteppingIn(CallMixin):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         call = kwargs.get("obj")
-        is_ours = call and call.sid and call.ended_at is None and not context.get("is_beside")
-        if is_ours and may_step_in(request):
+        is_held = call and call.sid and call.ended_at is None and not context.get("is_beside")
+        if call and is_held and may_step_in(request):
             context["steps"] = _panel(self, request, call)
         return super().render_change_form(request, context, *args, **kwargs)
 
