@@ -48,6 +48,7 @@ PROCESSES = {
     "test_carrying",
     "test_controlled_calls",
     "test_monitored_calls",
+    "test_supervised_browser",
     "test_supervised_calls",
 }
 
@@ -69,7 +70,9 @@ def belongs_here(item):
         if (item.path.stem in PROCESSES or "once" in marks) and os.environ.get("BOTH_DATABASES"):
             return False
         return "postgres" not in marks and ("redis" not in marks or bool(settings.REDIS_URL))
-    if "sqlite" in marks or "browser" in marks or ("redis" in marks and not settings.REDIS_URL):
+    if "sqlite" in marks or ("redis" in marks and not settings.REDIS_URL):
+        return False
+    if "browser" in marks and item.path.stem not in PROCESSES:
         return False
     if item.path.stem == "test_endings" and "once" not in marks:
         return False

@@ -6,14 +6,13 @@ import time
 
 import numpy as np
 import pytest
-import soxr
 
-from calls.media.audio import mulaw_to_pcm16
 from calls.models import Call, RecordingAccess
 from calls.server.switchboard import switchboard
 from simulator import Scenario, simulate
 from tests.support.browser import MARKS, page_of, violations, wait_until
 from tests.support.factories import make_staff
+from tests.support.loudspeaker import TAP, best_likeness
 from tests.support.servers import SPEECH, until
 
 
@@ -22,19 +21,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "recorder"]),
     pytest.mark.usefixtures("process"),
 ]
-
-# The caller's lane on its way out: the last samples of it, and when that was.
-TAP = """
-document.getElementById("call-listen").addEventListener("call:sounding", ({ detail }) => {
-    const tap = new AnalyserNode(detail.context, { fftSize: 8192 });
-    detail.node.connect(tap, 0);
-    window.taken = () => {
-        const samples = new Float32Array(tap.fftSize);
-        tap.getFloatTimeDomainData(samples);
-        return { at: Date.now() / 1000, rate: detail.context.sampleRate, samples: [...samples] };
-    };
-})
-"""
 
 
 @pytest.fixture
@@ -65,33 +51,13 @@ def wait_for(page, wanted):
     wait_until(page, f"document.getElementById('call-listen').dataset.state === '{wanted}'", seconds=15)
 
 
-# Where both are compared, samples a second.
-RATE = 16_000
-
-
-def likeness(played):
-    """How much the end of what was played is like what the caller says (1: the same), and the second where it ends."""
-    said = soxr.resample(np.frombuffer(mulaw_to_pcm16(SPEECH * 2), "<i2") / 32768, 8000, RATE)
-    size = len(said) + len(played)
-    found = np.fft.irfft(np.fft.rfft(said, size) * np.conj(np.fft.rfft(played, size)), size)[: len(said) - len(played)]
-    energy = np.concatenate([[0], np.cumsum(said**2)])
-    energy = energy[len(played) :] - energy[: -len(played)]
-    alike = found / np.sqrt(np.maximum(energy[: len(found)], 1e-6) * max(float(np.sum(np.square(played))), 1e-6))
-    at = int(np.argmax(alike))
-    return float(alike[at]), (at + len(played)) / RATE
-
-
 def look(page):
-    """How like it is, and how many seconds it is behind what the server had been sent by then.
-
-    Now and then it is played 3 % faster, to catch up.
-    """
+    """How like it is, and how many seconds it is behind what the server had been sent by then."""
     page.wait_for_timeout(300)
     taken = page.evaluate("taken()")
     (live,) = switchboard.live.values()
     line = live.tape.inbound.end / 8000 - (time.time() - taken["at"])
-    played = np.array(taken["samples"])
-    alike, at = max(likeness(soxr.resample(played, taken["rate"] / pace, RATE)) for pace in (1, 1.03))
+    alike, at = best_likeness(np.array(taken["samples"]), taken["rate"], SPEECH)
     return alike, (line - at) % (len(SPEECH) / 8000)
 
 

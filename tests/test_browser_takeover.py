@@ -1,7 +1,6 @@
 """A person takes over by a real browser's microphone, from a call on a real server: what the caller hears, and when."""
 
 import time
-import wave
 
 import numpy as np
 import pytest
@@ -9,45 +8,21 @@ from django.test import Client
 
 from calls.models import Call, CallEvent, Stream
 from simulator.playbuffer import flatten
-from tests.support.browser import ARGUMENTS, CHROMIUM, HTTPS, MARKS, chromium, page_of, site, visit, wait_until
+from tests.support.browser import HTTPS, MARKS, chromium, page_of, site, visit, wait_until
 from tests.support.callers import Calls
 from tests.support.factories import make_call, make_staff, make_stream
+from tests.support.microphone import RATE, WORDS, found, microphone, speaker
 from tests.support.recorded import lane, stored_to_the_end
 from tests.support.servers import Server, until
 from tests.support.talks import linear, spoken
 
 
-__all__ = ["chromium", "site", "visit"]
+__all__ = ["chromium", "microphone", "site", "speaker", "visit"]
 pytestmark = [*MARKS, pytest.mark.process, pytest.mark.clock]
 
-RATE = 8000
 MAY = ("view_call", "listen_call", "supervise_call")
-WORDS = "Good morning, this is Anna. I have taken over from the machine."
 # Of what the caller hears, in samples, that is looked at before and after the page has seen the first word.
 BEFORE, AFTER = RATE // 2, 6 * RATE
-# Pieces that are looked for one by one: on a busy machine there are holes between them.
-PIECE = RATE * 3 // 10
-
-
-@pytest.fixture
-def microphone(tmp_path):
-    """A file that Chromium takes for one, and begins again at its end: silence, and words."""
-    samples = np.concatenate([np.zeros(2 * RATE), 3 * spoken("en-us", WORDS), np.zeros(2 * RATE)]).clip(-1, 1)
-    finer = np.interp(np.arange(len(samples) * 6) / 6, np.arange(len(samples)), samples)
-    with wave.open(str(tmp_path / "microphone.wav"), "wb") as file:
-        file.setparams((1, 2, 6 * RATE, 0, "NONE", ""))
-        file.writeframes((finer * 32767).astype("<i2").tobytes())
-    return tmp_path / "microphone.wav"
-
-
-@pytest.fixture
-def speaker(microphone, chromium):
-    """A browser with that microphone, which its user lets every page have."""
-    fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    file = f"--use-file-for-fake-audio-capture={microphone}"
-    browser = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *fake, file])
-    yield browser
-    browser.close()
 
 
 def opened(browser, server, call):
@@ -58,17 +33,6 @@ def opened(browser, server, call):
     page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": server.url}])
     page.goto(page_of(call))
     return page
-
-
-def found(audio, words):
-    """How late each piece of the words comes in the audio, in ms, and how like it that is: 1 if it is it."""
-    pieces = [(at, words[at : at + PIECE]) for at in range(0, len(words) - PIECE, PIECE)]
-    loud = [(at, piece) for at, piece in pieces if np.sqrt(np.mean(piece**2)) > 0.02]
-    energy = np.convolve(audio**2, np.ones(PIECE), "valid") + 1e-3
-    for at, piece in loud:
-        like = np.abs(np.correlate(audio, piece, "valid")) / np.sqrt(energy * (piece @ piece))
-        best = int(np.argmax(like))
-        yield (best - at) / 8, float(like[best])
 
 
 def test_what_the_microphone_hears_the_caller_hears_within_800_ms_and_the_right_lane_holds_it(speaker, tmp_path):
