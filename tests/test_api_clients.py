@@ -21,7 +21,13 @@ LIST, ADD = "/admin/calls/apiclient/", "/admin/calls/apiclient/add/"
 
 @pytest.fixture(autouse=True)
 def nobody_yet():
-    """What this process remembers of tokens."""
+    """What this process remembers of tokens: nothing before a test, and nothing that others would wait for after it."""
+    forget()
+    yield
+    forget()
+
+
+def forget():
     for memory in (programs._known, programs._wrong, programs._logged):
         memory.clear()
 
