@@ -37,7 +37,9 @@ DATABASE = {"db", "transactional_db", "django_db_reset_sequences", "django_db_se
 PAGES = {
     *("test_admin_alerts", "test_admin_notices", "test_admin_outbound", "test_admin_ranges", "test_admin_stream_rows"),
     *("test_admin_wording", "test_api_clients", "test_doctor", "test_inquiry", "test_place_call", "test_problems"),
-    *("test_realtime_calls", "test_measured_calls", "test_rest", "test_stepping_in"),
+    *("test_realtime_calls", "test_measured_calls", "test_rest", "test_stepping_in", "test_admin_takeovers"),
+    *("test_taking_over", "test_voice_page", "test_listening_in", "test_sounds", "test_outlines", "test_call_page"),
+    "test_meters",
 }
 
 
