@@ -1,7 +1,6 @@
 """What is done to a running call from outside of its handler, and what it and the timeline are told of that."""
 
 import asyncio
-import threading
 import time
 import uuid
 from contextlib import asynccontextmanager
@@ -437,9 +436,7 @@ async def test_a_thread_with_a_loop_of_its_own_may_ask_too(held):
     async with line_to("listens") as line:
         found = []
         act = async_to_sync(control(line.call_sid).play, force_new_loop=True)
-        thread = threading.Thread(target=lambda: found.append(act(SOUND)))
-        thread.start()
-        await asyncio.to_thread(thread.join)
+        await stored(lambda: found.append(act(SOUND)))
     assert found[0]["length_ms"] == 300
 
 

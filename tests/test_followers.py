@@ -1,7 +1,7 @@
 """Who follows a call from this process is told what there is to tell, whatever the layer does to the letters."""
 
-import asyncio
 import contextlib
+from functools import partial
 
 import pytest
 from channels.layers import get_channel_layer
@@ -15,6 +15,7 @@ from calls.supervision import followers as module
 from calls.supervision.audience import group
 from calls.supervision.followers import Followers
 from tests.support.factories import make_live_call, make_stream
+from tests.support.line import stored
 from tests.support.post import CAPACITY, Taken, layers, process, working
 
 
@@ -134,7 +135,7 @@ def make_running(owner, sid="CA1"):
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_process_that_holds_the_call_learns_who_follows_and_who_listens(this):
-    await asyncio.to_thread(make_running, "holder")
+    await stored(partial(make_running, "holder"))
     followers = Followers()
     async with process("holder") as (holder, _):
         said = Taken()
@@ -152,7 +153,7 @@ async def test_the_process_that_holds_the_call_learns_who_follows_and_who_listen
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_call_that_moves_is_followed_there_and_its_page_looks_again(this):
-    stream = await asyncio.to_thread(make_running, "old")
+    stream = await stored(partial(make_running, "old"))
     followers, page = Followers(), Page()
     async with process("old") as (old, _), process("new") as (new, _):
         there, here = Taken(), Taken()
@@ -170,7 +171,7 @@ async def test_a_call_that_moves_is_followed_there_and_its_page_looks_again(this
 
 @pytest.mark.django_db(transaction=True)
 async def test_who_holds_a_call_is_remembered_while_the_database_is_away(this, monkeypatch):
-    await asyncio.to_thread(make_running, "holder")
+    await stored(partial(make_running, "holder"))
     followers = Followers()
     async with process("holder") as (holder, _):
         said = Taken()
@@ -189,8 +190,8 @@ def _away(sids):
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_dead_process_whose_mailbox_is_full_keeps_nobody_from_following_others(this):
-    await asyncio.to_thread(make_running, "dead", "CA1")
-    await asyncio.to_thread(make_running, "alive", "CA2")
+    await stored(partial(make_running, "dead", "CA1"))
+    await stored(partial(make_running, "alive", "CA2"))
     for _ in range(CAPACITY):
         await this.send(mailbox("dead"), {"type": "word"})
     followers = Followers()
@@ -206,7 +207,7 @@ async def test_a_dead_process_whose_mailbox_is_full_keeps_nobody_from_following_
 @pytest.mark.django_db(transaction=True)
 async def test_a_layer_that_has_forgotten_who_is_in_a_group_is_told_again(this, monkeypatch):
     monkeypatch.setattr(module, "EVERY", 0.05)
-    await asyncio.to_thread(make_running, "holder")
+    await stored(partial(make_running, "holder"))
     followers, heard = Followers(), Taken()
     this.take("audience.told", heard)
     async with process("holder") as (holder, _):

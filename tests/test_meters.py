@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+from functools import partial
 
 import pytest
 from channels.layers import InMemoryChannelLayer, get_channel_layer
@@ -15,6 +16,7 @@ from calls.supervision.list_page import ListPage
 from calls.supervision.meters import CALLER, FORGOTTEN, US, Meters, event_of
 from calls.supervision.watchers import Watchers
 from tests.support.factories import START, make_live_call, make_stream
+from tests.support.line import stored
 from tests.support.phone import CALL, STREAM, Phone
 
 
@@ -218,7 +220,7 @@ def test_a_process_without_calls_is_not_heard_of(watching):
 async def test_every_process_that_holds_a_stream_is_told_once_who_watches(watching, monkeypatch):
     watchers, watcher = watching
     monkeypatch.setattr(post, "address", "mailbox.browser")
-    await asyncio.to_thread(hold, "one", "one", "another")
+    await stored(partial(hold, "one", "one", "another"))
     await watchers._say()
     for owner in ("one", "another"):
         assert await get_channel_layer().receive(mailbox(owner)) == WATCH
@@ -233,7 +235,7 @@ async def test_a_dead_process_whose_mailbox_is_full_keeps_no_other_from_being_to
     monkeypatch.setattr(post, "address", "mailbox.browser")
     layer = InMemoryChannelLayer(capacity=1)
     monkeypatch.setattr("calls.post.post.get_channel_layer", lambda: layer)
-    await asyncio.to_thread(hold, "full", "other")
+    await stored(partial(hold, "full", "other"))
     await layer.send(mailbox("full"), {})
     await watchers._say()
     assert await layer.receive(mailbox("other")) == WATCH
