@@ -519,52 +519,52 @@ def test_what_is_on_record_is_only_looked_at(client, name):
     assert client.get(f"/admin/calls/{name}/add/").status_code == 403
 
 
-@pytest.mark.parametrize(
-    ("index", "query"),
-    [
-        ("call_newest", lambda calls: calls),
-        ("call_live", lambda calls: calls.filter(ended_at__isnull=True)),
-        ("call_by_status", lambda calls: calls.filter(status="busy")),
-        ("call_by_handler", lambda calls: calls.filter(handler="rare")),
-        ("call_by_direction", lambda calls: calls.filter(direction="outbound-dial")),
-        ("call_with_warning", lambda calls: calls.filter(has_warning=True)),
-        ("call_interrupted", lambda calls: calls.filter(was_interrupted=True)),
-        pytest.param(
-            *("call_without_audio", lambda calls: calls.filter(audio_samples=0)),
-            marks=pytest.mark.postgres,  # SQLite takes call_by_length
-        ),
-        ("call_reviewed", lambda calls: calls.filter(reviewed=True)),
-        ("call_by_length", lambda calls: calls.order_by("-audio_samples", "-pk")),
-        ("call_by_from", lambda calls: calls.filter(from_number="+15550004999")),
-    ],
-)
-def test_the_database_names_the_index_of_each_filter(many_calls, index, query):
-    assert index in query(Call.objects.order_by("-created_at", "-pk"))[:51].explain()
+FILTERS = [
+    ("call_newest", lambda calls: calls),
+    ("call_live", lambda calls: calls.filter(ended_at__isnull=True)),
+    ("call_by_status", lambda calls: calls.filter(status="busy")),
+    ("call_by_handler", lambda calls: calls.filter(handler="rare")),
+    ("call_by_direction", lambda calls: calls.filter(direction="outbound-dial")),
+    ("call_with_warning", lambda calls: calls.filter(has_warning=True)),
+    ("call_interrupted", lambda calls: calls.filter(was_interrupted=True)),
+    ("call_reviewed", lambda calls: calls.filter(reviewed=True)),
+    ("call_by_length", lambda calls: calls.order_by("-audio_samples", "-pk")),
+    ("call_by_from", lambda calls: calls.filter(from_number="+15550004999")),
+]
+
+
+# SQLite takes call_by_length.
+WITHOUT_AUDIO = ("call_without_audio", lambda calls: calls.filter(audio_samples=0))
+
+
+def test_the_database_names_the_index_of_each_filter(many_calls):
+    newest = Call.objects.order_by("-created_at", "-pk")
+    filters = [*FILTERS, WITHOUT_AUDIO] if connection.vendor == "postgresql" else FILTERS
+    assert [index for index, query in filters if index not in query(newest)[:51].explain()] == []
+
+
+SEARCHES = [
+    ("call_search_number", lambda calls: calls.filter(by_number("(030) 901820", part=True))),
+    ("call_search_name", lambda calls: calls.filter(named("lovelace"), caller_name__gt="")),
+    ("call_search_name", lambda calls: calls.filter(named("zq"), caller_name__gt="")),
+    ("call_search_name", lambda calls: calls.filter(named("大文"), caller_name__gt="")),
+    ("call_search_notes", lambda calls: calls.filter(noted("92774"), notes__gt="")),
+    ("call_search_notes", lambda calls: calls.filter(noted("ok"), notes__gt="")),
+    ("call_search_data", lambda calls: with_data(calls, "A-17")),
+    ("call_search_data", lambda calls: with_data(calls, "order:A-17")),
+    ("call_search_data", lambda calls: with_data(calls, "amount:12")),
+    # Either of the two that a whole number is in, and each of them as fast.
+    ("Bitmap Index Scan on call_", lambda calls: calls.filter(by_number("+15550004999", part=False))),
+    ("calls_call_sid", lambda calls: calls.filter(sid__gte="CA5eed0012", sid__lt="CA5eed0012g")),
+]
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize(
-    ("index", "query"),
-    [
-        ("call_search_number", lambda calls: calls.filter(by_number("(030) 901820", part=True))),
-        ("call_search_name", lambda calls: calls.filter(named("lovelace"), caller_name__gt="")),
-        ("call_search_name", lambda calls: calls.filter(named("zq"), caller_name__gt="")),
-        ("call_search_name", lambda calls: calls.filter(named("大文"), caller_name__gt="")),
-        ("call_search_notes", lambda calls: calls.filter(noted("92774"), notes__gt="")),
-        ("call_search_notes", lambda calls: calls.filter(noted("ok"), notes__gt="")),
-        ("call_search_data", lambda calls: with_data(calls, "A-17")),
-        ("call_search_data", lambda calls: with_data(calls, "order:A-17")),
-        ("call_search_data", lambda calls: with_data(calls, "amount:12")),
-        # Either of the two that a whole number is in, and each of them as fast.
-        ("Bitmap Index Scan on call_", lambda calls: calls.filter(by_number("+15550004999", part=False))),
-        ("calls_call_sid", lambda calls: calls.filter(sid__gte="CA5eed0012", sid__lt="CA5eed0012g")),
-    ],
-)
-def test_the_database_names_the_index_of_each_search(many_calls, index, query):
+def test_the_database_names_the_index_of_each_search(many_calls):
     Call.objects.filter(handler="rare").update(caller_name="Ada Lovelace", notes="order 92774")
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")  # five thousand calls are read sooner than looked up
-    assert index in query(Call.objects.order_by()).explain()
+    assert [index for index, query in SEARCHES if index not in query(Call.objects.order_by()).explain()] == []
 
 
 @pytest.mark.postgres
