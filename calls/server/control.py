@@ -9,15 +9,13 @@ Synchronous code calls `async_to_sync(control(call_sid).clear)()`.
 import logging
 import time
 import uuid
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import Error as DatabaseError
-from django.db import close_old_connections
 from django.utils import timezone
 
 from calls.media.audio import SAMPLE_RATE
@@ -25,6 +23,7 @@ from calls.media.storable import storable_json
 from calls.models import Call, CallEvent, Stream
 from calls.post.post import Letter, PostAway, mailbox, post
 from calls.server.hints import hints
+from calls.server.questions import letting_go
 
 
 logger = logging.getLogger(__name__)
@@ -33,8 +32,6 @@ logger = logging.getLogger(__name__)
 PATIENCE, GRACE = 3.0, 1.0
 # What may be played at once, in samples.
 LONGEST_PLAY = 60 * SAMPLE_RATE
-
-Looked = TypeVar("Looked")
 
 
 class ControlError(Exception):
@@ -124,13 +121,14 @@ class Remote:
             return await self._answered(act, key, facts)
         except (NotLive, NoAnswer) as error:
             if self._user is not None:
-                await _look(partial(_note_failure, self.call_sid, self._user, act, key, facts, error))
+                failed = partial(_note_failure, self.call_sid, self._user, act, key, facts, error)
+                await sync_to_async(letting_go(failed))()
                 if post.address:
                     hints.add(self.call_sid)
             raise
 
     async def _answered(self, act: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
-        owner = await _look(partial(holder, self.call_sid))
+        owner = await sync_to_async(letting_go(partial(holder, self.call_sid)))()
         who = {"user": self._user.pk, "name": self._user.get_username()} if self._user is not None else {}
         letter: Letter = {"type": "control.act", "call": self.call_sid, "act": act, "facts": facts, **who}
         # One that waits longer than whoever has sent it is not to be done any more.
@@ -160,18 +158,6 @@ def check_audio(audio: object) -> None:
         raise Objection("there is nothing to play")
     if len(audio) > LONGEST_PLAY:
         raise Objection(f"{len(audio) / SAMPLE_RATE:.0f} s are too long: at most 60 s are played at once")
-
-
-async def _look(look: Callable[[], Looked]) -> Looked:
-    """Asks the database, and lets its connection go: outside of a request nobody else does."""
-
-    def ask() -> Looked:
-        try:
-            return look()
-        finally:
-            close_old_connections()
-
-    return await sync_to_async(ask)()
 
 
 def holder(call_sid: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from django.db import close_old_connections
+from calls.server.questions import letting_go
 
 
 Found = TypeVar("Found")
@@ -16,12 +16,4 @@ _threads = ThreadPoolExecutor(2, thread_name_prefix="supervision")
 
 async def look_up(look: Callable[[], Found]) -> Found:
     """What `look` returns or raises. Who does not wait for it any more does not end it."""
-
-    def answer() -> Found:
-        try:
-            return look()
-        finally:
-            # No request does that here: a connection goes back to the pool, and one that is broken is not used again.
-            close_old_connections()
-
-    return await asyncio.get_running_loop().run_in_executor(_threads, answer)
+    return await asyncio.get_running_loop().run_in_executor(_threads, letting_go(look))

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
 
 from calls.media.rows import AnyRow, CallRow
 from calls.recorder import recorder
 from calls.recorder.writer import Writer
 from calls.server.hints import hints
+from calls.server.questions import letting_go
 
 
 logger = logging.getLogger(__name__)
@@ -37,14 +38,8 @@ async def ask(request: HttpRequest, question: Callable[[], T]) -> T:
     if not isinstance(request, ASGIRequest):
         return await sync_to_async(question)()
 
-    def answer() -> T:
-        try:
-            return question()
-        finally:
-            close_old_connections()
-
     async with asyncio.timeout(DATABASE_PATIENCE):
-        return await asyncio.get_running_loop().run_in_executor(_database, answer)
+        return await asyncio.get_running_loop().run_in_executor(_database, letting_go(question))
 
 
 async def keep(request: HttpRequest, *rows: AnyRow) -> None:
