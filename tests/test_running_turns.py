@@ -13,6 +13,7 @@ from calls.measuring.running import MOST, RunningTurns
 from calls.media.audio import SAMPLE_RATE, SILENCE, tone
 from calls.models import AudioChunk, Call, Erasure, Turn
 from calls.models.calls import FOLLOWED_EVERY
+from calls.post.post import post
 from calls.recordings.rendering import Recording
 from tests.support.factories import START, make_call, make_live_call, make_staff, make_stream, make_turn
 from tests.support.talks import Talk
@@ -55,7 +56,7 @@ def hints(monkeypatch):
     async def publish(group, letter):
         told.append(letter["call"])
 
-    monkeypatch.setattr(running.post, "publish", publish)
+    monkeypatch.setattr(post, "publish", publish)
     return told
 
 

@@ -7,7 +7,6 @@ whoever asks.
 import datetime as dt
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,8 +19,7 @@ from django.utils import timezone
 from calls.measuring.courtesy import politely
 from calls.measuring.running import RunningTurns
 from calls.models import Call
-from calls.post.post import PostAway, post
-from calls.server.hints import group
+from calls.server.hints import tell
 
 
 logger = logging.getLogger(__name__)
@@ -131,11 +129,4 @@ class Following:
 
     def _tell(self, calls: list[Call]) -> None:
         if sids := [call.sid for call in calls if call.sid]:
-            async_to_sync(_hint)(sids)
-
-
-async def _hint(sids: list[str]) -> None:
-    # Pages look by themselves while the layer is away.
-    with suppress(PostAway):
-        for sid in sids:
-            await post.publish(group(sid), {"type": "call.changed", "call": sid})
+            async_to_sync(tell)(sids)

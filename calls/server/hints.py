@@ -6,6 +6,7 @@ nobody follows has an empty group, and nothing is sent.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 from calls.post.post import PostAway, post
@@ -30,14 +31,18 @@ class Hints:
         while True:
             await asyncio.sleep(EVERY)
             changed, self._changed = self._changed, set()
-            # Pages poll while the layer is away.
-            with suppress(PostAway):
-                # A copy: a thread (calls.server.control) may still be adding to it.
-                for sid in [*changed]:
-                    await post.publish(group(sid), {"type": "call.changed", "call": sid})
+            # A copy: a thread (calls.server.control) may still be adding to it.
+            await tell([*changed])
 
 
 hints = Hints()
+
+
+async def tell(call_sids: Sequence[str]) -> None:
+    """Something of these calls is new. Pages look by themselves while the layer is away."""
+    with suppress(PostAway):
+        for sid in call_sids:
+            await post.publish(group(sid), {"type": "call.changed", "call": sid})
 
 
 def group(call_sid: str) -> str:
