@@ -119,8 +119,7 @@
     const isOpen = () => socket?.readyState === WebSocket.OPEN;
 
     function listen(path) {
-        const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-        socket = new WebSocket(`${scheme}//${location.host}${path}`);
+        socket = callSocket(path);
         socket.addEventListener("message", ({ data }) => hear(JSON.parse(data)));
         socket.addEventListener("close", () => {
             away = false;
@@ -174,9 +173,7 @@
         show() {
             for (const found of document.querySelectorAll("#call-head .call-running")) {
                 const seconds = Math.max(0, Math.floor(Date.now() / 1000 - this.skew - found.dataset.since));
-                const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
-                const two = (number) => String(number).padStart(2, "0");
-                found.textContent = (hours ? `${hours}:${two(minutes)}` : minutes) + `:${two(rest)}`;
+                found.textContent = callClock(seconds);
             }
             if (live()) { clearTimeout(this.timer); this.timer = setTimeout(() => this.show(), 1000 - Date.now() % 1000); }
         },

@@ -55,15 +55,10 @@
     const lines = () => [...document.querySelectorAll("#result_list tbody tr")];
     const key = (line) => line.querySelector(".action-select, .call-parties")?.id.replace(/\D/g, "");
     const running = () => document.querySelector(".call-running");
-    const clock = (seconds) => {
-        const two = (number) => String(number).padStart(2, "0");
-        const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
-        return (hours ? `${hours}:${two(minutes)}` : minutes) + `:${two(seconds % 60)}`;
-    };
 
     function tick() {
         for (const cell of document.querySelectorAll(".call-running")) {
-            cell.textContent = clock(Math.max(0, Math.floor(Date.now() / 1000 - skew - cell.dataset.since)));
+            cell.textContent = callClock(Math.max(0, Math.floor(Date.now() / 1000 - skew - cell.dataset.since)));
         }
     }
 

@@ -130,8 +130,7 @@
     /* ---- The socket ---- */
 
     function connect() {
-        const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-        const own = socket = new WebSocket(`${scheme}//${location.host}${panel.dataset.socket}`);
+        const own = socket = callSocket(panel.dataset.socket);
         own.binaryType = "arraybuffer";
         own.addEventListener("open", () => { if (own === socket) say({ type: "listen" }); });
         own.addEventListener("message", ({ data }) => {

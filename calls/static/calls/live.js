@@ -280,11 +280,6 @@
 
     /* ---- What is drawn: texts once a second, meters as the beats were ---- */
 
-    const clock = (seconds) => {
-        const two = (number) => String(number).padStart(2, "0");
-        const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
-        return (hours ? `${hours}:${two(minutes)}` : minutes) + `:${two(seconds % 60)}`;
-    };
     const WHO = ["", "caller", "us", "both"];
 
     function set(node, text) {
@@ -295,13 +290,13 @@
         const now = performance.now(), time = (Date.now() - skew) / 1000;
         for (const call of calls.values()) {
             if (call.line.inert) continue;
-            set(call.running, clock(Math.max(0, Math.floor(time - call.running.dataset.since))));
+            set(call.running, callClock(Math.max(0, Math.floor(time - call.running.dataset.since))));
             const fresh = isFresh(call, now), { speak = 0, is_paused: isPaused = false } = call.figures ?? {};
             set(call.who, !fresh ? "" : isPaused ? "not recorded" : WHO[speak]);
             call.line.classList.toggle("call-unheard", !fresh);
             call.line.classList.toggle("call-going", Boolean(call.goneAt) && now - call.goneAt < DOUBT);
             const wait = waitOf(call);
-            set(call.wait, wait >= 1000 ? wait < 60000 ? `${Math.floor(wait / 1000)} s` : clock(Math.floor(wait / 1000)) : "");
+            set(call.wait, wait >= 1000 ? wait < 60000 ? `${Math.floor(wait / 1000)} s` : callClock(Math.floor(wait / 1000)) : "");
             call.wait.className = `call-live-wait ${wait >= TOO_LONG ? "call-bad" : wait >= LONG ? "call-warn" : ""}`;
         }
         forecast();
@@ -354,8 +349,7 @@
     let everTried = false;
     function listen() {
         if (isOver) return;
-        const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-        const socket = new WebSocket(`${scheme}//${location.host}${list.dataset.socket}`);
+        const socket = callSocket(list.dataset.socket);
         socket.addEventListener("open", () => { isConnected = true; isAway = false; forecast(); ask(); });
         socket.addEventListener("message", ({ data }) => {
             const said = JSON.parse(data);

@@ -88,8 +88,7 @@
             return;
         }
         show("asking", `Asking for the caller…`);
-        const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-        const own = socket = new WebSocket(`${scheme}//${location.host}${panel.dataset.socket}`);
+        const own = socket = callSocket(panel.dataset.socket);
         own.addEventListener("open", () => own.send(JSON.stringify({ type: "take" })));
         own.addEventListener("message", ({ data }) => { if (own === socket) told(JSON.parse(data)); });
         own.addEventListener("close", ({ code }) => { if (own === socket) lost(code); });
