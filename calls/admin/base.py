@@ -8,7 +8,7 @@ from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.template.response import TemplateResponse
 
 from calls.admin.paging import Pages
@@ -101,3 +101,15 @@ class FactsAdmin(ModelAdmin[ModelT]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return Pages
+
+
+def is_script(request: HttpRequest) -> bool:
+    """Whether a page's own script asks, and not a browser that shows what it gets."""
+    return "application/json" in request.headers.get("Accept", "")
+
+
+def private_json(found: dict[str, Any], status: int = 200) -> JsonResponse:
+    """For a script. What it says of calls is kept nowhere on its way."""
+    response = JsonResponse(found, status=status)
+    response["Cache-Control"] = "no-store, private"
+    return response

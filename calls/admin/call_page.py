@@ -65,7 +65,7 @@ def fragments(request: HttpRequest, call: Call) -> dict[str, Any]:
         "awaited": found["awaited"],
         "samples": found["recording"].samples if found["playable"] else 0,
         "socket": found["live_socket"],
-        "streams": _places(found["recording"], call.streams.all()),
+        "streams": _places(found["recording"], [health.stream for health in found["streams"]]),
         "versions": {f"call-{name}": part.version for name, part in parts.items()},
         "html": {f"call-{name}": part.html for name, part in parts.items() if part.version not in known},
     }

@@ -12,7 +12,7 @@ from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet, TextField
 from django.forms import ModelChoiceField
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from calls.access.numbers import may_see, shown
 from calls.admin import call_page, cells, wording
-from calls.admin.base import FactsAdmin, staff
+from calls.admin.base import FactsAdmin, private_json, staff
 from calls.admin.comment_rows import chip
 from calls.admin.comments import Comments
 from calls.admin.ended import Ended
@@ -157,9 +157,7 @@ class CallAdmin(
         call = get_object_or_404(Call, pk=pk)
         if request.user.has_perm("calls.listen_call"):  # turns lead into the recording
             call.note_follower()
-        response = JsonResponse(call_page.fragments(request, call))
-        response["Cache-Control"] = "no-store, private"
-        return response
+        return private_json(call_page.fragments(request, call))
 
     @method_decorator(require_safe)
     def export(self, request: HttpRequest) -> HttpResponseBase:

@@ -10,7 +10,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods
 
 from calls.access import numbers
 from calls.admin import wording
-from calls.admin.base import CallMixin, keep_filters, own_page, staff
+from calls.admin.base import CallMixin, is_script, keep_filters, own_page, private_json, staff
 from calls.admin.cells import precise
 from calls.admin.comment_rows import Shown, may_comment, panel
 from calls.media.audio import SAMPLE_RATE
@@ -105,7 +105,7 @@ class Comments(CallMixin):
         """Those of a call, for its page to take anew; and a new one."""
         call = self._commented(request, pk)
         if request.method != "POST":
-            return self._refreshed(request, call) if _is_script(request) else self._to(request, call)
+            return self._refreshed(request, call) if is_script(request) else self._to(request, call)
         form = CommentForm(call, request.POST)
         if not form.is_valid():
             return self._wrong(request, call, form, "Comment")
@@ -187,12 +187,12 @@ class Comments(CallMixin):
         panel = self._panel(request, call)
         same = request.GET.get("version") == panel["version"]
         html = "" if same else render_to_string("admin/calls/call/comment_list.html", {"comments": panel}, request)
-        return _private({"version": panel["version"], "html": html})
+        return private_json({"version": panel["version"], "html": html})
 
     def _to(self, request: HttpRequest, call: Call, comment: Comment | None = None) -> HttpResponseBase:
         """It is done: to the call's page, and there to the comment."""
-        if _is_script(request):
-            return _private({"comment": comment.pk if comment else None})
+        if is_script(request):
+            return private_json({"comment": comment.pk if comment else None})
         anchor = f"comment-{comment.pk}" if comment else "call-comments"
         return HttpResponseRedirect(f"{self._page(request, call)}#{anchor}")
 
@@ -200,9 +200,9 @@ class Comments(CallMixin):
         self, request: HttpRequest, call: Call, form: TextForm, title: str, was: str | None = None
     ) -> HttpResponseBase:
         """What was written comes back with what is wrong about it."""
-        if _is_script(request):
+        if is_script(request):
             error = " ".join(str(error) for errors in form.errors.values() for error in errors)
-            return _private({"error": error, "was": was}, status=400)
+            return private_json({"error": error, "was": was}, status=400)
         context = {
             "form": form,
             "title": title,
@@ -213,8 +213,8 @@ class Comments(CallMixin):
         return own_page(self, request, "comment", context)
 
     def _refuse(self, request: HttpRequest, call: Call, error: str) -> HttpResponseBase:
-        if _is_script(request):
-            return _private({"error": error}, status=400)
+        if is_script(request):
+            return private_json({"error": error}, status=400)
         self.message_user(request, error, messages.ERROR)
         return self._to(request, call)
 
@@ -234,14 +234,3 @@ def _conflict(now: Comment | None) -> str:
     return (
         RESOLVED if now.resolved_at else f"You have changed this comment elsewhere meanwhile. It says now: “{now.text}”"
     )
-
-
-def _is_script(request: HttpRequest) -> bool:
-    """Whether the page itself asks, by comments.js."""
-    return "application/json" in request.headers.get("Accept", "")
-
-
-def _private(found: dict[str, Any], status: int = 200) -> JsonResponse:
-    response = JsonResponse(found, status=status)
-    response["Cache-Control"] = "no-store, private"
-    return response

@@ -35,7 +35,7 @@ from django.views.decorators.http import require_safe
 from calls.access.numbers import may_see, shown
 from calls.addresses import LIVE_CALLS
 from calls.admin import cells, wording
-from calls.admin.base import CallMixin, own_page
+from calls.admin.base import CallMixin, own_page, private_json
 from calls.admin.filters import Handler, Tagged, Way
 from calls.admin.neighbours import Filtered
 from calls.models import Call, CallEvent, Stream
@@ -212,9 +212,7 @@ class Live(CallMixin):
             [call.pk, render_to_string("admin/calls/call/live_row.html", {"row": row_of(request, pages, call)})]
             for call in pages.result_list
         ]
-        response = JsonResponse({"title": heading(len(rows), len(keys)), "rows": rows})
-        response["Cache-Control"] = "no-store, private"
-        return response
+        return private_json({"title": heading(len(rows), len(keys)), "rows": rows})
 
     def _running(self, request: HttpRequest) -> tuple[Running, list[int]]:
         """The calls that run as they are filtered, and the keys of all of them. IncorrectLookupParameters."""

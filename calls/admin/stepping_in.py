@@ -6,7 +6,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.crypto import get_random_string
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from calls.access import numbers
 from calls.admin import wording
-from calls.admin.base import CallMixin, asks_worker, keep_filters, own_page, staff
+from calls.admin.base import CallMixin, asks_worker, is_script, keep_filters, own_page, private_json, staff
 from calls.admin.steps import STEPS, Step
 from calls.models import Call
 from calls.server.control import NoAnswer, NotLive, Objection, control
@@ -69,15 +69,15 @@ class SteppingIn(CallMixin):
         if request.method == "POST":
             if step.is_valid():
                 return self._stepped_in(request, call, _outcome(request, call, step))
-            if _is_script(request):
+            if is_script(request):
                 errors = " ".join(str(error) for errors in step.errors.values() for error in errors)
-                return _private({"tone": "bad", "words": errors, "is_form": True})
+                return private_json({"tone": "bad", "words": errors, "is_form": True})
         facts = {"title": wording.of_call(call, numbers.may_see(request)), "back_url": _page(self, request, call)}
         return own_page(self, request, "step", {**facts, "form": step, "click": get_random_string(12)})
 
     def _stepped_in(self, request: HttpRequest, call: Call, outcome: Outcome) -> HttpResponseBase:
-        if _is_script(request):
-            return _private({"tone": outcome.tone, "words": outcome.words})
+        if is_script(request):
+            return private_json({"tone": outcome.tone, "words": outcome.words})
         self.message_user(request, outcome.words, outcome.level)
         return HttpResponseRedirect(_page(self, request, call))
 
@@ -116,14 +116,3 @@ def _is_second_click(request: HttpRequest) -> bool:
     request.session["steps"] = [*known, click][-_MOST_CLICKS:]
     request.session.save()
     return False
-
-
-def _is_script(request: HttpRequest) -> bool:
-    """Whether the page itself asks, by step_in.js."""
-    return "application/json" in request.headers.get("Accept", "")
-
-
-def _private(found: dict[str, Any]) -> JsonResponse:
-    response = JsonResponse(found)
-    response["Cache-Control"] = "no-store, private"
-    return response

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
+from calls.admin.base import private_json
 from calls.admin.cells import precise, wait, wait_tone
 from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
 from calls.media.conversation import Said, common, joined, silences
@@ -70,9 +71,7 @@ def turns_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     answer = _answer(call)
     version = hashlib.sha256(json.dumps(answer).encode()).hexdigest()[:16]
     same = request.GET.get("version") == version
-    response = JsonResponse({"version": version} | ({} if same else answer))
-    response["Cache-Control"] = "no-store, private"
-    return response
+    return private_json({"version": version} | ({} if same else answer))
 
 
 def _answer(call: Call) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from calls.admin import wording
+from calls.admin.base import private_json
 from calls.admin.cells import clock
 from calls.files.accesses import note_access, note_reading
 from calls.media.audio import SAMPLE_RATE
@@ -26,9 +27,8 @@ def words_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     found, following = words.page(recording, _start(request))
     if found:
         note_reading(request, [call], "words")
-    response = JsonResponse({"lines": [_as_json(line) for line in found], "next": following, **_state(call, recording)})
-    response["Cache-Control"] = "no-store, private"
-    return response
+    lines = [_as_json(line) for line in found]
+    return private_json({"lines": lines, "next": following, **_state(call, recording)})
 
 
 def text_response(request: HttpRequest, call: Call, name: str) -> HttpResponseBase:
