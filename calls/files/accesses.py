@@ -1,6 +1,5 @@
 """Who heard, read, downloaded or exported what: on record before the first byte of it is sent."""
 
-import datetime as dt
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,8 +17,6 @@ from calls.models import Call, RecordingAccess
 from calls.recordings.rendering import Wav
 
 
-# A player asks for a recording in many ranges, pauses, and seeks back: all of that within this time is one listen.
-ONE_LISTEN = dt.timedelta(minutes=30)
 # Seconds of a recording that are put on record as sent at once, before they are.
 NOTED_AT_ONCE = 15
 # Seconds from and to, as a player's `played` has them.
@@ -27,7 +24,7 @@ _PLAYED = re.compile(r"(\d{1,6})(?:\.\d{1,20})?-(\d{1,6})(?:\.\d{1,20})?", re.AS
 
 
 def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, resumed: bool = False) -> RecordingAccess:
-    """Puts a listen, a download or an export on record, a listen once per listener and call within ONE_LISTEN.
+    """Puts a listen, a download or an export on record, a listen once per listener and call within its ONE_LISTEN.
 
     A download from its first byte is a new one every time; one that goes on where it broke off is not.
     """
@@ -42,7 +39,7 @@ def note_access(request: HttpRequest, call: Call, kind: str, detail: str, *, res
 
 
 def note_reading(request: HttpRequest, calls: Iterable[Call], detail: str) -> None:
-    """Puts on record that words of these calls are read, once per reader, call and `detail` within ONE_LISTEN.
+    """Puts on record that words of these calls are read, once per reader, call and `detail` within its ONE_LISTEN.
 
     Two queries, however many they are. Two pages that ask at once are two readings.
     """
@@ -111,7 +108,9 @@ def _second(wav: Wav, byte: int) -> int:
 
 
 def _recent(request: HttpRequest, kind: str) -> QuerySet[RecordingAccess]:
-    recent = RecordingAccess.objects.filter(kind=kind, at__gte=timezone.now() - ONE_LISTEN, **_who(request))
+    recent = RecordingAccess.objects.filter(
+        kind=kind, at__gte=timezone.now() - RecordingAccess.ONE_LISTEN, **_who(request)
+    )
     return recent.exclude(detail=RecordingAccess.LIVE)
 
 

@@ -1,5 +1,7 @@
 """Who listened to which recording, read its words, or took it away."""
 
+import datetime as dt
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -18,6 +20,9 @@ class RecordingAccess(models.Model):
         DOWNLOAD = "download"
         EXPORT = "export"
 
+    #: A player asks in many ranges, pauses and seeks back, and a live one loses its connection: all of that within this
+    #: time is one listen.
+    ONE_LISTEN = dt.timedelta(minutes=30)
     #: The detail of a listen to a running call, beside which its recording may be listened to as well.
     LIVE = "live"
 

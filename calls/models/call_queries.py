@@ -69,6 +69,10 @@ class CallQuerySet(models.QuerySet["Call"]):
     def ended(self) -> "CallQuerySet":
         return self.filter(ended_at__isnull=False)
 
+    def sid_of(self, pk: int | str) -> str:
+        """The call's CallSid; "" if there is no such call, or Twilio has not accepted it yet."""
+        return self.filter(pk=pk).values_list("sid", flat=True).first() or ""
+
     def followed(self, since: dt.datetime) -> "CallQuerySet":
         """Live calls whose page somebody had open since then."""
         return self.live().filter(followed_at__gt=since)

@@ -83,7 +83,7 @@ class AudioPage(Page):
     def find(self, user: User) -> bool:
         self._user = user
         self._call = int(self.arguments["pk"])
-        self.call_sid = Call.objects.filter(pk=self._call).values_list("sid", flat=True).first() or ""
+        self.call_sid = Call.objects.sid_of(self._call)
         return bool(self.call_sid)
 
     async def begin(self) -> None:

@@ -25,9 +25,8 @@ class CallPage(Page):
     def find(self, user: User) -> bool:
         self._may_listen = user.has_perm("calls.listen_call")
         if not self.call_sid:
-            known = Call.objects.filter(pk=self.arguments["pk"]).values_list("sid", flat=True)
             # A call that Twilio has not accepted yet is followed by looking (follow.json says when it has a socket).
-            self.call_sid = known.first() or ""
+            self.call_sid = Call.objects.sid_of(self.arguments["pk"])
             return bool(self.call_sid)
         # It may have been erased meanwhile.
         return Call.objects.filter(pk=self.arguments["pk"]).exists()

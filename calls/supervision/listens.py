@@ -1,7 +1,6 @@
 """Who listened to which running call: on record before the first byte, and afterwards from where to where."""
 
 import asyncio
-import datetime as dt
 import logging
 from functools import partial
 
@@ -18,8 +17,6 @@ from calls.supervision.lookups import look_up
 
 logger = logging.getLogger(__name__)
 
-# Who stops and goes on, or whose connection breaks, within this time listens on.
-ONE_LISTEN = dt.timedelta(minutes=30)
 # Seconds between attempts to write down the end of a listen while the database is away.
 AGAIN = (1.0, 5.0, 30.0, 120.0)
 
@@ -42,7 +39,8 @@ class Listen:
     def begin(self) -> None:
         """Puts it on record; whoever cannot do that must not listen. In a thread."""
         kind = {"kind": RecordingAccess.Kind.LISTEN, "detail": RecordingAccess.LIVE}
-        recent = RecordingAccess.objects.filter(**self._facts, **kind, at__gte=timezone.now() - ONE_LISTEN)
+        since = timezone.now() - RecordingAccess.ONE_LISTEN
+        recent = RecordingAccess.objects.filter(**self._facts, **kind, at__gte=since)
         row = recent.first()
         if row is None:
             sid = Call.objects.values_list("sid", flat=True).get(pk=self._call) or ""

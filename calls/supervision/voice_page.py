@@ -141,7 +141,7 @@ class VoicePage(Page):
 
     def find(self, user: User) -> bool:
         self._user = user
-        self._call_sid = Call.objects.filter(pk=self.arguments["pk"]).values_list("sid", flat=True).first() or ""
+        self._call_sid = Call.objects.sid_of(self.arguments["pk"])
         return bool(self._call_sid)
 
     async def begin(self) -> None:
