@@ -133,22 +133,29 @@ def make_running(owner, sid="CA1"):
     return make_stream(make_live_call(sid=sid), lease_owner=owner)
 
 
+@contextlib.asynccontextmanager
+async def asked(owner, followers):
+    """A process that holds calls, and what it is asked, while these followers are at work."""
+    async with process(owner) as (holder, _):
+        said = Taken()
+        holder.take("audience.follow", said)
+        async with working(followers.run()):
+            yield holder, said
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_the_process_that_holds_the_call_learns_who_follows_and_who_listens(this):
     await stored(partial(make_running, "holder"))
     followers = Followers()
-    async with process("holder") as (holder, _):
-        said = Taken()
-        holder.take("audience.follow", said)
-        async with working(followers.run()):
-            page = Page()
-            followers.add(page)
-            assert (await said.next())["calls"] == {"CA1": False}
-            page.listens = True
-            followers.add(page)
-            assert (await said.next())["calls"] == {"CA1": True}
-            followers.remove(page)
-            assert (await said.next())["calls"] == {}
+    async with asked("holder", followers) as (_, said):
+        page = Page()
+        followers.add(page)
+        assert (await said.next())["calls"] == {"CA1": False}
+        page.listens = True
+        followers.add(page)
+        assert (await said.next())["calls"] == {"CA1": True}
+        followers.remove(page)
+        assert (await said.next())["calls"] == {}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -173,15 +180,12 @@ async def test_a_call_that_moves_is_followed_there_and_its_page_looks_again(this
 async def test_who_holds_a_call_is_remembered_while_the_database_is_away(this, monkeypatch):
     await stored(partial(make_running, "holder"))
     followers = Followers()
-    async with process("holder") as (holder, _):
-        said = Taken()
-        holder.take("audience.follow", said)
-        async with working(followers.run()):
-            followers.add(Page())
-            await said.next()
-            monkeypatch.setattr(module, "_holders", _away)
-            followers.add(Page())
-            assert (await said.next())["calls"] == {"CA1": False}
+    async with asked("holder", followers) as (_, said):
+        followers.add(Page())
+        await said.next()
+        monkeypatch.setattr(module, "_holders", _away)
+        followers.add(Page())
+        assert (await said.next())["calls"] == {"CA1": False}
 
 
 def _away(sids):
@@ -195,13 +199,10 @@ async def test_a_dead_process_whose_mailbox_is_full_keeps_nobody_from_following_
     for _ in range(CAPACITY):
         await this.send(mailbox("dead"), {"type": "word"})
     followers = Followers()
-    async with process("alive") as (alive, _):
-        said = Taken()
-        alive.take("audience.follow", said)
-        async with working(followers.run()):
-            followers.add(Page("CA1"))
-            followers.add(Page("CA2"))
-            assert (await said.next())["calls"] == {"CA2": False}
+    async with asked("alive", followers) as (_, said):
+        followers.add(Page("CA1"))
+        followers.add(Page("CA2"))
+        assert (await said.next())["calls"] == {"CA2": False}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -210,15 +211,12 @@ async def test_a_layer_that_has_forgotten_who_is_in_a_group_is_told_again(this, 
     await stored(partial(make_running, "holder"))
     followers, heard = Followers(), Taken()
     this.take("audience.told", heard)
-    async with process("holder") as (holder, _):
-        said = Taken()
-        holder.take("audience.follow", said)
-        async with working(followers.run()):
-            followers.add(Page())
-            await said.next()
-            get_channel_layer().groups.clear()
-            # The second of these was begun after that.
-            await said.next()
-            await said.next()
-            await holder.publish(group("holder"), letter(1, ("CA1", 160), owner="holder"))
-            assert (await heard.next())["number"] == 1
+    async with asked("holder", followers) as (holder, said):
+        followers.add(Page())
+        await said.next()
+        get_channel_layer().groups.clear()
+        # The second of these was begun after that.
+        await said.next()
+        await said.next()
+        await holder.publish(group("holder"), letter(1, ("CA1", 160), owner="holder"))
+        assert (await heard.next())["number"] == 1

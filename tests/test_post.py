@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import shutil
 
 import pytest
 from channels.layers import get_channel_layer
@@ -10,14 +9,11 @@ from channels.layers import get_channel_layer
 from calls.post import post as module
 from calls.post.post import MailboxFull, PostAway, mailbox
 from tests.support.post import CAPACITY, Taken, layers, process
-from tests.support.production import missing
 from tests.support.supervised import OwnRedis
 
 
 @pytest.fixture(scope="module")
 def own_redis():
-    if not shutil.which("redis-server"):
-        missing("redis-server is not installed")
     with OwnRedis() as redis:
         yield redis
 
@@ -116,8 +112,6 @@ async def test_what_cannot_be_sent_says_nothing_of_the_layer(layer):
 
 
 async def test_a_layer_that_dies_and_is_back_empty_is_told_once_each_way(settings, caplog):
-    if not shutil.which("redis-server"):
-        missing("redis-server is not installed")
     with OwnRedis() as redis:
         settings.CHANNEL_LAYERS = layers(redis.url)
         async with process() as (post, taken):
@@ -143,8 +137,6 @@ async def test_a_layer_that_dies_and_is_back_empty_is_told_once_each_way(setting
 async def test_a_layer_that_is_frozen_is_found_out_while_somebody_watches(settings, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", 0.2)
     monkeypatch.setattr(module, "PROBE_EVERY", 0.05)
-    if not shutil.which("redis-server"):
-        missing("redis-server is not installed")
     with OwnRedis() as redis:
         settings.CHANNEL_LAYERS = layers(redis.url)
         async with process() as (post, _):

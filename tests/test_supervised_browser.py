@@ -1,7 +1,5 @@
 """A call on one server process, and a supervisor's real browser on another: seen, heard, talked to, and ended."""
 
-import shutil
-
 import numpy as np
 import pytest
 from django.test import Client
@@ -13,7 +11,6 @@ from tests.support.callers import Calls
 from tests.support.factories import make_staff
 from tests.support.loudspeaker import TAP, best_likeness
 from tests.support.microphone import WORDS, found, microphone, speaker
-from tests.support.production import missing
 from tests.support.recorded import lane, stored_to_the_end
 from tests.support.servers import SPEECH, Server, until
 from tests.support.supervised import OwnRedis
@@ -27,8 +24,6 @@ pytestmark = [*MARKS, pytest.mark.process, pytest.mark.clock]
 @pytest.fixture
 def servers(tmp_path):
     """The one that calls come to, and the one whose pages are looked at."""
-    if not shutil.which("redis-server"):
-        missing("redis-server is not installed")
     with (
         OwnRedis() as redis,
         Server("uvicorn", tmp_path, REDIS_URL=redis.url) as calls_there,

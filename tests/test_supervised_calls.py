@@ -6,7 +6,6 @@ The pages are daphne's, and the calls are uvicorn's.
 import contextlib
 import itertools
 import re
-import shutil
 import signal
 
 import pytest
@@ -16,7 +15,6 @@ from calls.supervision.pages import GOING_AWAY
 from tests.support.balancer import Balancer
 from tests.support.callers import Calls
 from tests.support.factories import make_staff
-from tests.support.production import missing
 from tests.support.recorded import stored_to_the_end, verify
 from tests.support.servers import Server, until
 from tests.support.supervised import OwnRedis, Refused, Spy, Supervisor, page_of
@@ -32,8 +30,6 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def redis():
-    if not shutil.which("redis-server"):
-        missing("redis-server is not installed")
     with OwnRedis() as redis:
         yield redis
 

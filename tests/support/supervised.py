@@ -9,6 +9,7 @@ with OwnRedis() as redis, Server("uvicorn", folder, REDIS_URL=redis.url) as one,
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from calls.models import Call
+from tests.support.production import missing
 from tests.support.servers import DEADLINE, Server, free_port, until
 
 
@@ -36,6 +38,8 @@ class OwnRedis:
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:
+        if not shutil.which("redis-server"):
+            missing("redis-server is not installed")
         command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self._client = redis.Redis.from_url(self.url, socket_timeout=5)
