@@ -9,6 +9,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model
 
+from calls import store
 from calls.models import AudioChunk, Call, Stream
 from calls.recordings.rendering import Recording
 
@@ -47,16 +48,15 @@ def _fields(row: Model, *left_out: str) -> dict[str, Any]:
 def frames(call: Call) -> Iterator[bytes]:
     """What was recorded as JSON Lines: where each piece of raw µ-law lies on its stream's clock, and its checksum."""
     chunks = AudioChunk.objects.filter(stream__call=call).order_by("stream__started_at", "stream", "track", "start")
-    fields = ("stream__sid", "track", "index", "start", "length", "payload")
-    for sid, track, index, start, length, payload in chunks.values_list(*fields).iterator(chunk_size=500):
-        audio = bytes(payload)
+    sids = dict(call.streams.values_list("pk", "sid"))
+    for piece in store.pieces(chunks, at_once=500):
         line = {
-            "stream": sid,
-            "track": track,
-            "index": index,
-            "start": start,
-            "length": length,
-            "sha256": hashlib.sha256(audio).hexdigest(),
-            "payload": b64encode(audio).decode("ascii"),
+            "stream": sids[piece.stream_id],
+            "track": piece.track,
+            "index": piece.index,
+            "start": piece.start,
+            "length": len(piece.audio),
+            "sha256": hashlib.sha256(piece.audio).hexdigest(),
+            "payload": b64encode(piece.audio).decode("ascii"),
         }
         yield json.dumps(line).encode() + b"\n"

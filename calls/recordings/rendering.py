@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.db.models import F, OuterRef, QuerySet, Subquery
 
+from calls import store
 from calls.media import audio, placement
 from calls.media.lane import MAX_CHUNK
 from calls.media.placement import Placed
@@ -82,8 +83,8 @@ class Recording:
         # The first one last: it lies over the others.
         for placed in reversed(streams):
             chunks = _chunks(placed, start, stop).filter(track__in=tracks)
-            for track, at, payload in chunks.values_list("track", "start", "payload").iterator():
-                _lay(lanes[track], payload, placed.start + at - start)
+            for piece in store.pieces(chunks):
+                _lay(lanes[piece.track], piece.audio, placed.start + piece.start - start)
         for track, at, length in _paused(streams):
             if track in lanes:
                 _lay(lanes[track], *_cut(at - start, length, stop - start, audio.SILENCE))
@@ -95,10 +96,16 @@ class Recording:
         lanes = {track: bytearray(last - first) for track in Track.values}
         streams = self._between(start, stop)
         for placed in reversed(streams):
-            for chunk in _chunks(placed, start, stop).only("track", "start", "peaks"):
-                # Rows that came without peaks (from an import, say) are measured on the way; ours all have them.
-                peaks = chunk.peaks or audio.peaks(bytes(chunk.payload))
-                _lay(lanes[chunk.track], peaks, (placed.start + chunk.start) // audio.FRAME_SAMPLES - first)
+            chunks = _chunks(placed, start, stop)
+            found = list(chunks.values_list("track", "start", "peaks"))
+            for track, at, peaks in found:
+                _lay(lanes[track], peaks, (placed.start + at) // audio.FRAME_SAMPLES - first)
+            if all(peaks for _, _, peaks in found):
+                continue
+            # Rows that came without peaks (from an import, say) are measured on the way; ours all have them.
+            for piece in store.pieces(chunks.filter(peaks=b"")):
+                at = (placed.start + piece.start) // audio.FRAME_SAMPLES - first
+                _lay(lanes[piece.track], audio.peaks(piece.audio), at)
         for track, at, length in _paused(streams):
             begin, end = at // audio.FRAME_SAMPLES, -(-(at + length) // audio.FRAME_SAMPLES)
             _lay(lanes[track], *_cut(begin - first, end - begin, last - first, b"\0"))
