@@ -12,6 +12,7 @@ from calls.recorder import recorder
 from calls.server.switchboard import switchboard
 from calls.webhooks import keeping
 from simulator import PhoneNumber, TwilioApi
+from tests.support.emptying import use_quick_emptying
 from tests.support.factories import make_staff
 from tests.support.line import PATIENCE
 from tests.support.templates import use_template
@@ -104,7 +105,9 @@ def django_db_modify_db_settings(django_db_modify_db_settings):
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
-    """Drops the database in the end, though a thread may still hold a connection to it."""
+    """Empties it quickly, and drops it in the end, though a thread may still hold a connection to it."""
+    with django_db_blocker.unblock():
+        use_quick_emptying()
     yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock():
