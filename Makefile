@@ -48,6 +48,11 @@ attack: $(INSTALLED) ## Attack two workers behind Caddy with 20 calls running, a
 	$(BIN)/python scripts/dotenv.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.attack $(ARGS)
 
+.PHONY: soak
+soak: $(INSTALLED) ## Half an hour of everything at once: calls, staff, restarts, outages (ARGS="--minutes 5 --calls 30")
+	$(BIN)/python scripts/dotenv.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.soak $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (20 minutes; ARGS=gate: 1 minute)
 	$(BIN)/python scripts/dotenv.py

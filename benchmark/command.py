@@ -44,6 +44,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         "talking": partial(scenarios.talk, lab, calls, options["talkers"]),
         "measuring": partial(scenarios.measure, lab, calls),
         "supervising": partial(scenarios.supervise, lab, calls, options["listened"]),
+        "scaling": partial(scenarios.scale, lab, calls),
         "conversing": partial(scenarios.converse, lab, calls),
     }
     return measure[what]()

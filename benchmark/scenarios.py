@@ -3,6 +3,7 @@
 import os
 import statistics
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -334,6 +335,47 @@ def supervise(lab: Lab, calls: int, listened: int) -> dict[str, Any]:
         "cpu": {name: round(share, 3) for name, share in cpu.items()},
         "seconds_of_audio_a_second": round(pieces / 8000 / lab.seconds / lab.rounds, 1),
         "generator_was_slow": {name: sum(one.window.is_generators for one in taken) for name, taken in steps.items()},
+    }
+
+
+def scale(lab: Lab, calls: int) -> dict[str, Any]:
+    """How many times the calls of one worker two of them carry, on one database and one Redis, each on its own core.
+
+    A worker is full when its core is. So it is the CPU of a frame that tells: what it costs alone, over what it costs
+    each of both at the same time. The generators share the cores, which both ways does the same.
+    """
+    alone: list[Step] = []
+    together: list[tuple[Step, Step]] = []
+    first, second = lab.cores
+    with (
+        servers.own_redis(second) as redis_url,
+        lab.bench("callstream-postgres", redis_url) as one,
+        servers.beside(one.server, second) as server,
+        Load(build(lab.folder), server.port, first) as load,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        other = Bench(server, load)
+        one.grow(calls)
+        for _ in range(lab.rounds):
+            alone.append(_without_lag(one.measure(lab.seconds)))
+            lab.say("One worker:")
+            lab.tell(alone[-1])
+        other.grow(calls)
+        for _ in range(lab.rounds):
+            both = [pool.submit(bench.measure, lab.seconds) for bench in (one, other)]
+            together.append((_without_lag(both[0].result()), _without_lag(both[1].result())))
+            lab.say("Two workers:")
+            for step in together[-1]:
+                lab.tell(step)
+    cost = statistics.median(step.frame_us for step in alone)
+    costs = [statistics.median(pair[at].frame_us for pair in together) for at in (0, 1)]
+    return {
+        "calls_of_each": calls,
+        "frame_us_alone": round(cost, 1),
+        "frame_us_together": [round(each, 1) for each in costs],
+        "p99_ms_alone": statistics.median(step.window.p99_ms for step in alone),
+        "p99_ms_together": [statistics.median(pair[at].window.p99_ms for pair in together) for at in (0, 1)],
+        "times_the_calls_of_one": round(sum(cost / each for each in costs), 2),
     }
 
 

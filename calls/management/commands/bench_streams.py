@@ -12,6 +12,7 @@ Every server is a real process on a core of its own, under a load generator on a
   talking    what --talkers whose turns are told cost --calls that echo, as a ratio of their p99 (1 minute)
   measuring  what measuring an hour of call costs, and --calls that echo on the same core meanwhile (1 minute)
   supervising what it costs --calls that --listened of them are heard by staff, as a ratio of the others' p99 (1 minute)
+  scaling    how many times the calls of one worker two of them carry, with --postgres (1 minute)
   conversing how long one and fifty callers wait for an answer, and the memory after --calls that talk (6 minutes)
 """
 
@@ -35,6 +36,7 @@ CALLS = {
     "talking": 80,
     "measuring": 80,
     "supervising": 200,
+    "scaling": 60,
 }
 SIZES = [0, 1_000, 100_000]
 
