@@ -56,9 +56,9 @@ def test_a_call_that_is_held_is_erased_by_nobody(client, holder):
     page = client.get(f"{ERASE}?call={call.pk}&call={other.pk}").content.decode()
     assert "1 call is under legal hold, and is not erased before that is lifted." in page
     client.post(f"{ERASE}?call={call.pk}&call={other.pk}", {"what": "all", "reason": "x"})
-    with pytest.raises(holds.OnHold, match="Held by quinn since .*: Case 4711"):
+    with pytest.raises(holds.OnHold, match=r"Held by quinn since .*: Case 4711"):
         erase(call, "x", audio_only=True)
-    with pytest.raises(CommandError, match="is under legal hold: Held by quinn"):
+    with pytest.raises(CommandError, match=r"is under legal hold: Held by quinn"):
         call_command("erase_call", call.sid, reason="x", yes=True, stdout=StringIO())
     assert list(Call.objects.all()) == [call]
     assert [erasure.call_sid for erasure in Erasure.objects.all()] == [other.sid]

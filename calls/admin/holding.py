@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.widgets import AdminRadioSelect, AdminTextInputWidget
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
@@ -19,6 +19,7 @@ from calls.admin import wording
 from calls.admin.base import CallMixin, FactsAdmin, keep_filters, own_page, staff
 from calls.admin.cells import time_tag
 from calls.admin.erasing import MOST, named
+from calls.admin.filters import Choice
 from calls.models import Call, LegalHold
 from calls.recordings import holds
 
@@ -38,7 +39,7 @@ class HoldForm(forms.Form):
     def __init__(self, standing: list[LegalHold], count: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         whose = "this call" if count == 1 else f"these {count} calls"
-        lifts = [(str(hold.pk), f"Lift it: {holds.in_words(hold)}") for hold in standing]
+        lifts = [(str(hold.pk), f"Lift this one: {holds.in_words(hold)}") for hold in standing]
         if count > 1:
             lifts = [(pk, f"{text} ({hold.call_sid})") for (pk, text), hold in zip(lifts, standing, strict=True)]
         what = self.fields["what"]
@@ -131,6 +132,12 @@ def _title(request: HttpRequest, calls: list[Call]) -> str:
     return f"Legal hold on {len(calls)} calls" if calls else "Legal hold"
 
 
+class Standing(Choice):
+    title = "state"
+    parameter_name = "state"
+    conditions = {"standing": ("Standing", Q(lifted_at=None)), "lifted": ("Lifted", Q(lifted_at__isnull=False))}
+
+
 @admin.register(LegalHold)
 class LegalHoldAdmin(FactsAdmin[LegalHold]):
     """All that were ever placed; a call's own page places and lifts them."""
@@ -138,7 +145,7 @@ class LegalHoldAdmin(FactsAdmin[LegalHold]):
     list_display = ("placed", "whose", "reason", "placed_by", "lifted", "lifted_by", "lift_reason")
     fields = ("placed", "whose", "reason", "placed_by", "lifted", "lifted_by", "lift_reason")
     list_select_related = ("placed_by", "lifted_by")
-    list_filter = (("lifted_at", admin.EmptyFieldListFilter),)
+    list_filter = (Standing,)
     search_fields = ("=call_sid",)
     search_help_text = "A whole CallSid."
 
