@@ -21,7 +21,7 @@ class NotTheSame(Exception):
 def to_be_sealed(calls: QuerySet[Call]) -> QuerySet[Stream]:
     """Streams of these calls that are over and have plain rows, those that were begun to be sealed too."""
     has_rows = Exists(AudioChunk.objects.filter(stream=OuterRef("pk")))
-    plain = Q(sealing_key="") | Q(sealing_key__endswith=":partly")
+    plain = Q(sealing_key="") | Q(sealing_key__endswith=vault.PARTLY)
     return Stream.objects.filter(plain, has_rows, call__in=calls, ended_at__isnull=False)
 
 

@@ -18,6 +18,7 @@ from calls.vault.keyring import is_on as is_on
 from calls.vault.keyring import names as names
 from calls.vault.keyring import read_keys as read_keys
 from calls.vault.streams import OVERHEAD as OVERHEAD
+from calls.vault.streams import PARTLY as PARTLY
 from calls.vault.streams import begin_sealing as begin_sealing
 from calls.vault.streams import check_key as check_key
 from calls.vault.streams import end_sealing as end_sealing

@@ -14,7 +14,8 @@ from calls.vault.keyring import NONCE_BYTES, is_on, keyring, new_data_key
 
 # What sealing adds to a row, in bytes: the nonce before it, and GCM's tag behind.
 OVERHEAD = NONCE_BYTES + 16
-_PARTLY = ":partly"
+#: How the key of a stream ends that is still being sealed.
+PARTLY = ":partly"
 
 
 def new_key(sid: str) -> str:
@@ -55,12 +56,12 @@ def open_row(key: str, sid: str, track: str, start: int, payload: bytes, length:
 def rewrap(key: str, sid: str) -> str:
     """The same key under the first one of RECORDING_KEYS."""
     wrapped, whose = _parts(key, sid)
-    return keyring().rewrap(wrapped, whose, whose) + (_PARTLY if is_being_sealed(key) else "")
+    return keyring().rewrap(wrapped, whose, whose) + (PARTLY if is_being_sealed(key) else "")
 
 
 def begin_sealing(sid: str) -> str:
     """A key for a stream whose rows are plain, and are sealed one after the other."""
-    return keyring().wrap(new_data_key(), _whose(sid, _PARTLY)) + _PARTLY
+    return keyring().wrap(new_data_key(), _whose(sid, PARTLY)) + PARTLY
 
 
 def end_sealing(key: str, sid: str) -> str:
@@ -70,12 +71,12 @@ def end_sealing(key: str, sid: str) -> str:
 
 
 def is_being_sealed(key: str) -> bool:
-    return key.endswith(_PARTLY)
+    return key.endswith(PARTLY)
 
 
 def _parts(key: str, sid: str) -> tuple[str, bytes]:
     if is_being_sealed(key):
-        return key.removesuffix(_PARTLY), _whose(sid, _PARTLY)
+        return key.removesuffix(PARTLY), _whose(sid, PARTLY)
     return key, _whose(sid)
 
 
