@@ -17,5 +17,15 @@ class KeyMissing(Unreadable):
         self.name = name
 
 
+class WrongKey(KeyMissing):
+    """RECORDING_KEYS has another key of that name: as good as none, and as easily put right."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.args = (
+            f"it is sealed, and “{name}” in RECORDING_KEYS is not the key that it takes, or its own key was exchanged",
+        )
+
+
 class Tampered(Unreadable):
-    """The key does not fit, or the bytes are not those that were stored there."""
+    """The bytes are not those that were stored there."""

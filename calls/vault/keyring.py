@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 
-from calls.vault.errors import KeyMissing, NotAKey, Tampered
+from calls.vault.errors import KeyMissing, NotAKey, Tampered, WrongKey
 
 
 KEY_BYTES = 32
@@ -65,8 +65,10 @@ class Keyring:
         try:
             sealed = b64decode(encoded, validate=True)
             return self._keys[name].decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], whose)
-        except (InvalidTag, ValueError) as error:
-            raise Tampered(f"its key cannot be unwrapped: “{name}” is another key now, or it was changed") from error
+        except InvalidTag as error:
+            raise WrongKey(name) from error
+        except ValueError as error:
+            raise Tampered("its wrapped key was changed") from error
 
 
 @lru_cache(1)
