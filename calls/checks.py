@@ -16,7 +16,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from calls import handlers
+from calls import handlers, vault
 from calls.addresses import is_loopback
 from calls.media.sids import is_sid
 from calls.server.mistakes import advice
@@ -257,6 +257,17 @@ def check_spool() -> Iterator[CheckMessage]:
         )
 
 
+def check_keys() -> Iterator[CheckMessage]:
+    try:
+        vault.read_keys(settings.RECORDING_KEYS)
+    except vault.NotAKey as error:
+        yield Error(
+            f"RECORDING_KEYS: {error}.",
+            hint="Write name:key, several by commas; `openssl rand -base64 32` makes a key.",
+            id="calls.E040",
+        )
+
+
 def check_scale() -> Iterator[CheckMessage]:
     if "sqlite3" in settings.DATABASES["default"]["ENGINE"] and settings.PUBLIC_URL.startswith("https"):
         yield Warning(
@@ -302,6 +313,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_mail,
         check_twiml,
         check_spool,
+        check_keys,
         check_scale,
         check_webhooks,
     )

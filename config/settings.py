@@ -86,6 +86,8 @@ RECORDER_MAX_BUFFER_MB = read(env.int, "RECORDER_MAX_BUFFER_MB", 256)
 SPOOL_DIR = BASE_DIR / read(env.str, "SPOOL_DIR", "var/spool")
 SPOOL_MAX_MB = read(env.int, "SPOOL_MAX_MB", 1024)
 RECORDING_RETENTION_DAYS = read(env.int, "RECORDING_RETENTION_DAYS", 0) or None
+# name:base64 of 32 bytes: the first one wraps the keys that audio is sealed with, the others still unwrap theirs.
+RECORDING_KEYS = env.str("RECORDING_KEYS", default="").replace(",", " ").split()
 MAX_STREAMS = read(env.int, "MAX_STREAMS", 200)
 DRAIN_SECONDS = read(env.float, "DRAIN_SECONDS", 20.0)
 # Whether this server's machine does the chores too, in a process of their own (calls/chores).

@@ -14,6 +14,8 @@ os.environ.update(
     # A test that wants them says so: each server would start a process of its own.
     CHORES="false",
     STREAM_HANDLERS="",
+    # `make faults` seals what it records: for the tests' own processes and for the servers that they start.
+    RECORDING_KEYS=os.environ.get("TEST_RECORDING_KEYS", ""),
 )
 for name in (
     "DEFAULT_STREAM_HANDLER",

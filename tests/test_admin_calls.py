@@ -165,7 +165,7 @@ def test_a_calls_page_costs_the_same_however_much_happened(client, ops, django_a
 
 
 # Six of them for the calls beside this one (the list's filters, before, after) and with the same number.
-PAGE_QUERIES = 22
+PAGE_QUERIES = 23
 
 
 def test_whoever_may_not_listen_gets_no_player(client):

@@ -448,9 +448,9 @@ def test_a_page_costs_the_same_however_many_calls_it_has(ask, count, django_asse
         assert len(sids(ask("calls"))) == count
 
 
-def test_one_call_costs_six_queries(ask, talk, django_assert_num_queries):
+def test_one_call_costs_seven_queries(ask, talk, django_assert_num_queries):
     ask("calls")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         ask(f"calls/{talk.sid}")
 
 

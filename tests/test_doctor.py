@@ -443,7 +443,7 @@ def test_chores_are_not_looked_at_without_their_tables():
     with connection.schema_editor() as editor:
         editor.execute("ALTER TABLE calls_delivery RENAME TO elsewhere")
     try:
-        assert "skip  Chores and webhooks were not looked at" in doctor()[0]
+        assert "skip  Chores, webhooks and keys were not looked at" in doctor()[0]
     finally:
         with connection.schema_editor() as editor:
             editor.execute("ALTER TABLE elsewhere RENAME TO calls_delivery")

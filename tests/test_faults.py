@@ -4,6 +4,7 @@
 too: a writer that tries again, a handler's 5 s to end, a loop that is given up, a disk that calls in real time fill.
 """
 
+import os
 import re
 import resource
 import signal
@@ -17,6 +18,7 @@ from tests.support.callers import Calls, place
 from tests.support.child import blocks
 from tests.support.disks import small_disk
 from tests.support.recorded import Loss, echo_delay, gaps, loss, stored_to_the_end, verify
+from tests.support.sealed import KEY, files_of, frames_in
 from tests.support.servers import SPEECH, until
 from tests.support.surroundings import Surroundings
 
@@ -101,21 +103,25 @@ def test_a_poison_row_is_set_aside_and_holds_nothing_else_back(around):
     assert [row.kind for row in QuarantinedRow.objects.all()] == ["GapRow"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_what_a_process_left_in_its_spool_is_written_by_the_next_one(tmp_path, django_db_setup, number):
-    with Surroundings(tmp_path) as around:
-        calls = Calls(around.server, 2, handler="fills", audio=SPEECH, hang_up_after=30.0).talk(0.5)
+@pytest.mark.parametrize(("number", "keys"), [(signal.SIGTERM, ""), (signal.SIGKILL, ""), (signal.SIGKILL, KEY)])
+def test_what_a_process_left_in_its_spool_is_written_by_the_next_one(tmp_path, django_db_setup, settings, number, keys):
+    settings.RECORDING_KEYS = keys.split()
+    said = os.urandom(len(SPEECH)) if keys else SPEECH
+    with Surroundings(tmp_path, RECORDING_KEYS=keys) as around:
+        calls = Calls(around.server, 2, handler="fills", audio=said, hang_up_after=30.0).talk(0.5)
         until(lambda: Stream.objects.count() == 2, "both streams to be stored")
         with around.without_database():
             until(lambda: "spooling" in around.server.log.partition("db_down")[2], "the spool to be used")
             around.server.send(number)
             around.server.wait()
             reports = calls.result()
+            assert bool(frames_in(files_of(tmp_path / "spool"), said)) != bool(keys)
         with around.another() as second:
             until(lambda: "spool_replayed" in second.log, f"the spool to be replayed:\n{around.server.log}")
             assert loss(reports).holes == 0
             # Between two attempts at the database, what was recorded waits in memory, and kill -9 takes it.
             assert loss(reports).tail <= (300 if number == signal.SIGTERM else 3500)
+    assert bool(frames_in(files_of(tmp_path), said)) != bool(keys)
 
 
 def test_with_no_room_left_anywhere_the_loss_is_a_gap_of_its_true_length(tmp_path, django_db_setup):

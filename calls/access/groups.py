@@ -25,6 +25,7 @@ GROUPS = {
         "download_call",
         "export_call",
         "erase_call",
+        *("hold_call", "view_legalhold"),
         "place_call",
         "supervise_call",
         *("view_sound", "add_sound", "change_sound", "delete_sound"),

@@ -39,7 +39,7 @@ SECTIONS = {
     "Reviews": ("ReviewQueue", "Review", "Scorecard"),
     "Alerts": ("Alert", "AlertRule"),
     "Other systems": ("Receiver", "Delivery", "ApiClient"),
-    "On record": ("RecordingAccess", "Erasure", "QuarantinedRow"),
+    "On record": ("RecordingAccess", "LegalHold", "Erasure", "QuarantinedRow"),
     "Inside the streams": ("Stream", "Utterance", "Mark", "Dtmf", "Gap", "AudioChunk"),
 }
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from calls import vault
 from calls.access import numbers
 from calls.addresses import LIVE_CALLS
 from calls.admin import wording
@@ -21,7 +22,7 @@ from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
 from calls.recordings.rendering import Recording
 from calls.server.departures import Departure
-from calls.summaries.problems import KINDS
+from calls.summaries.problems import KINDS, Problem
 
 
 # What changes while a call runs: each has a template and an element of its own on the page.
@@ -91,6 +92,8 @@ def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
     playable = bool(recording.samples and (recording.has_audio or call.ended_at is None))
     may_listen = request.user.has_perm("calls.listen_call")
     problems = troubles(call, streams, call.events.filter(kind__in=KINDS), whole=whole)
+    if playable:
+        problems = [*_unreadable(recording), *problems]
     return {
         "call": call,
         "recording": recording,
@@ -145,6 +148,18 @@ def _sockets(request: HttpRequest, call: Call, streams: list[Stream]) -> dict[st
         "listen_socket": f"{own}/audio" if may else "",
         "takeover_socket": f"{own}/voice" if may and not is_beside else "",
     }
+
+
+def _unreadable(recording: Recording) -> list[Problem]:
+    """Of its keys; whether somebody changed what they seal is known when it is played."""
+    try:
+        recording.check_keys()
+    except vault.Unreadable as error:
+        advice = "Put the key back into RECORDING_KEYS, and restart the server: nothing is lost."
+        if not isinstance(error, vault.KeyMissing):
+            advice = "manage.py verify_calls says which calls are like this; a backup may have them as they were."
+        return [Problem("cannot be played", f"The recording cannot be played: {error}.", advice, "bad")]
+    return []
 
 
 def _running(call: Call) -> SafeString:

@@ -21,6 +21,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 
+from calls import vault
 from calls.access.numbers import may_see, shown
 from calls.admin import call_page, cells, wording
 from calls.admin.base import FactsAdmin, private_json, staff
@@ -36,6 +37,7 @@ from calls.admin.filters import (
     FirstAudio,
     Flags,
     Handler,
+    Held,
     Median,
     Recorded,
     Response,
@@ -45,6 +47,7 @@ from calls.admin.filters import (
     Way,
     When,
 )
+from calls.admin.holding import Holding
 from calls.admin.lists import CallPages, Search
 from calls.admin.live import Live, Running
 from calls.admin.neighbours import Filtered, Neighbours
@@ -59,9 +62,10 @@ from calls.admin.turns import turns_response
 from calls.admin.words import text_response, words_response
 from calls.files.accesses import note_access, played_response, record_access
 from calls.files.names import file_name
-from calls.files.ranges import peaks_response, recording_response
+from calls.files.ranges import peaks_response, recording_response, unreadable_response
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
+from calls.recordings.rendering import Recording
 from calls.summaries.problems import Problem
 
 
@@ -82,6 +86,7 @@ class CallAdmin(
     SteppingIn,
     Pointing,
     Erasing,
+    Holding,
     Search,
     FactsAdmin[Call],
 ):
@@ -90,11 +95,11 @@ class CallAdmin(
     formfield_overrides: ClassVar = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 4})}}
     list_filter = (
         *(When, Ended, State, Flags, Handler, Response, Median),
-        *(FirstAudio, DeadAir, Way, Recorded, Reviewed, Commented, Tagged),
+        *(FirstAudio, DeadAir, Way, Recorded, Reviewed, Commented, Tagged, Held),
     )
     autocomplete_fields = ("tags",)
     list_per_page = 50
-    actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download", "erase_selected")
+    actions = ("mark_reviewed", "mark_unreviewed", "put_tag", "take_tag", "download", "hold_selected", "erase_selected")
     action_form = TagForm
     list_display_links = ("parties", "masked_parties")
     sortable_by = ("when", "length", *Figures.figures)
@@ -127,11 +132,17 @@ class CallAdmin(
     @method_decorator(require_safe)
     def recording(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         kind = RecordingAccess.Kind.DOWNLOAD if "download" in request.GET else RecordingAccess.Kind.LISTEN
-        return recording_response(request, _call(pk), kind)
+        try:
+            return recording_response(request, _call(pk), kind)
+        except vault.Unreadable as error:
+            return unreadable_response(error)
 
     @method_decorator(require_safe)
     def peaks(self, request: HttpRequest, pk: int) -> HttpResponseBase:
-        return peaks_response(request, _call(pk))
+        try:
+            return peaks_response(request, _call(pk))
+        except vault.Unreadable as error:  # of rows that came without peaks
+            return unreadable_response(error)
 
     @method_decorator(require_safe)
     def words(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -225,8 +236,16 @@ class CallAdmin(
         return tag
 
     @admin.action(description="Download recordings (ZIP)", permissions=["download"])
-    def download(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase:
+    def download(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase | None:
         calls = list(queryset.prefetch_related("tags"))
+        try:
+            for call in calls:
+                Recording.of(call).check_keys()
+        except vault.Unreadable as error:
+            self.message_user(
+                request, f"Nothing was downloaded. {wording.of_call(call, may_see(request))}: {error}.", messages.ERROR
+            )
+            return None
         for call in calls:
             note_access(request, call, RecordingAccess.Kind.DOWNLOAD, "stereo pcm16 and words, ZIP")
         return zip_response(request, calls)

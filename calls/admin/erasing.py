@@ -16,6 +16,7 @@ from calls.access import numbers
 from calls.admin import wording
 from calls.admin.base import CallMixin, keep_filters, own_page, staff
 from calls.models import Call
+from calls.recordings import holds
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
 
@@ -66,8 +67,8 @@ class Erasing(CallMixin):
         """Asks for confirmation, and does it. The query names the calls."""
         if not (self.has_erase_permission(request) and self.has_view_permission(request)):
             raise PermissionDenied
-        named = Call.objects.filter(pk__in=_named(request.GET))
-        calls, everything = list(erasable(named)), list(named)
+        wanted = Call.objects.filter(pk__in=named(request.GET))
+        calls, everything, held = list(erasable(wanted)), list(wanted), holds.held(wanted).count()
         form = EraseForm(request.POST if request.method == "POST" else None)
         if calls and form.is_valid():
             return self._erase(request, calls, form)
@@ -76,7 +77,8 @@ class Erasing(CallMixin):
             "title": _title(request, calls or everything),
             "form": form if calls else None,
             "calls": calls,
-            "running": len(everything) - len(calls),
+            "held": held,
+            "running": len(everything) - len(calls) - held,
             "goes": content.lines(),
             "stays": STAYS,
             "back_url": self._back(request, calls or everything),
@@ -86,8 +88,12 @@ class Erasing(CallMixin):
     def _erase(self, request: HttpRequest, calls: list[Call], form: EraseForm) -> HttpResponseBase:
         audio_only, back = form.cleaned_data["what"] == "audio", self._back(request, calls)
         with leaving_no_traces():
-            for call in calls:
-                erase(call, form.cleaned_data["reason"], user=staff(request), audio_only=audio_only)
+            for call in [*calls]:
+                try:
+                    erase(call, form.cleaned_data["reason"], user=staff(request), audio_only=audio_only)
+                except holds.OnHold as error:  # just now
+                    calls.remove(call)
+                    self.message_user(request, str(error), messages.ERROR)
         count = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
         what = f"The audio of {count} was erased." if audio_only else f"{count} erased."
         self.message_user(request, what, messages.SUCCESS)
@@ -105,7 +111,8 @@ class Erasing(CallMixin):
         return keep_filters(self, request, page)
 
 
-def _named(query: QueryDict) -> list[int]:
+def named(query: QueryDict) -> list[int]:
+    """The keys of the calls that a page is about."""
     return [int(pk) for pk in query.getlist("call")[:MOST] if pk.isascii() and pk.isdigit() and len(pk) < 19]
 
 

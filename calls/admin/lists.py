@@ -30,7 +30,7 @@ SHORT = 3
 # With fewer digits than these, a number without its first 0 is in too many others.
 NATIONAL_DIGITS = 6
 FILTERS = {"status", "direction", "recording", "flag", "reviewed", "handler", "tag", "when", "since", "until"}
-FILTERS |= {"ended", "response", "median", "first_audio", "dead_air", "comments"}
+FILTERS |= {"ended", "response", "median", "first_audio", "dead_air", "comments", "held"}
 # A name that a handler has set, and a part of its value.
 _NAMED = re.compile(r"([^\W\d]\w*):\s*(\S.*)")
 # Staff copy the beginning of a SID, with its two letters or without.

@@ -65,6 +65,14 @@ def one_call(request: HttpRequest, sid: str) -> HttpResponse:
                 )
                 for problem in found
             ],
+            legal_holds=[
+                shapes.Hold(
+                    placed_at=hold.placed_at,
+                    placed_by=hold.placed_by.get_username() if hold.placed_by else "",
+                    reason=hold.reason if whole else mask_all(hold.reason, call),
+                )
+                for hold in call.holds.standing().select_related("placed_by")
+            ],
         )
     )
 

@@ -33,7 +33,7 @@ _PATH = "/{sid}/recording.wav"
 @router.api_operation(["HEAD"], _PATH, include_in_schema=False)
 @router.get(
     _PATH,
-    response={NOT_THIS: Error},
+    response={NOT_THIS | {409}: Error},
     summary="The recording",
     openapi_extra={"responses": _RESPONSES, "parameters": [_RANGE]},
 )

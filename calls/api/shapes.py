@@ -80,12 +80,21 @@ class Trouble(BaseModel):
     is_warning: bool
 
 
+class Hold(BaseModel):
+    """A legal hold that stands: the call is not erased before it is lifted."""
+
+    placed_at: dt.datetime
+    placed_by: str = Field(description="A member of staff by name; empty if they are gone.")
+    reason: str
+
+
 class WholeCall(CallFacts):
     """A call with its streams, the fields of its webhook, and what went wrong."""
 
     parameters: dict[str, Any]
     streams: list[StreamFacts]
     problems: list[Trouble]
+    legal_holds: list[Hold] = Field(description="Those that stand.")
 
 
 class Turn(BaseModel):

@@ -18,10 +18,12 @@ from ninja.errors import AuthenticationError, ValidationError
 from ninja.operation import Operation
 from ninja.security import HttpBearer
 
+from calls import vault
 from calls.access.programs import NoSuchToken, Program, TooManyTokens, log_in
 from calls.addresses import API_DOCS
 from calls.api import calls, conversation, recordings
 from calls.api.answers import Refused, not_found, nowhere, of_validation, refusal
+from calls.files.ranges import unreadable
 
 
 logger = logging.getLogger(__name__)
@@ -107,6 +109,11 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 @api.exception_handler(Http404)
 def _missing(request: HttpRequest, error: Http404) -> HttpResponse:
     return _refused(request, not_found())
+
+
+@api.exception_handler(vault.Unreadable)
+def _unreadable(request: HttpRequest, error: vault.Unreadable) -> HttpResponse:
+    return refusal(*unreadable(error))
 
 
 @api.exception_handler(DatabaseError)

@@ -1,13 +1,16 @@
 """recording.wav: any range of a call's recording as a browser asks for it; peaks.json: its waveform."""
 
 import base64
+import logging
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
+from calls import vault
 from calls.access import numbers
 from calls.files import growing_file, names
 from calls.files.accesses import note_access, on_record
@@ -15,6 +18,8 @@ from calls.media import audio
 from calls.models import Call, RecordingAccess
 from calls.recordings.rendering import Channel, Recording, Wav, in_steps
 
+
+logger = logging.getLogger(__name__)
 
 MOST_PEAKS = 15 * 60 * audio.SAMPLE_RATE
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -28,7 +33,8 @@ class Unsatisfiable(Exception):
 def recording_response(request: HttpRequest, call: Call, kind: RecordingAccess.Kind) -> HttpResponseBase:
     """GET or HEAD of recording.wav, to hear it or to keep it, with `channel`, `encoding` and `until` (samples).
 
-    With `live`, the file of a running call goes on as long as the call does.
+    With `live`, the file of a running call goes on as long as the call does. Raises vault.Unreadable where what begins
+    it cannot be opened; what lies later and cannot breaks it off.
     """
     if not request.user.has_perm(f"calls.{kind}_call"):
         raise PermissionDenied
@@ -42,6 +48,7 @@ def recording_response(request: HttpRequest, call: Call, kind: RecordingAccess.K
         span = byte_range(_range_header(request, etag), wav.size)
     except Unsatisfiable:
         return _dress(HttpResponse(status=416, headers={"Content-Range": f"bytes */{wav.size}"}), etag)
+    wav.recording.check_keys()
     access = None
     if request.method == "GET":
         access = note_access(request, call, kind, f"{wav.channel} {wav.encoding}", resumed=bool(span and span[0]))
@@ -49,7 +56,7 @@ def recording_response(request: HttpRequest, call: Call, kind: RecordingAccess.K
     if grows and access:
         response = _growing(call, wav, span or (0, wav.size - 1), access)
     else:
-        response = _body(request, wav, span, access if is_heard else None)
+        response = _body(request, call, wav, span, access if is_heard else None)
     if kind == RecordingAccess.Kind.DOWNLOAD:
         response["Content-Disposition"] = f'attachment; filename="{file_name(request, call, wav)}"'
     return _dress(response, etag)
@@ -69,6 +76,21 @@ def peaks_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     lanes = zip(("inbound", "outbound"), recording.peaks(start, stop, max(1, step)), strict=True)
     response = JsonResponse({name: base64.b64encode(lane).decode() for name, lane in lanes})
     response["Cache-Control"] = "no-store, private"
+    return response
+
+
+def unreadable(error: vault.Unreadable) -> tuple[int, str, str]:
+    """How an answer says that a recording is there and cannot be read: its status, a word, and a sentence."""
+    text = f"This recording cannot be read: {error}."
+    return (503, "key_missing", text) if isinstance(error, vault.KeyMissing) else (409, "damaged", text)
+
+
+def unreadable_response(error: vault.Unreadable) -> HttpResponse:
+    status, _, text = unreadable(error)
+    response = HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
+    response["Cache-Control"] = "no-store, private"
+    # Django would log each one as an error of the server's, and a player asks often.
+    response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 
 
@@ -118,20 +140,34 @@ def _range_header(request: HttpRequest, etag: str | None) -> str:
 
 
 def _body(
-    request: HttpRequest, wav: Wav, span: tuple[int, int] | None, access: RecordingAccess | None
+    request: HttpRequest, call: Call, wav: Wav, span: tuple[int, int] | None, access: RecordingAccess | None
 ) -> HttpResponseBase:
     first, last = span or (0, wav.size - 1)
     response: HttpResponseBase
     if request.method == "HEAD":
         response = HttpResponse()
     else:
-        pieces = on_record(wav, first, last, access) if access else wav.pieces(first, last)
+        pieces = _begun(on_record(wav, first, last, access) if access else wav.pieces(first, last), call)
         response = StreamingHttpResponse(in_steps(pieces) if isinstance(request, ASGIRequest) else pieces)
     response["Content-Length"] = str(last - first + 1)
     if span:
         response.status_code = 206
         response["Content-Range"] = f"bytes {first}-{last}/{wav.size}"
     return response
+
+
+def _begun(pieces: Iterator[bytes], call: Call) -> Iterator[bytes]:
+    """The same, of which the first one is read now, while an answer can still say that it cannot be."""
+    return chain([next(pieces, b"")], _rest(pieces, call))
+
+
+def _rest(pieces: Iterator[bytes], call: Call) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except vault.Unreadable as error:
+        # Silence would be taken for the recording; a connection that breaks off is taken for what it is.
+        logger.error("recording_unreadable call=%s %s; the answer breaks off", call, error)
+        raise
 
 
 def _growing(call: Call, wav: Wav, span: tuple[int, int], access: RecordingAccess) -> HttpResponseBase:

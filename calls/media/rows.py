@@ -45,6 +45,8 @@ class StreamRow(Row):
     media_format: dict[str, Any]
     started_at: dt.datetime
     bidirectional: bool = True
+    #: Its key, wrapped (calls/vault); empty if its audio is stored plain.
+    sealing_key: str = ""
 
 
 class ChunkRow(Row):

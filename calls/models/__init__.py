@@ -12,6 +12,7 @@ from calls.models.comments import Comment
 from calls.models.dtmf import Dtmf
 from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
+from calls.models.holds import LegalHold
 from calls.models.logins import LoginLimit
 from calls.models.marks import Mark
 from calls.models.notices import Delivery, Notice, Receiver
@@ -41,6 +42,7 @@ __all__ = [
     "Erased",
     "Erasure",
     "Gap",
+    "LegalHold",
     "LoginLimit",
     "Mark",
     "Notice",

@@ -10,15 +10,15 @@ class Track(models.TextChoices):
 
 
 class AudioChunk(models.Model):
-    """An unbroken run of one lane: raw µ-law, 8000 bytes a second."""
+    """An unbroken run of one lane: µ-law, 8000 bytes a second."""
 
     # No index of its own: both of the others begin with it.
     stream = models.ForeignKey("Stream", models.CASCADE, related_name="chunks", db_index=False)
     track = models.CharField(max_length=8, choices=Track)
     index = models.PositiveIntegerField(help_text="The recorder's counter.")
     start = models.PositiveBigIntegerField(help_text="In samples on the stream's own clock.")
-    length = models.PositiveIntegerField(help_text="In samples: one for each byte of the payload.")
-    payload = models.BinaryField(help_text="Raw µ-law.")
+    length = models.PositiveIntegerField(help_text="In samples: one for each byte of µ-law.")
+    payload = models.BinaryField(help_text="µ-law, or that sealed (calls/vault): calls/store reads it.")
     peaks = models.BinaryField(default=bytes, help_text="The loudest sample of every 20 ms, from 0 to 127.")
 
     class Meta:

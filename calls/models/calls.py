@@ -228,6 +228,7 @@ class Call(models.Model):
             ("download_call", "Can download recordings"),
             ("export_call", "Can export calls"),
             ("erase_call", "Can erase calls"),
+            ("hold_call", "Can place legal holds on calls, and lift them"),
             ("place_call", "Can place and end calls"),
             ("supervise_call", "Can listen to running calls, and step in"),
             ("point_numbers", "Can point phone numbers at handlers"),
@@ -271,6 +272,7 @@ class Call(models.Model):
         pending.events.update(call=self)
         pending.accesses.update(call=self)
         pending.comments.update(call=self)
+        pending.holds.update(call=self, call_sid=self.sid or "")
         self.tags.add(*pending.tags.all())
         pending.delete(using=using)
         self.save(using=using, update_fields=changed)

@@ -10,7 +10,7 @@ class QuarantinedRow(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     kind = models.CharField(max_length=32)
     reason = models.TextField()
-    data = models.BinaryField(help_text="The row as msgpack.")
+    data = models.BinaryField(help_text="The row as msgpack, or that sealed (calls/vault).")
 
     class Meta:
         ordering = ["-created_at"]

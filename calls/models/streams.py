@@ -85,6 +85,15 @@ class Stream(models.Model):
     transcribed_at = models.DateTimeField(
         null=True, blank=True, help_text="When the words of all that is recorded were known, of both lanes."
     )
+    # The database's default too: workers of the version before know no such column.
+    sealing_key = models.CharField(
+        max_length=160,
+        blank=True,
+        db_default="",
+        default="",
+        editable=False,
+        help_text="What its audio is sealed with, wrapped by a key of RECORDING_KEYS; empty if it is plain.",
+    )
     length = models.PositiveBigIntegerField(default=0, help_text="Samples on the stream's own clock.")
     absent = models.PositiveBigIntegerField(
         default=0, help_text="Samples after its end during which the call had no stream."

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from django.conf import settings
 
-from calls.media.rows import AnyRow, ChunkRow, GapRow, encode
+from calls.media.rows import AnyRow, ChunkRow, GapRow
 from calls.recorder.batches import Batches
+from calls.recorder.packing import pack
 from calls.recorder.spool import Spool, SpoolDamaged, SpoolError, fingerprint
 
 
@@ -45,7 +46,7 @@ class Backlog:
         """Moves what waits in memory to the spool, oldest first; of what does not fit there, `room` bytes stay."""
         try:
             while batches:
-                self._open().append(encode(batches.oldest.rows))
+                self._open().append(pack(batches.oldest.rows))
                 batches.pop()
             logger.warning("spooling: %d batches wait in %s", self._open().count, settings.SPOOL_DIR)
         except SpoolError as error:
@@ -66,7 +67,7 @@ class Backlog:
         left = [row for row in rows if not isinstance(row, ChunkRow)] + self.take_gaps()
         try:
             if left:
-                self._open().append(encode(left), urgent=True)
+                self._open().append(pack(left), urgent=True)
         except SpoolError as error:
             logger.critical("storage_full: %s; %d rows are lost", error, len(left))
             return False
@@ -78,7 +79,7 @@ class Backlog:
             spool = self._new_spool("-last")
             for rows in batches:
                 if rows:
-                    spool.append(encode(rows))
+                    spool.append(pack(rows))
             spool.close()
         except SpoolError as error:
             logger.critical("storage_full: %s; what was recorded last is lost", error)

@@ -2,9 +2,13 @@
 
 import logging
 
-from calls.media.rows import AnyRow, ChunkRow, GapRow, StreamRow, decode, encode
+from django.db.models.functions import Length
+
+from calls import vault
+from calls.media.rows import AnyRow, ChunkRow, GapRow, StreamRow
 from calls.media.storable import storable
 from calls.models import QuarantinedRow
+from calls.recorder import packing
 from calls.recorder.errors import is_away, is_locked
 from calls.recorder.patience import Patience
 from calls.recorder.writer import DATABASE, Writer
@@ -16,19 +20,23 @@ logger = logging.getLogger(__name__)
 class Committer:
     """One for the rows of this process, and one for each spool that a dead process left, with its own refusals."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, *, waits_for_keys: bool = False) -> None:
+        """What a dead process left can wait for a key that is missing; rows of our own must hold up nobody's."""
         self._writer = Writer()
+        self._waits_for_keys = waits_for_keys
         self._patience = patience
         #: Streams that were refused because their token or SID was used before, and that nobody has asked for yet.
         self._refused: list[StreamRow] = []
 
     def write(self, rows: list[AnyRow]) -> None:
-        """Raises only what is away or locked: then all of it can be written again, since writing twice is once."""
+        """Raises only what is away, locked, or sealed with a key that is missing: then all of it can be written again,
+        since writing twice is once.
+        """
         try:
             self._commit(rows)
         except Exception as error:
             # Whatever it is, even a defect of ours: one row must not hold back all the others for ever.
-            if is_away(error) or is_locked(error):
+            if self._can_wait(error):
                 raise
             self._bisect(rows)
 
@@ -46,6 +54,9 @@ class Committer:
             self._patience.begin()
             self._refused += self._writer.write(rows)
 
+    def _can_wait(self, error: Exception) -> bool:
+        return is_away(error) or is_locked(error) or (self._waits_for_keys and isinstance(error, vault.KeyMissing))
+
     def _bisect(self, rows: list[AnyRow]) -> None:
         if len(rows) > 1:
             middle = len(rows) // 2
@@ -56,7 +67,7 @@ class Committer:
             # Perhaps it has lost a race for a unique key, and knows better now.
             self._commit(rows)
         except Exception as error:
-            if is_away(error) or is_locked(error):
+            if self._can_wait(error):
                 raise
             self._quarantine(rows[0], error)
 
@@ -64,15 +75,15 @@ class Committer:
         """Keeps a refused row with its reason; where audio was, a gap says so."""
         kind = type(row).__name__
         logger.error("row_quarantined kind=%s reason=%s", kind, ascii(str(error)[:200]))
-        _keep_in_quarantine(kind, encode([row]), error)
+        _keep_in_quarantine(kind, packing.pack([row]), error)
         if isinstance(row, ChunkRow) and row.payload:
             self.write([GapRow(row.stream, row.track, row.start, len(row.payload), "rejected")])
 
 
 def unpack(batch: bytes) -> list[AnyRow]:
-    """The rows of a spool's batch. One that cannot be read goes into quarantine."""
+    """The rows of a spool's batch. One that cannot be read goes into quarantine. Raises KeyMissing."""
     try:
-        return decode(batch)
+        return packing.unpack(batch)
     except ValueError as error:
         logger.error("batch_quarantined reason=%s", ascii(str(error)[:200]))
         _keep_in_quarantine("batch", batch, error)
@@ -83,5 +94,14 @@ def _keep_in_quarantine(kind: str, data: bytes, error: Exception) -> None:
     """Once, even if the rows around it are written again."""
     reason = storable(error, 1000)
     kept = QuarantinedRow.objects.using(DATABASE)
-    if not kept.filter(kind=kind, data=data).exists():
+    # Sealed twice, the same row is not the same bytes, but as long.
+    alike = kept.filter(kind=kind).annotate(size=Length("data")).filter(size=len(data)).values_list("data", flat=True)
+    if not any(_is_same(bytes(known), data) for known in alike.iterator(chunk_size=100)):
         kept.create(kind=kind, reason=reason, data=data)
+
+
+def _is_same(known: bytes, data: bytes) -> bool:
+    try:
+        return known == data or vault.unshut(known) == vault.unshut(data)
+    except vault.Unreadable:
+        return False

@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from calls import vault
 from calls.media.rows import AnyRow, ChunkRow, GapRow, StreamChange, StreamRow
 from calls.models import Call, CallEvent, Erasure, Stream
 from calls.recorder.backlog import replay
@@ -109,13 +110,23 @@ class Housekeeping:
             return
         self._next_turn = self._clock() + HEARTBEAT
         for spool in leftovers(settings.SPOOL_DIR, fingerprint(settings.DATABASES["default"]), 2**62, self._told):
-            with _unless_locked("take_over"):
+            with _unless_locked("take_over"), self._unless_key_missing(spool.path):
                 yield from take_over(spool, self._patience)
         self._name_foreign()
         if self._beating_since is not None and self._clock() - self._beating_since >= LEASE:
             close_orphans(self._owner)
             end_abandoned(timezone.now(), asks_twilio=asks_twilio)
         yield
+
+    @contextmanager
+    def _unless_key_missing(self, path: Path) -> Iterator[None]:
+        """What is sealed with a key that we do not have waits in its file until we do."""
+        try:
+            yield
+        except vault.KeyMissing as error:
+            if path not in self._told:
+                self._told.add(path)
+                logger.error("spool_key_missing key=%s %s: it is kept, and tried again", error.name, path)
 
     def _name_foreign(self) -> None:
         """A database that is moved or renamed leaves spools behind that nobody else will ever look at."""
@@ -152,9 +163,9 @@ def _unless_locked(action: str) -> Iterator[None]:
 def take_over(spool: Spool, patience: Patience) -> Iterator[None]:
     """Writes what a dead process left, with its own refusals, a batch at a time. Lets go of the file, whatever happens.
 
-    A lock of somebody's comes through: the rest stays in the spool.
+    A lock of somebody's comes through, and so does KeyMissing: the rest stays in the spool.
     """
-    committer, streams = Committer(patience), set()
+    committer, streams = Committer(patience, waits_for_keys=True), set()
     try:
         for batch in replay(spool):
             rows = unpack(batch)

@@ -16,6 +16,8 @@ class StreamKeys:
         self._using = using
         #: Of a stream and its call, by the stream's SID.
         self._keys: dict[str, tuple[int, int]] = {}
+        #: What the audio of each is sealed with; empty if it is plain.
+        self._sealing: dict[str, str] = {}
         #: Those of them whose audio was erased: no more of it is written.
         self._silent: set[str] = set()
         #: Streams whose token or SID somebody else has used: nothing of theirs is stored.
@@ -24,28 +26,36 @@ class StreamKeys:
     def forget(self) -> None:
         """What was learnt in a transaction that failed may not be there. What was refused before it stays so."""
         self._keys.clear()
+        self._sealing.clear()
         self._silent.clear()
 
     def close(self, sid: str) -> None:
         """A stream has ended: no more rows will name it, or few."""
         self._keys.pop(sid, None)
+        self._sealing.pop(sid, None)
         self._silent.discard(sid)
 
     def is_silent(self, sid: str) -> bool:
         """Whether no audio of this stream is written, since it was erased. `of` has learnt that."""
         return sid in self._silent
 
+    def sealing_key(self, sid: str) -> str:
+        """What this stream's audio is sealed with. `of` has learnt that."""
+        return self._sealing[sid]
+
     def open(self, row: StreamRow) -> None:
         """Creates the stream, or refuses it: a token is good for one socket, and a StreamSid belongs to one."""
         facts = {**row.call, "status": Call.Status.IN_PROGRESS}
         call = note_call(row.call_sid, facts, at=row.started_at, using=self._using)
         others = Stream.objects.using(self._using).filter(Q(sid=row.sid) | Q(nonce=row.nonce))
-        known = [(s.pk, s.sid, s.nonce, s.lease_owner) for s in others]
-        if any((sid, nonce, owner) != (row.sid, row.nonce, row.owner) for _, sid, nonce, owner in known):
+        known = [(s.pk, s.sid, s.nonce, s.lease_owner, s.sealing_key) for s in others]
+        if any((sid, nonce, owner) != (row.sid, row.nonce, row.owner) for _, sid, nonce, owner, _ in known):
             self.refused.add(row.sid)
             return
         key = known[0][0] if known else self._create(row, call)
         self._keys[row.sid] = (key, call.pk)
+        # Its row knows better than what comes again out of a spool: the key may have been wrapped anew, or erased.
+        self._sealing[row.sid] = known[0][4] if known else row.sealing_key
         if not known:
             self._note_beginning(row, key, call)
         if Erasure.objects.using(self._using).of_audio(row.call_sid).exists():
@@ -77,6 +87,7 @@ class StreamKeys:
                 media_format=storable_json(row.media_format),
                 started_at=row.started_at,
                 bidirectional=row.bidirectional,
+                sealing_key=row.sealing_key,
             )
             .pk
         )
@@ -88,10 +99,10 @@ class StreamKeys:
         if sid not in self._keys:
             silent = Exists(Erasure.objects.of_audio(OuterRef("call__sid")))
             stream = Stream.objects.using(self._using).filter(sid=sid).annotate(silent=silent)
-            found = stream.values_list("pk", "call_id", "silent").first()
+            found = stream.values_list("pk", "call_id", "silent", "sealing_key").first()
             if found is None:
                 return None
-            self._keys[sid] = found[:2]
+            self._keys[sid], self._sealing[sid] = found[:2], found[3]
             if found[2]:
                 self._silent.add(sid)
         return self._keys[sid]

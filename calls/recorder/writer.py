@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connections, transaction
 
+from calls import vault
 from calls.media.audio import peaks
 from calls.media.rows import (
     MASKED,
@@ -119,7 +120,15 @@ class Writer:
     def _write_chunks(self, rows: list[ChunkRow]) -> None:
         """Straight to the cursor: less than half the cost of the ORM, and 50 of these a second for every 5 calls."""
         values = [
-            (key, row.track, row.index, row.start, len(row.payload), row.payload, peaks(row.payload, step=PEAK_STEP))
+            (
+                key,
+                row.track,
+                row.index,
+                row.start,
+                len(row.payload),
+                self._seal(row),
+                peaks(row.payload, step=PEAK_STEP),
+            )
             for row, key in self._with_keys(rows)
             if not self._keys.is_silent(row.stream)
         ]
@@ -136,6 +145,9 @@ class Writer:
             else:
                 places = "(%s, %s, %s, %s, %s, %s, %s)"
                 cursor.executemany(f"INSERT INTO {CHUNKS} VALUES {places} ON CONFLICT DO NOTHING", values)
+
+    def _seal(self, row: ChunkRow) -> bytes:
+        return vault.seal(self._keys.sealing_key(row.stream), row.stream, row.track, row.start, row.payload)
 
     def _write_gaps(self, rows: list[GapRow]) -> None:
         """A gap that grew is written again, longer."""

@@ -36,11 +36,11 @@ def facts(call: Call) -> Iterator[bytes]:
 def _stream(stream: Stream) -> dict[str, Any]:
     related = {"gaps": stream.gaps, "marks": stream.marks, "dtmf": stream.dtmf, "utterances": stream.utterances}
     rows = {name: [_fields(row, "stream") for row in rows.all()] for name, rows in related.items()}  # type: ignore[attr-defined]
-    return {**_fields(stream, "call", "nonce", "dial"), **rows}
+    return {**_fields(stream, "call", "nonce", "dial", "sealing_key"), **rows}
 
 
 def _fields(row: Model, *left_out: str) -> dict[str, Any]:
-    """A row's own fields. The token's nonce stays here, and so does who waits for a caller."""
+    """A row's own fields. The token's nonce and its key stay here, and so does who waits for a caller."""
     fields = (field for field in row._meta.concrete_fields if field.name not in left_out)
     return {field.attname: getattr(row, field.attname) for field in fields}
 

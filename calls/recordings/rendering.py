@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.db.models import F, OuterRef, QuerySet, Subquery
 
-from calls import store
+from calls import store, vault
 from calls.media import audio, placement
 from calls.media.lane import MAX_CHUNK
 from calls.media.placement import Placed
@@ -40,6 +40,8 @@ class Recording:
     samples: int
     has_audio: bool
     """False if not one chunk is stored: nothing was recorded, or it was erased; what is left is silence."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """What its streams are sealed with, and their SIDs."""
 
     @classmethod
     def of(cls, call: Call) -> "Recording":
@@ -49,7 +51,13 @@ class Recording:
         placed = placement.place(stream.spell(*ends[stream.pk]) for stream in found)
         origin = min((stream.started_at for stream in found), default=None)
         has_audio = any(any(lanes) for lanes in ends.values())
-        return cls(origin, placed, placement.end(placed), has_audio)
+        keys = tuple((stream.sealing_key, stream.sid) for stream in found if stream.sealing_key)
+        return cls(origin, placed, placement.end(placed), has_audio, keys)
+
+    def check_keys(self) -> None:
+        """Raises vault.Unreadable if it is sealed, and cannot be opened."""
+        for key, sid in self.keys:
+            vault.check_key(key, sid)
 
     def until(self, samples: int) -> "Recording":
         """The same, but no longer than that: what a player was told of a call that grows stays true for it."""

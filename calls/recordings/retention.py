@@ -28,6 +28,7 @@ from calls.models import (
     Utterance,
 )
 from calls.recorder.spool import erase_damaged
+from calls.recordings import holds
 
 
 # Chunks that one transaction deletes: a large one would keep the recorder of live calls waiting on SQLite.
@@ -37,9 +38,10 @@ SECURE_DELETE = ("OFF", "ON", "FAST")
 
 
 def erasable(calls: QuerySet[Call], *, audio_only: bool = False) -> QuerySet[Call]:
-    """Those of the calls that are over, and so are their streams; with `audio_only`, those that have any."""
+    """Those of the calls that are over, and so are their streams, and that nobody holds; with `audio_only`, those that
+    have any."""
     live = Stream.objects.live().filter(call=OuterRef("pk"))
-    over = calls.filter(~Exists(live), ended_at__isnull=False)
+    over = holds.free(calls).filter(~Exists(live), ended_at__isnull=False)
     return over.filter(Exists(AudioChunk.objects.filter(stream__call=OuterRef("pk")))) if audio_only else over
 
 
@@ -120,12 +122,16 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
     With the audio goes what was said in it, and with that the comments and what reviewers wrote, which may quote it;
     their scores stay.
 
-    The audit row comes first. If this is interrupted, doing it again goes on where it stopped.
+    The audit row comes first, and with it go the keys of what is sealed: nothing is left then that could be heard. If
+    this is interrupted, doing it again goes on where it stopped. Raises OnHold for a call that may not be erased.
     """
     size = audio_bytes(call)
     facts: dict[str, Any] = {"reason": reason[:200], "bytes": size, "user": user}
-    if call.sid:
-        Erasure.objects.get_or_create(call_sid=call.sid, audio_only=audio_only, defaults=facts)
+    with transaction.atomic():
+        holds.lock_free(call)
+        if call.sid:
+            Erasure.objects.get_or_create(call_sid=call.sid, audio_only=audio_only, defaults=facts)
+        call.streams.exclude(sealing_key="").update(sealing_key="")
     chunks = AudioChunk.objects.filter(stream__call=call).order_by("pk")
     while some := list(chunks.values_list("pk", flat=True)[:SLICE]):
         AudioChunk.objects.filter(pk__in=some).delete()
@@ -138,6 +144,7 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
         _in_words([call]).delete()
         _erase_quarantined(call, audio_only=audio_only)
         call.accesses.filter(call_sid="").update(call_sid=call.sid or "")
+        call.holds.filter(call_sid="").update(call_sid=call.sid or "")
         if audio_only:
             Call.objects.filter(pk=call.pk).update(audio_samples=0)
         else:

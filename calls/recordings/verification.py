@@ -4,9 +4,7 @@ the time after it in which its call had no stream."""
 from collections.abc import Iterable, Iterator
 from heapq import merge
 
-from django.db.models import F
-from django.db.models.functions import Length
-
+from calls import store
 from calls.media.audio import FRAME_SAMPLES
 from calls.media.placement import tiled
 from calls.models import Stream, Track
@@ -33,9 +31,7 @@ def problems(stream: Stream) -> Iterator[str]:
     missing = stream.count_missing_samples() // FRAME_SAMPLES
     if missing != stream.frames_missing:
         yield f"{stream.frames_missing} frames are said to be missing, and the gaps say {missing}"
-    torn = stream.chunks.annotate(size=Length("payload")).exclude(size=F("length"))
-    for track, start, length, size in torn.values_list("track", "start", "length", "size").iterator():
-        yield f"{track}: the chunk at {start} should have {length} samples, and has {size}"
+    yield from store.damage(stream)
 
 
 def _chunks(stream: Stream, track: str) -> Iterator[Span]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from calls import vault
 from calls.media.hearing import Hearing
 from calls.media.playback import StreamClock
 from calls.media.protocol import (
@@ -233,6 +234,7 @@ class LiveStream:
             media_format=self.start.media_format,
             started_at=timezone.now(),
             bidirectional=token.bidirectional,
+            sealing_key=vault.new_key(self.sid),
         )
 
     def beat(self, at: float, *, with_counters: bool = False) -> list[AnyRow]:

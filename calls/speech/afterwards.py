@@ -7,7 +7,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
-from calls import store
+from calls import store, vault
 from calls.media.audio import SAMPLE_RATE
 from calls.media.rows import UtteranceRow
 from calls.models import CallEvent, Stream, Track
@@ -60,7 +60,10 @@ async def _chunks(stream: Stream) -> AsyncGenerator[tuple[str, int, bytes]]:
 
 def _window(stream: Stream, at: int) -> list[tuple[str, int, bytes]]:
     chunks = stream.chunks.filter(start__gte=at, start__lt=at + WINDOW).order_by("start", "track")
-    return [(piece.track, piece.start, piece.audio) for piece in store.pieces(chunks)]
+    try:
+        return [(piece.track, piece.start, piece.audio) for piece in store.pieces(chunks)]
+    except vault.Unreadable as error:
+        raise Failed(f"its recording cannot be read: {error}") from error
 
 
 def _raise_for(scribes: list[Scribe]) -> None:

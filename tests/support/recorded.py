@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management import CommandError, call_command
 from django.db.models import F, Max, Min
 
+from calls import store
 from calls.media.audio import SILENCE
 from calls.models import Gap, Stream
 from simulator import Report
@@ -18,8 +19,8 @@ def lane(stream: Stream, track: str) -> bytes:
     """A track of a stream as it is stored: gaps are silence."""
     end = stream.chunks.filter(track=track).aggregate(end=Max(F("start") + F("length")))["end"] or 0
     audio = bytearray(SILENCE * end)
-    for start, payload in stream.chunks.filter(track=track).values_list("start", "payload"):
-        audio[start : start + len(payload)] = payload
+    for piece in store.pieces(stream.chunks.filter(track=track)):
+        audio[piece.start : piece.start + len(piece.audio)] = piece.audio
     return bytes(audio)
 
 

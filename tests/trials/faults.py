@@ -1,11 +1,12 @@
 """`make faults`: the promises of the recording under real faults, with many streams and many times, as a table.
 
-    python -m tests.trials.faults [--streams 30] [--times 20] [--away 30] [row …]
+    python -m tests.trials.faults [--streams 30] [--times 20] [--away 30] [--keys] [row …]
 
 On SQLite, and on PostgreSQL and Redis where they answer (or on what DATABASE_URL names).
 """
 
 import argparse
+import base64
 import contextlib
 import logging
 import os
@@ -25,6 +26,7 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 POSTGRES = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/test")
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
+KEYS = f"trial:{base64.b64encode(os.urandom(32)).decode()}"
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -358,8 +360,12 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", choices=[[], *ROWS], metavar="row", help=f"only these: {', '.join(ROWS)}")
     parser.add_argument("--streams", type=int, default=30)
     parser.add_argument("--times", type=int, default=20, help="how often a process is ended")
+    parser.add_argument("--keys", action="store_true", help="with RECORDING_KEYS: all that is recorded is sealed")
     parser.add_argument("--away", type=int, default=30, metavar="SECONDS", help="of the database; Redis twice as long")
     arguments = parser.parse_args()
+    if arguments.keys:
+        # Read by tests/settings.py, and inherited by every server.
+        os.environ["TEST_RECORDING_KEYS"] = os.environ["RECORDING_KEYS"] = KEYS
     return here(arguments) if "DATABASE_URL" in os.environ else everywhere()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from calls.models import Call, Erasure
+from calls.recordings import holds
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
 
 
@@ -32,12 +33,17 @@ class Command(BaseCommand):
             self.stdout.write("Nothing was changed. Say --yes to erase it.")
             return
         with leaving_no_traces():
-            size = sum(erase(call, options["reason"].strip(), audio_only=audio_only) for call in calls)
+            try:
+                size = sum(erase(call, options["reason"].strip(), audio_only=audio_only) for call in calls)
+            except holds.OnHold as error:
+                raise CommandError(f"{error} Those named before it are erased.") from error
         what = "the audio of " if audio_only else ""
         self.stdout.write(self.style.SUCCESS(f"Erased {what}{_calls(len(calls))}, {size} bytes of audio."))
 
     def find(self, sid: str) -> Call:
         if call := Call.objects.filter(sid=sid).first():
+            if standing := call.holds.standing().select_related("placed_by"):
+                raise CommandError(f"{sid} is under legal hold: {' '.join(map(holds.in_words, standing))}")
             if not erasable(Call.objects.filter(pk=call.pk)).exists():
                 raise CommandError(f"{sid} is still running: hang up first, or wait until it is over.")
             return call

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from calls import vault
 from calls.models import Call, RecordingAccess
 from calls.recordings import export
 
@@ -43,7 +44,10 @@ class Command(BaseCommand):
             call=call, call_sid=call.sid or "", kind=RecordingAccess.Kind.EXPORT, detail="export_call"
         )
         for path, content in zip(_paths(folder, call), FILES.values(), strict=True):
-            _write(path, content(call))
+            try:
+                _write(path, content(call))
+            except vault.Unreadable as error:
+                raise CommandError(f"{path} was not written: {error}. Those before it are whole.") from error
             self.stdout.write(f"{path}  {path.stat().st_size} bytes")
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from argparse import ArgumentTypeError
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from calls.models import Call
+from calls.recordings import holds
 from calls.recordings.retention import audio_bytes, erasable, erase, leaving_no_traces
 
 
@@ -62,8 +64,11 @@ class Command(BaseCommand):
             time.sleep(every.total_seconds())
 
     def prune(self) -> None:
-        options, calls = self.options, self.chosen()
-        count = calls.count()
+        options, old = self.options, self.chosen()
+        calls = erasable(old, audio_only=options["audio_only"])
+        count, held = calls.count(), holds.held(old).count()
+        if held:
+            self.stdout.write(f"Under legal hold, and not erased: {held} call{'' if held == 1 else 's'}.")
         what = "the audio of {} calls" if options["audio_only"] else "{} calls"
         if options["dry_run"]:
             size = sum(audio_bytes(call) for call in calls.only("pk").iterator(chunk_size=BATCH))
@@ -81,7 +86,7 @@ class Command(BaseCommand):
         old = Call.objects.filter(ended_at__lt=timezone.now() - age)
         if numbers := self.options["number"]:
             old = old.filter(Q(from_number__in=numbers) | Q(to_number__in=numbers))
-        return erasable(old, audio_only=self.options["audio_only"])
+        return old
 
     def erase(self, calls: QuerySet[Call], count: int) -> tuple[int, int]:
         """One call at a time, so that an interruption costs nothing."""
@@ -90,8 +95,10 @@ class Command(BaseCommand):
         with leaving_no_traces(), tqdm(total=count, unit=" calls", leave=False, disable=quiet) as bar:
             while batch := list(calls.order_by("pk")[:BATCH]):
                 for call in batch:
-                    size += erase(call, "prune_calls", audio_only=self.options["audio_only"])
-                    erased += 1
+                    # One that is held since it was looked up is not found again.
+                    with suppress(holds.OnHold):
+                        size += erase(call, "prune_calls", audio_only=self.options["audio_only"])
+                        erased += 1
                     bar.update()
         return erased, size
 

@@ -17,9 +17,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, connections
 from tqdm import tqdm
 
-from calls.media.rows import AnyRow, CallRow, ChunkRow, EventRow, StreamRow, decode
+from calls import vault
+from calls.media.rows import AnyRow, CallRow, ChunkRow, EventRow, StreamRow
 from calls.models import Erasure, Stream
 from calls.recorder.housekeeping import take_over
+from calls.recorder.packing import unpack
 from calls.recorder.patience import Patience
 from calls.recorder.spool import Spool, SpoolDamaged, SpoolError, damaged, fingerprint, is_held
 
@@ -138,7 +140,7 @@ class Command(BaseCommand):
                 # It lets go of the file itself.
                 for _ in take_over(_open(path), Patience()):
                     bar.update()
-            except (DatabaseError, InterfaceError) as error:
+            except (DatabaseError, InterfaceError, vault.KeyMissing) as error:
                 raise CommandError(
                     f"{path} was not written to its end, and the rest is still there: {error}"
                 ) from error
@@ -150,7 +152,9 @@ class Command(BaseCommand):
 
 def _rows(batch: bytes) -> list[AnyRow]:
     try:
-        return decode(batch)
+        return unpack(batch)
+    except vault.KeyMissing as error:
+        raise CommandError(f"A spool file cannot be read: {error}. Nothing was written.") from error
     except ValueError:  # it is quarantined when it is written
         return []
 

@@ -15,6 +15,7 @@ from django.db.models import Model
 from django.utils import timezone
 from tqdm import tqdm
 
+from calls import store, vault
 from calls.management.chatter import Said, conversation, figures, guessed_figures, turns
 from calls.media import audio
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Gap, Mark, Stream, Tag, Turn, Utterance
@@ -179,6 +180,7 @@ class Maker:
             call=call,
             sid=number,
             nonce=number[2:],
+            sealing_key=vault.new_key(number),
             name=call.handler,
             tracks=["inbound"],
             custom_parameters={pick.choice(PARAMETERS): str(pick.randrange(100_000))},
@@ -269,7 +271,8 @@ class Maker:
             if len(payload) > said.length - start:
                 payload = payload[: said.length - start]
                 peaks = audio.peaks(payload)
-            facts = {"start": said.start + start, "length": len(payload), "payload": payload, "peaks": peaks}
+            stored = store.packed(stream, said.track, said.start + start, payload)
+            facts = {"start": said.start + start, "length": len(payload), "payload": stored, "peaks": peaks}
             yield AudioChunk(stream=stream, track=said.track, index=index, **facts)
 
     def sid(self, prefix: str) -> str:

@@ -7,10 +7,12 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
+from calls import vault
 from calls.chores.office import lock_path, take_lock
 from calls.management.diagnosis.finding import Finding
 from calls.measuring.backlog import RECENT, measurable
 from calls.models import Call, Delivery
+from calls.store import rotation
 
 
 # A call that is over for longer is measured, unless nobody does it, or this machine has not had a moment for it.
@@ -23,9 +25,10 @@ def examine() -> Iterator[Finding]:
     try:
         yield check_chores()
         yield from check_webhooks()
+        yield check_keys()
     except DatabaseError:
         # Why it does not answer is a finding already.
-        yield Finding("skip", "Chores and webhooks were not looked at: that takes the database.")
+        yield Finding("skip", "Chores, webhooks and keys were not looked at: that takes the database.")
 
 
 def check_chores() -> Finding:
@@ -74,3 +77,20 @@ def check_webhooks() -> Iterator[Finding]:
         yield Finding("warn", f"Webhooks that were given up within a day: {given_up}.", hint)
     if not waiting and not given_up:
         yield Finding("ok", "No webhook waits for long, and none was given up within a day.")
+
+
+def check_keys() -> Finding:
+    """Whether what is sealed can be opened. The system checks say whether RECORDING_KEYS can be read."""
+    try:
+        known = vault.names()
+    except vault.NotAKey:
+        return Finding("skip", "Keys of recordings were not looked at: RECORDING_KEYS cannot be read.")
+    if missing := sorted(rotation.names_in_use() - set(known)):
+        return Finding(
+            "FAIL",
+            f"Recordings are sealed with keys that RECORDING_KEYS does not have: {', '.join(missing)}",
+            "Put them back, behind the first one. Without them these recordings cannot be heard.",
+        )
+    if not known:
+        return Finding("skip", "RECORDING_KEYS is not set: recordings are stored plain.")
+    return Finding("ok", f"Recordings are sealed with the key {known[0]}, and all that were sealed can be opened.")

@@ -188,6 +188,18 @@
         skip.measure();
     }
 
+    /* Why it could not be loaded: the server says so in words, where there is nothing to be heard. */
+    async function explain() {
+        let text = "The recording could not be loaded.";
+        try {
+            const byte = 44 + 4 * Math.floor(audio.currentTime * 8000);
+            const response = await fetch(audio.currentSrc, { headers: { Range: `bytes=${byte}-${byte + 3}` } });
+            const kind = response.headers.get("Content-Type") || "";
+            if ([409, 503].includes(response.status) && kind.startsWith("text/plain")) text = await response.text();
+        } catch { /* The server is away: that is what the text says. */ }
+        say(text, true);
+    }
+
     /* One step slower (-1) or faster (1), or as it was said (0). */
     function setSpeed(direction) {
         const normal = [...speeds.options].findIndex((option) => option.value === "1");
@@ -200,7 +212,7 @@
         // Who hears faster than it is said has caught up.
         if (live && audio.playbackRate > 1 && position > edge()) setSpeed(0);
     });
-    audio.addEventListener("error", () => { if (audio.error) say("The recording could not be loaded.", true); });
+    audio.addEventListener("error", () => { if (audio.error) explain(); });
     for (const name of ["play", "pause", "ended"]) {
         audio.addEventListener(name, () => {
             $(".call-toggle").setAttribute("aria-pressed", String(!audio.paused));
