@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from calls.access import numbers
 from calls.addresses import LIVE_CALLS
-from calls.admin import wording
+from calls.admin import why, wording
 from calls.admin.cells import INTERRUPTED, clock, cost, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
 from calls.admin.turns import figures, is_awaited
@@ -21,7 +21,6 @@ from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
 from calls.recordings.rendering import Recording
 from calls.server.departures import Departure
-from calls.summaries.problems import KINDS
 
 
 # What changes while a call runs: each has a template and an element of its own on the page.
@@ -90,7 +89,9 @@ def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
     timeline, more = entries(call, recording, whole_numbers=whole)
     playable = bool(recording.samples and (recording.has_audio or call.ended_at is None))
     may_listen = request.user.has_perm("calls.listen_call")
-    problems = troubles(call, streams, call.events.filter(kind__in=KINDS), whole=whole)
+    events = list(call.events.filter(kind__in=why.KINDS).select_related("user"))
+    problems = troubles(call, streams, events, whole=whole)
+    workers = why.workers_of(streams)
     return {
         "call": call,
         "recording": recording,
@@ -101,6 +102,7 @@ def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "playable": playable,
         "problems": [problem for problem in problems if problem.is_warning],
         "remarks": [problem for problem in problems if not problem.is_warning] + [INTERRUPTED] * call.was_interrupted,
+        "ending": why.ending(call, streams, events, workers, whole=whole),
         "running": _running(call),
         "status": status_tag(call, problems),
         "began": time_tag(call.created_at),
