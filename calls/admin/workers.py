@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -25,8 +25,7 @@ from calls.admin import why, wording
 from calls.admin.base import FactsAdmin, private_json, staff
 from calls.admin.cells import moment, time_tag
 from calls.admin.meanings import Meaning, meaning
-from calls.models import Call, CallEvent, Stream, Worker
-from calls.recorder.housekeeping import LEASE
+from calls.models import Call, CallEvent, Worker
 from calls.server.draining import NoneLeft, NotThere, drain, take_again
 
 
@@ -99,7 +98,7 @@ class WorkerAdmin(FactsAdmin[Worker]):
         return [*own, *super().get_urls()]
 
     @method_decorator(require_safe)
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "title": "On call", "subtitle": None}
@@ -161,17 +160,15 @@ def page(request: HttpRequest) -> dict[str, Any]:
     """All that it shows, in a fixed number of queries."""
     now, whole = timezone.now(), numbers.may_see(request)
     found = Worker.objects.with_silence().filter(seen_at__gt=now - LATELY).order_by("-seen_at")
-    workers = sorted(found[:MOST_WORKERS], key=lambda worker: (worker.is_gone, worker.host, worker.pid))
-    alive = [worker for worker in workers if not worker.is_gone]
+    workers = list(found[:MOST_WORKERS])
+    alive = sorted((worker for worker in workers if not worker.is_gone), key=lambda worker: (worker.host, worker.pid))
     died = [worker for worker in workers if worker.is_gone and worker.ended_at is None]
     usual = Counter(worker.version for worker in alive).most_common(1)
     bad = bad_calls(now, whole=whole)
     return {
         "verdict": verdict(alive, died, bad, now),
         "workers": [row(worker, usual[0][0] if usual else "", now) for worker in alive],
-        "gone": [
-            row(worker, "", now) for worker in sorted(workers, key=lambda w: w.seen_at, reverse=True) if worker.is_gone
-        ],
+        "gone": [row(worker, "", now) for worker in workers if worker.is_gone],
         "streams": sum(worker.streams for worker in alive),
         "capacity": sum(worker.capacity for worker in alive if not worker.is_to_drain),
         "problems": lines(workers, now),
@@ -274,8 +271,6 @@ def bad_calls(now: dt.datetime, *, whole: bool) -> list[Bad]:
     newest = Call.objects.order_by("-created_at", "-pk").filter(created_at__gt=since)
     keys = set(newest.filter(has_warning=True).values_list("pk", flat=True)[:LOOKED_AT])
     keys |= set(newest.filter(status=Call.Status.FAILED).values_list("pk", flat=True)[:LOOKED_AT])
-    orphans = Stream.objects.orphaned(dt.timedelta(seconds=LEASE)).values_list("call", flat=True)
-    keys -= set(orphans)
     calls = Call.objects.filter(Q(ended_at__isnull=False), pk__in=keys).defer("parameters", "data", "data_at", "notes")
     events = CallEvent.objects.filter(kind__in=why.KINDS).select_related("user")
     fetched = list(calls.prefetch_related("streams", Prefetch("events", events, to_attr="telling")))

@@ -7,7 +7,6 @@ from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db.models import QuerySet
 from tqdm import tqdm
 
 from calls.models import Worker
@@ -41,7 +40,7 @@ class Command(BaseCommand):
         if not (options["workers"] or options["here"] or options["all"]):
             if options["cancel"]:
                 raise CommandError("Take which workers back? Name them, or say --here or --all.")
-            return self.list()
+            return self.tell()
         if options["cancel"] and (options["now"] or options["seconds"] is not None or options["wait"] is not None):
             raise CommandError("--cancel takes nothing but the workers.")
         chosen = self.chosen(options)
@@ -59,7 +58,7 @@ class Command(BaseCommand):
         what = "Take calls again" if options["cancel"] else "Take no new calls"
         self.stdout.write(f"{what}, within 5 s: {', '.join(map(str, chosen))}")
         if options["wait"] is not None:
-            self.wait(Worker.objects.filter(pk__in=keys), options["wait"])
+            self.wait(keys, options["wait"])
 
     def chosen(self, options: dict[str, Any]) -> list[Worker]:
         alive = list(Worker.objects.alive())
@@ -84,7 +83,7 @@ class Command(BaseCommand):
         there = ", ".join(map(str, alive)) or "none"
         raise CommandError(f"There is no worker {name}. Those that run: {there}.")
 
-    def list(self) -> None:
+    def tell(self) -> None:
         workers = list(Worker.objects.alive())
         for worker in workers:
             state = "drains" if worker.is_to_drain else ", ".join(worker.reasons) or "ready"
@@ -92,13 +91,13 @@ class Command(BaseCommand):
         if not workers:
             self.stdout.write("No worker runs.")
 
-    def wait(self, workers: QuerySet[Worker], patience: float) -> None:
+    def wait(self, keys: list[int], patience: float) -> None:
         """Until all of them have read the order, and none has a call left. One that has ended has none."""
         end = time.monotonic() + patience
         most, left = 0, math.inf
         with tqdm(total=0, unit=" calls", leave=False, desc="Ended or moved") as bar:
             while True:
-                running = [worker for worker in workers.with_silence() if not worker.is_gone]
+                running = [worker for worker in Worker.objects.with_silence().filter(pk__in=keys) if not worker.is_gone]
                 count = sum(worker.streams for worker in running)
                 if any(worker.drain_asked_at is None for worker in running):
                     raise CommandError("Somebody has called it off.")
