@@ -48,6 +48,11 @@ attack: $(INSTALLED) ## Attack two workers behind Caddy with 20 calls running, a
 	$(BIN)/python scripts/dotenv.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.attack $(ARGS)
 
+.PHONY: deploy-trial
+deploy-trial: $(INSTALLED) ## Replace two workers behind Caddy under 40 calls, and print what callers notice (3 minutes)
+	$(BIN)/python scripts/dotenv.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.deploys $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (20 minutes; ARGS=gate: 1 minute)
 	$(BIN)/python scripts/dotenv.py

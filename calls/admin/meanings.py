@@ -13,6 +13,8 @@ from django.utils.safestring import SafeString
 class Meaning:
     means: SafeString
     todo: SafeString | str = ""
+    #: Whether there is nothing to do.
+    is_routine: bool = False
 
 
 # | `event` | level | what it means | what to do |
@@ -26,13 +28,24 @@ def meanings() -> dict[str, Meaning]:
     path = settings.BASE_DIR / "docs" / "operations.md"
     if not path.exists():
         return {}
-    return {name: Meaning(_html(means), _html(todo)) for name, means, todo in _ROW.findall(path.read_text())}
+    found = {}
+    for section in path.read_text().split("\n### "):
+        is_routine = section.startswith("Nothing to do\n")
+        for name, means, todo in _ROW.findall(section):
+            found[name] = Meaning(_html(means), _html(todo), is_routine)
+    return found
 
 
 def meaning(text: str) -> Meaning | None:
     """Of a line of the log, whose event is the longest known name that it begins with."""
     known = [name for name in meanings() if re.match(rf"{name}(?![a-z_])", text)]
     return meanings()[max(known, key=len)] if known else None
+
+
+def is_routine(text: str) -> bool:
+    """Whether a line of the log says nothing that anybody has to look at."""
+    known = meaning(text)
+    return known is not None and known.is_routine
 
 
 def _html(markdown: str) -> SafeString:

@@ -208,7 +208,8 @@ class _Case:
     def _death(self, stream: Stream) -> str:
         """When it was heard of last, for as long as that is known; else when somebody noticed."""
         worker = self.workers.get(stream.lease_owner)
-        if worker is not None:
+        # One that lives on had lost its way to the database, so that others took it for dead.
+        if worker is not None and stream.ended_at is not None and worker.seen_at <= stream.ended_at:
             return f"worker {worker} died (last heard of at {_clock(worker.seen_at)})"
         return f"the worker died (noticed{_at(stream.ended_at)})"
 

@@ -24,7 +24,7 @@ from calls.access import numbers
 from calls.admin import why, wording
 from calls.admin.base import FactsAdmin, private_json, staff
 from calls.admin.cells import moment, time_tag
-from calls.admin.meanings import Meaning, meaning
+from calls.admin.meanings import Meaning, is_routine, meaning
 from calls.models import Call, CallEvent, Worker
 from calls.server.draining import NoneLeft, NotThere, drain, take_again
 
@@ -170,7 +170,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "workers": [row(worker, usual[0][0] if usual else "", now) for worker in alive],
         "gone": [row(worker, "", now) for worker in workers if worker.is_gone],
         "streams": sum(worker.streams for worker in alive),
-        "capacity": sum(worker.capacity for worker in alive if not worker.is_to_drain),
+        "room": sum(max(0, worker.capacity - worker.streams) for worker in alive if not worker.is_to_drain),
         "problems": lines(workers, now),
         "bad": bad,
         "at": time_tag(now),
@@ -246,7 +246,12 @@ def _state(worker: Worker) -> tuple[str, str, str]:
 def lines(workers: Iterable[Worker], now: dt.datetime) -> list[Line]:
     """What the workers' logs have last warned of, the newest first. One query, for the calls that are named."""
     since = (now - LATELY).timestamp()
-    said = [(worker, problem) for worker in workers for problem in worker.problems if problem["at"] > since]
+    said = [
+        (worker, problem)
+        for worker in workers
+        for problem in worker.problems
+        if problem["at"] > since and not is_routine(problem["text"])
+    ]
     latest = sorted(said, key=lambda one: one[1]["at"], reverse=True)[:MOST_PROBLEMS]
     sids = {problem["call"] for _, problem in latest if problem["call"]}
     calls = {call.sid: call for call in Call.objects.filter(sid__in=sids).only("sid", "created_at")}
