@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
@@ -164,14 +165,16 @@ def page(request: HttpRequest) -> dict[str, Any]:
     alive = sorted((worker for worker in workers if not worker.is_gone), key=lambda worker: (worker.host, worker.pid))
     died = [worker for worker in workers if worker.is_gone and worker.ended_at is None]
     usual = Counter(worker.version for worker in alive).most_common(1)
-    bad = bad_calls(now, whole=whole)
+    may_see = request.user.has_perm("calls.view_call")
+    bad = bad_calls(now, whole=whole) if may_see else []
     return {
         "verdict": verdict(alive, died, bad, now),
         "workers": [row(worker, usual[0][0] if usual else "", now) for worker in alive],
         "gone": [row(worker, "", now) for worker in workers if worker.is_gone],
         "streams": sum(worker.streams for worker in alive),
         "room": sum(max(0, worker.capacity - worker.streams) for worker in alive if not worker.is_to_drain),
-        "problems": lines(workers, now),
+        "problems": lines(workers, now, may_see),
+        "may_see_calls": may_see,
         "bad": bad,
         "at": time_tag(now),
     }
@@ -202,7 +205,7 @@ def verdict(
     if recent:
         many = "A call" if len(recent) == 1 else f"{len(recent)} calls"
         warnings.append(f"{many} ended badly within the last hour.")
-    if alive and not any(worker.does_chores for worker in alive):
+    if settings.CHORES and alive and not any(worker.does_chores for worker in alive):
         warnings.append("None of these workers does the chores: unless another process does, no call is measured.")
     if worse:
         return "bad", [*worse, *warnings]
@@ -243,7 +246,7 @@ def _state(worker: Worker) -> tuple[str, str, str]:
     return "Ready", "good", "does the chores" if worker.does_chores else ""
 
 
-def lines(workers: Iterable[Worker], now: dt.datetime) -> list[Line]:
+def lines(workers: Iterable[Worker], now: dt.datetime, may_see_calls: bool) -> list[Line]:
     """What the workers' logs have last warned of, the newest first. One query, for the calls that are named."""
     since = (now - LATELY).timestamp()
     said = [
@@ -253,7 +256,7 @@ def lines(workers: Iterable[Worker], now: dt.datetime) -> list[Line]:
         if problem["at"] > since and not is_routine(problem["text"])
     ]
     latest = sorted(said, key=lambda one: one[1]["at"], reverse=True)[:MOST_PROBLEMS]
-    sids = {problem["call"] for _, problem in latest if problem["call"]}
+    sids = {problem["call"] for _, problem in latest if problem["call"] and may_see_calls}
     calls = {call.sid: call for call in Call.objects.filter(sid__in=sids).only("sid", "created_at")}
     return [
         Line(

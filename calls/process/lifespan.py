@@ -225,6 +225,7 @@ def give_up() -> None:
     Twilio then finds its sockets closed and asks /stream-ended, which connects the callers to a process that works.
     """
     logger.critical("loop_hung for %.0f s; this process gives up, so that another one takes its calls", HOPELESS)
+    recorder.attendance.gives_up = True
     recorder.close()
     os._exit(GIVEN_UP)
 

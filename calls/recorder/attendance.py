@@ -38,6 +38,8 @@ class Attendance:
         self.describe: Callable[[], dict[str, Any]] | None = None
         #: Called from the writer thread with each heartbeat: what the row asks for.
         self.on_order: Callable[[DrainOrder | None], None] | None = None
+        #: That it ends, but not in an orderly way.
+        self.gives_up = False
         self._has_told = False
 
     def sign(self) -> None:
@@ -46,9 +48,10 @@ class Attendance:
             self._try(lambda facts: self._sign(facts))
 
     def leave(self) -> None:
-        """Says that we end in an orderly way."""
+        """Says that we end in an orderly way; if we do not, only what went wrong."""
         if self.describe is not None:
-            self._try(lambda facts: self._mine.update(seen_at=Now(), ended_at=Now(), **facts))
+            ended_at = None if self.gives_up else Now()
+            self._try(lambda facts: self._mine.update(seen_at=Now(), ended_at=ended_at, **facts))
 
     @property
     def _mine(self) -> Any:
