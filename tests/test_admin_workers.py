@@ -6,17 +6,17 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
+from calls.admin.workers import verdict
 from calls.models import Worker
 from tests.support.factories import make_call, make_staff, make_stream, make_worker
 
 
-pytestmark = pytest.mark.django_db
 PAGE = "/admin/calls/worker/"
 MINUTE = dt.timedelta(minutes=1)
 
 
 @pytest.fixture
-def ops(client):
+def ops(client, db):
     user = make_staff("view_call", "view_worker", "drain_worker")
     client.force_login(user)
     return user
@@ -41,26 +41,37 @@ def problem(call=""):
     return {**told, "text": f"handler_failed handler=pizza call={call}"}
 
 
+def worker(**facts):
+    """One that is not in the database."""
+    now = timezone.now()
+    found = Worker(**{"host": "web-1", "pid": 7, "seen_at": now, "does_chores": True, **facts})
+    found.is_silent = found.seen_at < now - MINUTE / 2
+    return found
+
+
+DEAD = {"host": "web-2", "seen_at": timezone.now() - MINUTE}
+
+
 @pytest.mark.parametrize(
-    ("workers", "sentence"),
+    ("tone", "workers", "sentence"),
     [
-        ([{"streams": 3, "does_chores": True}], "All is well: 1 worker, 3 calls running, recording keeps up."),
-        ([], "No worker runs: nobody answers calls."),
-        ([{"reasons": ["full"]}], "No worker takes new calls."),
-        ([{"drain_asked_at": timezone.now()}], "No worker takes new calls."),
-        ([{"dropped_bytes": 8000}], "Audio is being lost on web-1:7: there is no room left to keep it."),
-        ([{"lag": 3.5}], "Recording lags on web-1:7: the database is slow, or was away."),
-        (
-            [{}, {"host": "web-2", "seen_at": timezone.now() - MINUTE}],
-            "A worker has died: web-2:7, last heard of today",
-        ),
-        ([{}], "None of these workers does the chores"),
+        ("good", [{"streams": 3}], "All is well: 1 worker, 3 calls running, recording keeps up."),
+        ("bad", [], "No worker runs: nobody answers calls."),
+        ("bad", [{"reasons": ["full"]}], "No worker takes new calls."),
+        ("bad", [{"drain_asked_at": timezone.now()}], "No worker takes new calls."),
+        ("bad", [{"dropped_bytes": 8000}], "Audio is being lost on web-1:7: there is no room left to keep it."),
+        ("warn", [{"lag": 3.5}], "Recording lags on web-1:7: the database is slow, or was away."),
+        ("warn", [{}, DEAD], "A worker has died: web-2:7, last heard of "),
+        ("warn", [{"does_chores": False}], "None of these workers does the chores"),
     ],
 )
-def test_it_begins_with_what_matters_most(client, ops, workers, sentence):
-    for facts in workers:
-        make_worker(**facts)
-    assert sentence in text(client).partition("<section")[0]
+def test_it_begins_with_what_matters_most(settings, tone, workers, sentence):
+    settings.CHORES = True
+    found = [worker(**facts) for facts in workers]
+    alive, died = ([one for one in found if one.is_gone is gone] for gone in (False, True))
+    told = verdict(alive, died, [], timezone.now())
+    assert told[0] == tone
+    assert told[1][0].startswith(sentence)
 
 
 def test_a_version_that_others_do_not_have_stands_out(client, ops):
@@ -98,12 +109,18 @@ def test_it_takes_as_many_queries_however_much_there_is(client, ops, django_asse
 
 
 @pytest.mark.parametrize("path", ["", "now.json", "1/drain/"])
-def test_only_who_may_see_workers_does(client, path):
+def test_only_who_may_see_workers_does(client, db, path):
     client.force_login(make_staff("view_call"))
     assert client.get(PAGE + path).status_code == 403
 
 
-def test_only_who_may_drain_does(client):
+def test_who_may_not_see_calls_sees_none_here(client, db):
+    client.force_login(make_staff("view_worker"))
+    make_worker(problems=[problem(bad_call().sid)])
+    assert "/admin/calls/call/" not in text(client)
+
+
+def test_only_who_may_drain_does(client, db):
     client.force_login(make_staff("view_worker"))
     worker = make_worker()
     assert "Drain" not in text(client).partition("<tbody")[2]
