@@ -225,7 +225,9 @@ def row(worker: Worker, usual: str, now: dt.datetime) -> Row:
         seen=_ago(worker.seen_at, now),
         is_odd_version=bool(usual) and worker.version != usual,
         lag="bad" if worker.lag >= LONG_LAG else "",
-        waiting="" if waiting < 2**20 else f"{waiting / 2**20:.0f} MB{', on disk' if worker.spool_bytes else ''}",
+        waiting=""
+        if waiting < 2**20
+        else f"{waiting / 2**20:.0f} MB wait{', also on disk' if worker.spool_bytes else ''}",
         url=reverse("admin:calls_worker_drain", args=[worker.pk]),
     )
 
