@@ -8,6 +8,7 @@ from typing import Literal
 from django.utils import timezone
 
 from calls.access.numbers import mask_all
+from calls.admin.wording import IN_VAIN
 from calls.models import Call, CallEvent, Stream, Worker
 from calls.server.departures import Departure
 from calls.summaries.problems import KINDS as PROBLEMS
@@ -95,13 +96,13 @@ class _Case:
         return None
 
     def by_staff(self) -> Ending | None:
-        asked = [event for event in self.events if event.kind in _ASKED and "outcome" not in event.data]
+        asked = [event for event in self.events if event.kind in _ASKED and event.data.get("outcome") not in IN_VAIN]
         if not asked:
             return None
         event = max(asked, key=lambda event: event.occurred_at)
         if self.last is not None and self.last.started_at > event.occurred_at:
             return None
-        who = str(event.user) if event.user else str(event.data.get("by_name") or "A program of ours")
+        who = str(event.user or "A program of ours")
         return Ending(f"{who} {_ASKED[event.kind]}{_at(event.occurred_at)}.", "quiet")
 
     def by_answer(self) -> Ending | None:

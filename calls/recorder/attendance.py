@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
 from django.db.models.functions import Now
 
 from calls.models import Worker
@@ -68,15 +67,11 @@ class Attendance:
         assert self.describe is not None
         try:
             write(self.describe())
-        except (DatabaseError, InterfaceError) as error:
+        except Exception as error:
             # That the database is away is for the rows of calls to find.
             if not (self._has_told or is_away(error) or is_locked(error)):
                 logger.exception("worker_unnoted; going on")
                 self._has_told = True
-        except Exception:
-            if not self._has_told:
-                logger.exception("worker_unnoted; going on")
-            self._has_told = True
         else:
             self._has_told = False
 
