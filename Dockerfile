@@ -20,6 +20,8 @@ COPY --from=build /venv /venv
 COPY manage.py pyproject.toml ./
 COPY config config
 COPY templates templates
+# The admin explains the log's events with it.
+COPY docs/operations.md docs/operations.md
 COPY calls calls
 COPY simulator simulator
 COPY handlers handlers

@@ -53,6 +53,11 @@ soak: $(INSTALLED) ## Half an hour of everything at once: calls, staff, restarts
 	$(BIN)/python scripts/dotenv.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.soak $(ARGS)
 
+.PHONY: deploy-trial
+deploy-trial: $(INSTALLED) ## Replace two workers behind Caddy under 40 calls, and print what callers notice (3 minutes)
+	$(BIN)/python scripts/dotenv.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.deploys $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (20 minutes; ARGS=gate: 1 minute)
 	$(BIN)/python scripts/dotenv.py

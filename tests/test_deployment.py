@@ -42,6 +42,7 @@ from tests.support.production import (
 )
 from tests.support.servers import SPEECH, Server, free_port, until
 from tests.test_project import names_in_settings, pins
+from tests.trials.deploys import deploy
 
 
 def seconds(duration: str) -> int:
@@ -315,6 +316,19 @@ def test_a_rollout_loses_no_call_and_refuses_no_webhook(tmp_path, database):
     # Each was moved to a stand-in, and back.
     assert {len(report.streams) for report in reports} == {3}
     assert set(answers) == {200, 204}
+
+
+@pytest.mark.process
+@pytest.mark.clock
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_workers_that_are_drained_and_replaced_one_by_one_lose_no_call(tmp_path, database):
+    needs("caddy")
+    with Production(tmp_path, database, "http", CHORES="false") as production:
+        row = deploy(production, "drain", 6)
+        assert row.errors == [], production.logs()
+    assert (row.lost, row.failures, row.moves >= 6) == (0, 0, True), row
+    assert row.untrue < 1, row
 
 
 DOCKER = """#!/bin/sh

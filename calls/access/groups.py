@@ -41,6 +41,7 @@ GROUPS = {
         "view_quarantinedrow",
         "view_erasure",
         *("add_alertrule", "change_alertrule", "delete_alertrule"),
+        *("view_worker", "drain_worker"),
     ],
 }
 

@@ -38,6 +38,7 @@ SECTIONS = {
     "Calls": ("Call", "SavedView", "Tag", "Sound"),
     "Reviews": ("ReviewQueue", "Review", "Scorecard"),
     "Alerts": ("Alert", "AlertRule"),
+    "On call": ("Worker",),
     "Other systems": ("Receiver", "Delivery", "ApiClient"),
     "On record": ("RecordingAccess", "LegalHold", "Erasure", "QuarantinedRow"),
     "Inside the streams": ("Stream", "Utterance", "Mark", "Dtmf", "Gap", "AudioChunk"),

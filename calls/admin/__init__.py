@@ -12,6 +12,7 @@ from calls.admin.saved_views import SavedViewAdmin
 from calls.admin.scorecards import ScorecardAdmin
 from calls.admin.sounds import SoundAdmin
 from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAdmin, StreamAdmin
+from calls.admin.workers import WorkerAdmin
 
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "SoundAdmin",
     "StreamAdmin",
     "TagAdmin",
+    "WorkerAdmin",
 ]

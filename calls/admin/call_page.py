@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from calls import vault
 from calls.access import numbers
 from calls.addresses import LIVE_CALLS
-from calls.admin import wording
+from calls.admin import why, wording
 from calls.admin.cells import INTERRUPTED, clock, cost, heard, status_tag, time_tag, troubles
 from calls.admin.events import entries
 from calls.admin.turns import figures, is_awaited
@@ -22,7 +22,7 @@ from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, Stream
 from calls.recordings.rendering import Recording
 from calls.server.departures import Departure
-from calls.summaries.problems import KINDS, Problem
+from calls.summaries.problems import Problem
 
 
 # What changes while a call runs: each has a template and an element of its own on the page.
@@ -91,9 +91,11 @@ def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
     timeline, more = entries(call, recording, whole_numbers=whole)
     playable = bool(recording.samples and (recording.has_audio or call.ended_at is None))
     may_listen = request.user.has_perm("calls.listen_call")
-    problems = troubles(call, streams, call.events.filter(kind__in=KINDS), whole=whole)
+    events = list(call.events.filter(kind__in=why.KINDS).select_related("user"))
+    problems = troubles(call, streams, events, whole=whole)
     if playable:
         problems = [*_unreadable(recording), *problems]
+    workers = why.workers_of(streams)
     return {
         "call": call,
         "recording": recording,
@@ -104,6 +106,7 @@ def _context(request: HttpRequest, call: Call) -> dict[str, Any]:
         "playable": playable,
         "problems": [problem for problem in problems if problem.is_warning],
         "remarks": [problem for problem in problems if not problem.is_warning] + [INTERRUPTED] * call.was_interrupted,
+        "ending": why.ending(call, streams, events, workers, whole=whole),
         "running": _running(call),
         "status": status_tag(call, problems),
         "began": time_tag(call.created_at),

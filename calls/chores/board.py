@@ -11,6 +11,7 @@ from calls.measuring.backlog import measure_next
 from calls.notices.delivery import Postman
 from calls.notices.keeping import forget_old
 from calls.notices.telling import tell
+from calls.recorder.attendance import forget_workers
 
 
 CHORES: tuple[Chore, ...] = (
@@ -20,6 +21,7 @@ CHORES: tuple[Chore, ...] = (
     Chore("tell", every=2.0, do=tell),
     Chore("deliver", every=1.0, do=Postman().go_round),
     Chore("forget-notices", every=3600.0, do=forget_old),
+    Chore("forget-workers", every=3600.0, do=forget_workers),
     Chore("watch", every=30.0, do=watch),
     # Apart from the watch, which a mail server that does not answer must not hold up.
     Chore("mail", every=10.0, do=post.send),

@@ -31,6 +31,8 @@ class Office:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._has_told = False
+        #: Whether this is the process of the machine that sees to the chores.
+        self.is_open = False
 
     def start(self) -> None:
         if self._thread is None and settings.CHORES:
@@ -41,6 +43,7 @@ class Office:
         while (lock := self._take_lock()) is None:
             threading.Event().wait(AGAIN)
         with lock:
+            self.is_open = True
             while True:
                 logger.warning("chores_ended %s; they are started again in %.0f s", _staff(), AGAIN)
                 threading.Event().wait(AGAIN)

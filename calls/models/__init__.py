@@ -25,6 +25,7 @@ from calls.models.streams import Stream
 from calls.models.tags import Tag
 from calls.models.turns import Turn
 from calls.models.utterances import Utterance
+from calls.models.workers import Worker
 
 
 __all__ = [
@@ -61,4 +62,5 @@ __all__ = [
     "Track",
     "Turn",
     "Utterance",
+    "Worker",
 ]

@@ -29,9 +29,12 @@ from calls.media import formats
 from calls.post import post
 from calls.process import logs, oversights
 from calls.process.pools import Pools
+from calls.process.presence import Presence
+from calls.process.problems import Problems
 from calls.process.watchdog import HOPELESS, Watchdog
 from calls.recorder import recorder
 from calls.server import missing
+from calls.server.draining import Orders
 from calls.server.inquiry import inquiry
 from calls.server.listening import listening
 from calls.server.preparations import preparations
@@ -70,6 +73,9 @@ def prepare() -> None:
     # Or the first call to play another format than µ-law would wait for numpy, and all calls with it.
     formats.load()
     post.load()
+    problems = Problems(recorder.hasten)
+    logging.getLogger().addHandler(problems)
+    recorder.attendance.describe = Presence(problems)
     recorder.start()
     # The last resort, whatever ends the process in an orderly way.
     atexit.register(recorder.close)
@@ -90,7 +96,9 @@ class Lifespan:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if self._drain is None:
             # uvicorn speaks of its own lifespan before anything else, and ends no request that is being answered.
-            self._drain = Drain(asyncio.get_running_loop(), has_lifespan=scope["type"] == "lifespan")
+            orders = Orders(asyncio.get_running_loop())
+            self._drain = Drain(asyncio.get_running_loop(), orders, has_lifespan=scope["type"] == "lifespan")
+            orders.start()
             self._supervision = supervision.start()
             self._missing = asyncio.create_task(missing.run())
             inquiry.start()
@@ -120,8 +128,9 @@ class Lifespan:
 class Drain:
     """Stands between the process's signals and the server's own handlers of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, has_lifespan: bool = False) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, orders: Orders, *, has_lifespan: bool = False) -> None:
         self._loop = loop
+        self._orders = orders
         #: Whether the server lets requests end by itself: then none is refused, for Twilio would not ask again.
         self._has_lifespan = has_lifespan
         self._skip = asyncio.Event()
@@ -179,13 +188,15 @@ class Drain:
 
     async def _move_pages(self) -> None:
         """Closes browsers' sockets once the proxy knows that they had better be opened elsewhere."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._skip.wait(), min(NOTICE, settings.DRAIN_SECONDS))
+        if not switchboard.draining:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._skip.wait(), min(NOTICE, settings.DRAIN_SECONDS))
         await pages.leave()
 
     async def _run(self, number: int) -> None:
         began, active = time.monotonic(), len(switchboard.live)
         logger.warning("drain start active=%d", active)
+        self._orders.close()
         moving = self._loop.create_task(self._move_pages())
         try:
             cut = await switchboard.drain(settings.DRAIN_SECONDS, self._skip)
@@ -214,6 +225,7 @@ def give_up() -> None:
     Twilio then finds its sockets closed and asks /stream-ended, which connects the callers to a process that works.
     """
     logger.critical("loop_hung for %.0f s; this process gives up, so that another one takes its calls", HOPELESS)
+    recorder.attendance.gives_up = True
     recorder.close()
     os._exit(GIVEN_UP)
 

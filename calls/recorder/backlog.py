@@ -36,6 +36,10 @@ class Backlog:
         return self._spool is not None
 
     @property
+    def spooled_bytes(self) -> int:
+        return self._spool.size if self._spool is not None else 0
+
+    @property
     def has_gaps(self) -> bool:
         """Whether audio was dropped that no row says yet."""
         return bool(self._gaps)

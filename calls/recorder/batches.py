@@ -49,6 +49,8 @@ class Batch:
     rows: list[AnyRow]
     #: Called from the writer thread once the rows are committed.
     committed: Callable[[], None] | None = None
+    #: When it was handed over, by the recorder's clock.
+    since: float | None = None
     size: int = field(init=False)
 
     def __post_init__(self) -> None:

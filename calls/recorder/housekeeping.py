@@ -20,6 +20,7 @@ from django.utils import timezone
 from calls import vault
 from calls.media.rows import AnyRow, ChunkRow, GapRow, StreamChange, StreamRow
 from calls.models import Call, CallEvent, Erasure, Stream
+from calls.recorder.attendance import Attendance
 from calls.recorder.backlog import replay
 from calls.recorder.committer import Committer, unpack
 from calls.recorder.errors import is_locked
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # A process renews the leases of its streams this often, in seconds.
 HEARTBEAT = 5
+# ... and this long after the last time where there is something to be told or read soon.
+HASTE = 1
 # A stream whose lease is this old has no process any more; with one heartbeat that makes less than 20 s.
 LEASE = 14
 # What a process that was killed had not written yet is at most this long, in samples.
@@ -49,8 +52,9 @@ UNHEARD = 25
 class Housekeeping:
     """What is due when, and which streams are this process's. The writer thread's own, but for `note`."""
 
-    def __init__(self, owner: str, patience: Patience, clock: Callable[[], float]) -> None:
+    def __init__(self, owner: str, patience: Patience, clock: Callable[[], float], attendance: Attendance) -> None:
         self._owner = owner
+        self._attendance = attendance
         self._patience = patience
         self._clock = clock
         #: The SIDs of this process's streams that run, as their rows say.
@@ -81,6 +85,10 @@ class Housekeeping:
         """After one every lease is old: the others get the time to renew theirs before they are taken for dead."""
         self._beating_since = None
 
+    def hasten(self) -> None:
+        """The next heartbeat is due at once, but for one that was less than a second ago."""
+        self._next_beat = min(self._next_beat, max(self._clock(), self._next_beat - HEARTBEAT + HASTE))
+
     @property
     def seconds_to_beat(self) -> float:
         return self._next_beat - self._clock()
@@ -100,6 +108,7 @@ class Housekeeping:
         self._next_beat = self._clock() + HEARTBEAT
         if self._beating_since is None:
             self._beating_since = self._clock()
+        self._attendance.sign()
 
     def turn(self, *, asks_twilio: bool) -> Generator[None, None, None]:
         """Every 5 s: writes dead processes' spools, closes what they left, ends abandoned calls.

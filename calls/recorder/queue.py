@@ -18,6 +18,7 @@ from django.db import connections
 
 from calls.media.rows import AnyRow
 from calls.recorder.aside import Aside
+from calls.recorder.attendance import Attendance
 from calls.recorder.backlog import Backlog
 from calls.recorder.batches import Batch, Batches, parts, tell
 from calls.recorder.committer import Committer, unpack
@@ -48,7 +49,10 @@ class Recorder:
         self._patience = Patience(clock)
         self._committer = Committer(self._patience)
         self._aside = Aside(self._committer, clock)
-        self._housekeeping = Housekeeping(self.owner, self._patience, clock)
+        self.attendance = Attendance(self.owner)
+        self._housekeeping = Housekeeping(self.owner, self._patience, clock, self.attendance)
+        #: Seconds for which rows have waited at most, since somebody last asked.
+        self._longest_wait = 0.0
         self._wake = threading.Condition()
         self._threaded = threaded
         self._thread: threading.Thread | None = None
@@ -71,7 +75,8 @@ class Recorder:
         new = [*rows]
         if not new and committed is None:
             return
-        batches = [Batch(part) for part in parts(new)] or [Batch([])]
+        now = self._clock()
+        batches = [Batch(part, since=now) for part in parts(new)] or [Batch([], since=now)]
         batches[-1].committed = committed
         # First of all: the writer may refuse a stream as soon as it can see it.
         self._housekeeping.note(new)
@@ -87,6 +92,20 @@ class Recorder:
     def lag(self) -> float:
         """Seconds for which the database has been away."""
         return self._clock() - self.away_since if self.away_since is not None else 0.0
+
+    def hasten(self) -> None:
+        """Has the next heartbeat come at once, or a second after the last one. From any thread; never waits."""
+        self._housekeeping.hasten()
+
+    def take_longest_wait(self) -> float:
+        """Seconds for which rows have waited to be written at most, since this was last asked for."""
+        longest, self._longest_wait = self._longest_wait, 0.0
+        return longest
+
+    @property
+    def spooled_bytes(self) -> int:
+        """Of all that waits on disk."""
+        return self.backlog.spooled_bytes
 
     @property
     def queued_bytes(self) -> int:
@@ -131,6 +150,8 @@ class Recorder:
                 # A defect of ours must not end the recording of every call.
                 logger.exception("recorder_failed; going on")
                 pause = 1.0
+        if self.away_since is None:
+            self.attendance.leave()
         connections[DATABASE].close()
 
     def _wait(self, pause: float) -> None:
@@ -186,6 +207,8 @@ class Recorder:
         batches = self._batches.for_one_transaction()
         self._write([row for batch in batches for row in batch.rows])
         for batch in batches:
+            if batch.since is not None:
+                self._longest_wait = max(self._longest_wait, self._clock() - batch.since)
             committed = self._aside.when_written(batch)
             self._batches.pop()
             if committed is not None:

@@ -77,9 +77,14 @@ class Switchboard:
         recorder.on_refused = self._refuse
 
     @property
+    def count(self) -> int:
+        """Of streams that run, of sockets that are carried, and of handlers that wait for their callers."""
+        return len(self.live) + len(self.relays) + len(outings)
+
+    @property
     def is_full(self) -> bool:
         """Whoever was sent to another number has a place for when they are back."""
-        return len(self.live) + len(self.relays) + len(outings) >= int(settings.MAX_STREAMS)
+        return self.count >= int(settings.MAX_STREAMS)
 
     def add(self, live: LiveStream) -> None:
         self.live[live.sid] = live
@@ -168,8 +173,10 @@ class Switchboard:
             if outing.live.lifetime.is_recorded and (rows := outing.live.tape.cut_all()):
                 recorder.submit(rows)
 
-    async def drain(self, seconds: float, skip: asyncio.Event) -> int:
+    async def drain(self, seconds: float | None, skip: asyncio.Event) -> int:
         """Lets the live streams finish for that long (or until `skip`), then ends them. Returns how many it ended.
+
+        None: for as long as they take. Whoever cancels it has to say that new calls are taken again (`take_again`).
 
         So it does with those that are carried elsewhere, and with handlers that wait for their callers: these come back
         here, carried by others, for as long as they are waited for.
@@ -177,7 +184,7 @@ class Switchboard:
         New ones are taken for the first moments, while /healthz/ready already says no: until the proxy has asked it.
         """
         self.leaving = True
-        notice = min(NOTICE, seconds)
+        notice = 0.0 if self.draining else NOTICE if seconds is None else min(NOTICE, seconds)
         with suppress(TimeoutError):
             await asyncio.wait_for(skip.wait(), notice)
         self.draining = True
@@ -187,14 +194,22 @@ class Switchboard:
         finished = asyncio.create_task(self._all_gone())
         skipped = asyncio.create_task(skip.wait())
         waiting: set[asyncio.Task[Any]] = {finished, skipped}
-        await asyncio.wait(waiting, timeout=seconds - notice, return_when=asyncio.FIRST_COMPLETED)
-        skipped.cancel()
-        left = len(self._rest())
-        while not finished.done():
-            self._cut()
-            # One of them may be on its way to wait for its caller just now.
-            await asyncio.wait({finished}, timeout=CUT_AGAIN)
+        timeout = None if seconds is None else seconds - notice
+        try:
+            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            left = self.count
+            while not finished.done():
+                self._cut()
+                # One of them may be on its way to wait for its caller just now.
+                await asyncio.wait({finished}, timeout=CUT_AGAIN)
+        finally:
+            skipped.cancel()
+            finished.cancel()
         return left
+
+    def take_again(self) -> None:
+        """New calls are taken again, after a drain that was called off."""
+        self.leaving = self.draining = False
 
     def _rest(self) -> list[LiveStream | Relay | Outing]:
         return [*self.live.values(), *self.relays, *outings.away.values()]

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.urls import reverse
+from django.utils import timezone
 
 from calls.access.programs import issue
 from calls.media import audio
@@ -32,6 +33,7 @@ from calls.models import (
     Stream,
     Turn,
     Utterance,
+    Worker,
 )
 
 
@@ -164,6 +166,13 @@ def make_rule(metric: str = "response", **facts: Any) -> AlertRule:
     # With the types that its fields have.
     rule.refresh_from_db()
     return rule
+
+
+def make_worker(host: str = "web-1", **facts: Any) -> Worker:
+    """One that was seen just now and takes calls."""
+    now = timezone.now()
+    own = {"owner": f"worker-{next(_numbers)}", "pid": 7, "version": "0.1.0", "capacity": 200}
+    return Worker.objects.create(**{"host": host, "started_at": now, "seen_at": now, **own, **facts})
 
 
 def make_event(call: Call, **facts: Any) -> CallEvent:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('calls', '0030_follow_calls'),
+        ('calls', '0031_know_the_workers'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
