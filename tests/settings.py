@@ -27,6 +27,7 @@ for name in (
     "CSRF_TRUSTED_ORIGINS",
     "EMAIL_URL",
     "DEFAULT_FROM_EMAIL",
+    "ARCHIVE_URL",
 ):
     os.environ.pop(name, None)
 

@@ -12,7 +12,7 @@ from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet, TextField
 from django.forms import ModelChoiceField
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -62,6 +62,7 @@ from calls.files.names import file_name
 from calls.files.ranges import peaks_response, recording_response
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
+from calls.store import ArchiveError, check
 from calls.summaries.problems import Problem
 
 
@@ -127,7 +128,11 @@ class CallAdmin(
     @method_decorator(require_safe)
     def recording(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         kind = RecordingAccess.Kind.DOWNLOAD if "download" in request.GET else RecordingAccess.Kind.LISTEN
-        return recording_response(request, _call(pk), kind)
+        try:
+            return recording_response(request, _call(pk), kind)
+        except ArchiveError as error:
+            headers = {"Cache-Control": "no-store, private", "Retry-After": "30"}
+            return HttpResponse(error.said, status=503, content_type="text/plain; charset=utf-8", headers=headers)
 
     @method_decorator(require_safe)
     def peaks(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -225,8 +230,13 @@ class CallAdmin(
         return tag
 
     @admin.action(description="Download recordings (ZIP)", permissions=["download"])
-    def download(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase:
+    def download(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase | None:
         calls = list(queryset.prefetch_related("tags"))
+        try:
+            check(calls)
+        except ArchiveError as error:
+            self.message_user(request, f"Nothing was downloaded. {error.said}", messages.ERROR)
+            return None
         for call in calls:
             note_access(request, call, RecordingAccess.Kind.DOWNLOAD, "stereo pcm16 and words, ZIP")
         return zip_response(request, calls)

@@ -17,6 +17,7 @@ from calls.admin import wording
 from calls.admin.base import CallMixin, keep_filters, own_page, staff
 from calls.models import Call
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
+from calls.store import ArchiveError
 
 
 # As many as a page of the list holds.
@@ -87,7 +88,11 @@ class Erasing(CallMixin):
         audio_only, back = form.cleaned_data["what"] == "audio", self._back(request, calls)
         with leaving_no_traces():
             for call in calls:
-                erase(call, form.cleaned_data["reason"], user=staff(request), audio_only=audio_only)
+                try:
+                    erase(call, form.cleaned_data["reason"], user=staff(request), audio_only=audio_only)
+                except ArchiveError as error:
+                    self.message_user(request, f"Not all was erased: {error}. Try again later.", messages.ERROR)
+                    return HttpResponseRedirect(self._back(request, []))
         count = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
         what = f"The audio of {count} was erased." if audio_only else f"{count} erased."
         self.message_user(request, what, messages.SUCCESS)

@@ -22,6 +22,7 @@ from calls.access.programs import NoSuchToken, Program, TooManyTokens, log_in
 from calls.addresses import API_DOCS
 from calls.api import calls, conversation, recordings
 from calls.api.answers import Refused, not_found, nowhere, of_validation, refusal
+from calls.store import ArchiveError
 
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,11 @@ def _missing(request: HttpRequest, error: Http404) -> HttpResponse:
 def _away(request: HttpRequest, error: DatabaseError) -> HttpResponse:
     logger.error("api_db %.150a: %s", request.path, (str(error) or type(error).__name__).splitlines()[0])
     return refusal(503, "unavailable", "The database does not answer, or not in time. Narrow what you ask for.", 5)
+
+
+@api.exception_handler(ArchiveError)
+def _archive_away(request: HttpRequest, error: ArchiveError) -> HttpResponse:
+    return refusal(503, "unavailable", error.said, 30)
 
 
 def read_only(view: View) -> View:

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
@@ -28,7 +29,8 @@ class Unsatisfiable(Exception):
 def recording_response(request: HttpRequest, call: Call, kind: RecordingAccess.Kind) -> HttpResponseBase:
     """GET or HEAD of recording.wav, to hear it or to keep it, with `channel`, `encoding` and `until` (samples).
 
-    With `live`, the file of a running call goes on as long as the call does.
+    With `live`, the file of a running call goes on as long as the call does. Raises Away while the archive that has it
+    does not answer.
     """
     if not request.user.has_perm(f"calls.{kind}_call"):
         raise PermissionDenied
@@ -126,12 +128,18 @@ def _body(
         response = HttpResponse()
     else:
         pieces = on_record(wav, first, last, access) if access else wav.pieces(first, last)
+        pieces = _begun(pieces)
         response = StreamingHttpResponse(in_steps(pieces) if isinstance(request, ASGIRequest) else pieces)
     response["Content-Length"] = str(last - first + 1)
     if span:
         response.status_code = 206
         response["Content-Range"] = f"bytes {first}-{last}/{wav.size}"
     return response
+
+
+def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, of which the beginning is read: what cannot be read is answered in words then, and not broken off."""
+    return chain([next(pieces, b"")], pieces)
 
 
 def _growing(call: Call, wav: Wav, span: tuple[int, int], access: RecordingAccess) -> HttpResponseBase:

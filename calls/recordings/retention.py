@@ -28,6 +28,7 @@ from calls.models import (
     Utterance,
 )
 from calls.recorder.spool import erase_damaged
+from calls.store import moving
 
 
 # Chunks that one transaction deletes: a large one would keep the recorder of live calls waiting on SQLite.
@@ -120,15 +121,21 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
     With the audio goes what was said in it, and with that the comments and what reviewers wrote, which may quote it;
     their scores stay.
 
-    The audit row comes first. If this is interrupted, doing it again goes on where it stopped.
+    The audit row comes first. If this is interrupted, doing it again goes on where it stopped. Raises ArchiveError if
+    the archive does not let go of the audio.
     """
     size = audio_bytes(call)
+    # Before anything is begun: while the archive is away nothing is said to be erased.
+    moving.check_discardable(call)
     facts: dict[str, Any] = {"reason": reason[:200], "bytes": size, "user": user}
     if call.sid:
         Erasure.objects.get_or_create(call_sid=call.sid, audio_only=audio_only, defaults=facts)
+    moving.discard(call)
     chunks = AudioChunk.objects.filter(stream__call=call).order_by("pk")
     while some := list(chunks.values_list("pk", flat=True)[:SLICE]):
         AudioChunk.objects.filter(pk__in=some).delete()
+    # Somebody may have begun to move what was left; with no rows there is nothing more to move.
+    moving.discard(call)
     erase_damaged(settings.SPOOL_DIR, _names(call))
     with transaction.atomic():
         # Before its parts, as whoever measures or reviews it: two who begin at different ends wait for each other.

@@ -1,14 +1,31 @@
 """Where recorded audio lies, and the one door to it: whoever wants to hear a chunk asks here, never its row.
 
 A chunk's row says where its audio is on the stream's clock; what the row's payload holds is this room's business alone.
+It may lie in the archive (`archive`), where `moving` brings it; the row stays.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import starmap
 
 from django.db.models import QuerySet
 
-from calls.models import AudioChunk
+from calls.models import AudioChunk, Call, Stream
+from calls.store import archive
+from calls.store.archive import ArchiveError, Away, Missing
+
+
+__all__ = ["ArchiveError", "Away", "Missing", "Piece", "check", "pieces"]
+
+logger = logging.getLogger(__name__)
+
+# Bytes whose rows are read together: half a minute of both lanes, and what a range of a player takes at once.
+TOGETHER = 1 << 19
+# Rather than ask twice, these many bytes in between are read too: the other lane's, mostly.
+NEAR = 1 << 17
+# And no more than that at once, with what lies in between.
+MOST = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +39,89 @@ class Piece:
     audio: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    pk: int
+    stream_id: int
+    track: str
+    index: int
+    start: int
+    payload: bytes
+    offset: int | None
+    size: int | None
+
+
+_COLUMNS = [field.name for field in fields(_Row)]
+
+
 def pieces(chunks: QuerySet[AudioChunk], *, at_once: int = 2000) -> Iterator[Piece]:
-    """The audio of these chunks, in their order; `at_once` rows are in memory together."""
-    rows = chunks.values_list("stream_id", "track", "index", "start", "payload")
-    for stream_id, track, index, start, payload in rows.iterator(chunk_size=at_once):
-        yield Piece(stream_id, track, index, start, bytes(payload))
+    """The audio of these chunks, in their order; `at_once` rows are in memory together.
+
+    Raises Away while an archive that has some of it cannot be read, and Missing if it has lost it.
+    """
+    batch: list[_Row] = []
+    held = 0
+    for row in starmap(_Row, chunks.values_list(*_COLUMNS).iterator(chunk_size=at_once)):
+        if row.offset is None and not batch:
+            yield _piece(row, row.payload)
+            continue
+        batch.append(row)
+        held += row.size or 0
+        if held >= TOGETHER:
+            yield from _open(batch)
+            batch, held = [], 0
+    yield from _open(batch)
+
+
+def check(calls: Iterable[Call]) -> None:
+    """Raises Away unless the archive has the audio of these calls, as far as it is there: before a download begins."""
+    for name in Stream.objects.filter(call__in=calls).exclude(archive="").values_list("archive", flat=True):
+        archive.size(name)
+
+
+def _open(batch: list[_Row]) -> Iterator[Piece]:
+    try:
+        payloads = _payloads(batch)
+    except Missing:
+        # Its object may have been replaced since its row was read, or its audio be back in the database.
+        rows = AudioChunk.objects.in_bulk([row.pk for row in batch])
+        now = [_Row(*(getattr(rows[row.pk], name) for name in _COLUMNS)) for row in batch if row.pk in rows]
+        try:
+            payloads = _payloads(now)
+        except Missing as error:
+            logger.error("archive_missing %s", error)
+            raise
+    for row in batch:
+        if row.pk in payloads:
+            yield _piece(row, payloads[row.pk])
+
+
+def _piece(row: _Row, payload: bytes) -> Piece:
+    return Piece(row.stream_id, row.track, row.index, row.start, bytes(payload))
+
+
+def _payloads(batch: Sequence[_Row]) -> dict[int, bytes]:
+    """What the rows hold, by their keys, wherever it lies."""
+    found = {row.pk: row.payload for row in batch if row.offset is None}
+    if away := [row for row in batch if row.offset is not None]:
+        objects = dict(Stream.objects.filter(pk__in={row.stream_id for row in away}).values_list("pk", "archive"))
+        for stream_id, name in objects.items():
+            found |= _archived(name, (row for row in away if row.stream_id == stream_id))
+    return found
+
+
+def _archived(name: str, rows: Iterable[_Row]) -> dict[int, bytes]:
+    """The same of rows in one object: neighbours are read together."""
+    if not name:
+        raise Missing("its object was removed from the archive")
+    spans = sorted((row.offset or 0, (row.offset or 0) + (row.size or 0), row.pk) for row in rows)
+    found, run = dict[int, bytes](), list[tuple[int, int, int]]()
+    for span in [*spans, None]:
+        if run and (span is None or span[0] - run[-1][1] > NEAR or span[1] - run[0][0] > MOST):
+            start = run[0][0]
+            data = archive.read(name, start, run[-1][1] - start)
+            found |= {pk: data[begin - start : end - start] for begin, end, pk in run}
+            run = []
+        if span:
+            run.append(span)
+    return found

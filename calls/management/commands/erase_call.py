@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from calls.models import Call, Erasure
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
+from calls.store import ArchiveError
 
 
 class Command(BaseCommand):
@@ -32,7 +33,10 @@ class Command(BaseCommand):
             self.stdout.write("Nothing was changed. Say --yes to erase it.")
             return
         with leaving_no_traces():
-            size = sum(erase(call, options["reason"].strip(), audio_only=audio_only) for call in calls)
+            try:
+                size = sum(erase(call, options["reason"].strip(), audio_only=audio_only) for call in calls)
+            except ArchiveError as error:
+                raise CommandError(f"Not all was erased: {error}. Do it again.") from error
         what = "the audio of " if audio_only else ""
         self.stdout.write(self.style.SUCCESS(f"Erased {what}{_calls(len(calls))}, {size} bytes of audio."))
 

@@ -200,7 +200,13 @@
         // Who hears faster than it is said has caught up.
         if (live && audio.playbackRate > 1 && position > edge()) setSpeed(0);
     });
-    audio.addEventListener("error", () => { if (audio.error) say("The recording could not be loaded.", true); });
+    /* An audio element does not say why: the archive may be away, and the server has words for that. */
+    audio.addEventListener("error", async () => {
+        if (!audio.error) return;
+        say("The recording could not be loaded.", true);
+        const answer = await fetch(audio.currentSrc, { headers: { Range: "bytes=0-99" } });
+        if (answer.status === 503) say(await answer.text(), true);
+    });
     for (const name of ["play", "pause", "ended"]) {
         audio.addEventListener(name, () => {
             $(".call-toggle").setAttribute("aria-pressed", String(!audio.paused));
