@@ -304,7 +304,7 @@ def check_archive() -> Iterator[CheckMessage]:
     if settings.ARCHIVE_URL.startswith("s3:") and find_spec("storages") is None:
         yield Error(
             "ARCHIVE_URL is s3://, and django-storages is not installed.",
-            hint="pip install 'callstream[archive]'; for an image, add django-storages[s3] to handlers/requirements.txt.",
+            hint="pip install 'callstream[archive]'; an image takes it from handlers/requirements.txt",
             id="calls.E041",
         )
     folder = found[archive_url.ALIAS]["OPTIONS"].get("location") if found else None

@@ -22,10 +22,6 @@ logger = logging.getLogger(__name__)
 
 # Bytes whose rows are read together: half a minute of both lanes, and what a range of a player takes at once.
 TOGETHER = 1 << 19
-# Rather than ask twice, these many bytes in between are read too: the other lane's, mostly.
-NEAR = 1 << 17
-# And no more than that at once, with what lies in between.
-MOST = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +102,8 @@ def _payloads(batch: Sequence[_Row]) -> dict[int, bytes]:
     if away := [row for row in batch if row.offset is not None]:
         objects = dict(Stream.objects.filter(pk__in={row.stream_id for row in away}).values_list("pk", "archive"))
         for stream_id, name in objects.items():
-            found |= _archived(name, (row for row in away if row.stream_id == stream_id))
-    return found
-
-
-def _archived(name: str, rows: Iterable[_Row]) -> dict[int, bytes]:
-    """The same of rows in one object: neighbours are read together."""
-    if not name:
-        raise Missing("its object was removed from the archive")
-    spans = sorted((row.offset or 0, (row.offset or 0) + (row.size or 0), row.pk) for row in rows)
-    found, run = dict[int, bytes](), list[tuple[int, int, int]]()
-    for span in [*spans, None]:
-        if run and (span is None or span[0] - run[-1][1] > NEAR or span[1] - run[0][0] > MOST):
-            start = run[0][0]
-            data = archive.read(name, start, run[-1][1] - start)
-            found |= {pk: data[begin - start : end - start] for begin, end, pk in run}
-            run = []
-        if span:
-            run.append(span)
+            if not name:
+                raise Missing("its object was removed from the archive")
+            spans = {row.pk: (row.offset or 0, row.size or 0) for row in away if row.stream_id == stream_id}
+            found |= archive.read_spans(name, spans)
     return found

@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 # What is read at once of an object that is read whole.
 PIECE = 1 << 20
+# Rather than ask twice, these many bytes in between are read too: the other lane's, mostly.
+NEAR = 1 << 17
+# And no more than that at once, with what lies in between.
+MOST = 1 << 21
 
 
 class ArchiveError(Exception):
@@ -94,6 +98,20 @@ def read(name: str, start: int, size: int) -> bytes:
         if len(found) != size:
             raise Missing(f"{name} in the archive ends before {start + size}")
         return found
+
+
+def read_spans(name: str, spans: dict[int, tuple[int, int]]) -> dict[int, bytes]:
+    """Several places (offset, size) of an object, by keys: neighbours are read together."""
+    found, run = dict[int, bytes](), list[tuple[int, int, int]]()
+    for span in [*sorted((at, at + size, key) for key, (at, size) in spans.items()), None]:
+        if run and (span is None or span[0] - run[-1][1] > NEAR or span[1] - run[0][0] > MOST):
+            start = run[0][0]
+            data = read(name, start, run[-1][1] - start)
+            found |= {key: data[begin - start : end - start] for begin, end, key in run}
+            run = []
+        if span:
+            run.append(span)
+    return found
 
 
 def pieces(name: str, stop: int | None = None) -> Iterator[bytes]:

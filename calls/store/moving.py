@@ -92,10 +92,13 @@ class Move:
         if known != archive.sha256(name):
             raise Corrupt(f"{name} in the archive is not what was written")
 
-    def chunks(self, *, archived: bool) -> QuerySet[AudioChunk]:
-        """In the order in which they lie in the object: what is heard together lies together."""
-        chunks = AudioChunk.objects.filter(stream=self.pk, offset__isnull=not archived)
-        return chunks.order_by("offset") if archived else chunks.order_by("start", "track", "pk")
+    def chunks(self, *, archived: bool, since: int = 0) -> QuerySet[AudioChunk]:
+        """Of that moment and later, in the order in which they lie in the object: what is heard together does together.
+
+        Whoever goes through all of them says where they are, so that what is behind them is not read again.
+        """
+        chunks = AudioChunk.objects.filter(stream=self.pk, start__gte=since, offset__isnull=not archived)
+        return chunks.order_by("start", "track", "pk")
 
     def end(self) -> int:
         """Where the bytes end of what was moved so far."""
@@ -155,18 +158,26 @@ def _content(move: Move, old: str) -> Iterator[bytes]:
     for piece in archive.pieces(old, move.end()) if old else ():
         move.renew()
         yield piece
-    for payload in move.chunks(archived=False).values_list("payload", flat=True).iterator(chunk_size=ROWS):
+    after, since = Q(), 0
+    # Page by page: one cursor over a call of a day would take the database longer than a statement may.
+    while page := list(move.chunks(archived=False, since=since).filter(after).only("start", "track", "payload")[:ROWS]):
         move.renew()
-        yield bytes(payload)
+        for row in page:
+            yield bytes(row.payload)
+        since, last = row.start, Q(start=row.start)
+        after = Q(start__gt=since) | last & (Q(track__gt=row.track) | Q(track=row.track, pk__gt=row.pk))
 
 
 def _empty(move: Move, told: Callable[[str], None]) -> None:
     """Empties the rows whose bytes the object has, as far as it has them in their order."""
     name, at = move.names()[0], move.end()
-    left = archive.size(name) - at
-    while left > 0 and (first := move.chunks(archived=False).values_list(Length("payload"), flat=True).first()):
+    left, since = archive.size(name) - at, 0
+    while left > 0:
+        first = move.chunks(archived=False, since=since).values_list(Length("payload"), flat=True).first()
+        if first is None:
+            return
         data = archive.read(name, at, min(left, max(BYTES, first)))
-        taken = _empty_slice(move, at, data)
+        taken, since = _empty_slice(move, at, data, since)
         if not taken:
             return
         at, left = at + taken, left - taken
@@ -175,20 +186,20 @@ def _empty(move: Move, told: Callable[[str], None]) -> None:
 
 
 @transaction.atomic
-def _empty_slice(move: Move, at: int, data: bytes) -> int:
-    """Empties rows that hold just these bytes, which lie at this place in the object; how many of them that are."""
+def _empty_slice(move: Move, at: int, data: bytes, since: int) -> tuple[int, int]:
+    """Empties rows that hold just these bytes, which the object has at this place; how many, and up to when."""
     Stream.objects.select_for_update(no_key=True).only("pk").filter(pk=move.pk).first()
     move.write(archiving_at=F("archiving_at"))
     rows, taken = [], 0
-    for row in move.chunks(archived=False).only("payload").select_for_update()[:ROWS]:
+    for row in move.chunks(archived=False, since=since).only("start", "payload").select_for_update()[:ROWS]:
         payload = bytes(row.payload)
         if not payload or data[taken : taken + len(payload)] != payload:
             break
         row.offset, row.size, row.payload = at + taken, len(payload), b""
         rows.append(row)
-        taken += len(payload)
+        taken, since = taken + len(payload), row.start
     AudioChunk.objects.bulk_update(rows, ["offset", "size", "payload"])
-    return taken
+    return taken, since
 
 
 def bring_back(stream: Stream) -> int:
@@ -202,30 +213,23 @@ def bring_back(stream: Stream) -> int:
         if not name:
             return 0
         move.check_object()
-        moved = 0
-        while taken := _fill_slice(move, name):
-            moved += taken
+        moved = since = 0
+        while rows := list(move.chunks(archived=True, since=since).only("start", "offset", "size")[:ROWS]):
+            moved, since = moved + _fill(move, name, rows), rows[-1].start
             move.renew()
         move.write(archive="", archive_sha256="", archive_spare=name)
         move.drop_spare()
         return moved
 
 
-def _fill_slice(move: Move, name: str) -> int:
-    """Fills rows that lie together at the object's beginning; how many bytes those are."""
-    rows = list(move.chunks(archived=True).only("offset", "size")[:ROWS])
-    places = [(row.offset or 0, (row.offset or 0) + (row.size or 0)) for row in rows]
-    if not rows:
-        return 0
-    start, stop = places[0][0], max(places[0][1], places[0][0] + BYTES)
-    fitting = [(row, *place) for row, place in zip(rows, places, strict=True) if place[1] <= stop]
-    data = archive.read(name, start, fitting[-1][2] - start)
-    for row, begin, end in fitting:
-        row.offset, row.size, row.payload = None, None, data[begin - start : end - start]
+def _fill(move: Move, name: str, rows: list[AudioChunk]) -> int:
+    payloads = archive.read_spans(name, {row.pk: (row.offset or 0, row.size or 0) for row in rows})
+    for row in rows:
+        row.offset, row.size, row.payload = None, None, payloads[row.pk]
     with transaction.atomic():
         move.write(archiving_at=F("archiving_at"))
-        AudioChunk.objects.bulk_update((row for row, *_ in fitting), ["offset", "size", "payload"])
-    return sum(end - begin for _, begin, end in fitting)
+        AudioChunk.objects.bulk_update(rows, ["offset", "size", "payload"])
+    return sum(map(len, payloads.values()))
 
 
 def has_objects(call: Call) -> bool:

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -124,7 +125,7 @@ class Command(BaseCommand):
 
     def move_one(self, stream: Stream) -> int:
         try:
-            return bring_back(stream) if self.options["back"] else store(stream)
+            return bring_back(stream) if self.options["back"] else store(stream, told=partial(self.tell, stream))
         except Busy:
             # Another machine is at it, or somebody erases it.
             return 0
@@ -133,6 +134,10 @@ class Command(BaseCommand):
         except ArchiveError as error:
             self.failed.append(f"{stream}: {error}")
             return 0
+
+    def tell(self, stream: Stream, step: str) -> None:
+        if self.options["verbosity"] > 1:
+            tqdm.write(f"{stream} {step}")
 
 
 def _pages(calls: QuerySet[Call]) -> Iterator[Call]:
