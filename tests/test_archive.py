@@ -374,7 +374,7 @@ def test_verify_calls_finds_what_the_archive_has_lost(folder, harm, said):
     moving.store(call.streams.get())
     harm(files(folder)[0])
     out = StringIO()
-    with pytest.raises(CommandError, match="1 problems"):
+    with pytest.raises(CommandError, match="problems in 1 streams"):
         call_command("verify_calls", call.sid, "--audio", stdout=out, verbosity=0)
     assert said in out.getvalue()
 
