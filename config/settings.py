@@ -97,6 +97,9 @@ CHORES = read(env.bool, "CHORES", True)
 
 # Where `manage.py archive_calls` moves audio: file:///folder, or s3://bucket/prefix?region=…&endpoint=…
 ARCHIVE_URL = env.str("ARCHIVE_URL", default="").strip()
+# Who we are at s3://; without them, whoever AWS's own programs would be.
+AWS_ACCESS_KEY_ID = env.str("AWS_ACCESS_KEY_ID", default="") or None
+AWS_SECRET_ACCESS_KEY = env.str("AWS_SECRET_ACCESS_KEY", default="") or None
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -28,6 +28,8 @@ for name in (
     "EMAIL_URL",
     "DEFAULT_FROM_EMAIL",
     "ARCHIVE_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
 ):
     os.environ.pop(name, None)
 
