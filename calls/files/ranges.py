@@ -127,8 +127,8 @@ def _body(
     if request.method == "HEAD":
         response = HttpResponse()
     else:
-        pieces = on_record(wav, first, last, access) if access else wav.pieces(first, last)
-        pieces = _begun(pieces)
+        pieces = _begun(wav.pieces(first, last))
+        pieces = on_record(pieces, wav, first, last, access) if access else pieces
         response = StreamingHttpResponse(in_steps(pieces) if isinstance(request, ASGIRequest) else pieces)
     response["Content-Length"] = str(last - first + 1)
     if span:
@@ -146,7 +146,7 @@ def _growing(call: Call, wav: Wav, span: tuple[int, int], access: RecordingAcces
     """Without a Content-Length: nobody knows yet how long it will be."""
 
     def read(now: Wav, first: int, last: int) -> Iterator[bytes]:
-        return on_record(now, first, last, access)
+        return on_record(now.pieces(first, last), now, first, last, access)
 
     response = StreamingHttpResponse(growing_file.pieces(call, wav, *span, read), status=206)
     response["Content-Range"] = f"bytes {span[0]}-{span[1]}/{wav.size}"

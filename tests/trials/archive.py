@@ -31,6 +31,8 @@ STEPS = ["claimed", "announced", "written", "verified", "adopted", "emptied some
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parts = ["kill", "two", "play"]
+    parser.add_argument("what", nargs="*", choices=parts, default=parts, help="only that")
     parser.add_argument("--database", metavar="URL")
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--ranges", type=int, default=300)
@@ -51,9 +53,12 @@ def main() -> None:
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
-        kill(options.minutes)
-        two_at_once()
-        measure(folder, options.minutes, options.ranges)
+        if "kill" in options.what:
+            kill(options.minutes)
+        if "two" in options.what:
+            two_at_once()
+        if "play" in options.what:
+            measure(folder, options.minutes, options.ranges)
 
 
 def kill(minutes: int) -> None:
