@@ -90,7 +90,7 @@ class Move:
     def check_object(self) -> None:
         """Raises Corrupt if its object is not what was written."""
         name, known = Stream.objects.values_list("archive", "archive_sha256").get(pk=self.pk)
-        if known != archive.sha256(name):
+        if known != archive.sha256(name, between=self.renew):
             raise Corrupt(f"{name} in the archive is not what was written")
 
     def chunks(self, *, archived: bool, since: int = 0) -> QuerySet[AudioChunk]:
@@ -141,7 +141,7 @@ def _replace(move: Move, stream: Stream, told: Callable[[str], None]) -> None:
     told("announced")
     given = archive.write(name, _content(move, old))
     told("written")
-    if given != archive.sha256(name):
+    if given != archive.sha256(name, between=move.renew):
         archive.delete(name)
         move.write(archive_spare="")
         raise Corrupt(f"{name} reads back as something else than was written")
