@@ -14,7 +14,8 @@ ENV PATH=/venv/bin:$PATH \
     SPOOL_DIR=/var/lib/callstream/spool
 # The numbers are fixed, so that a volume's files keep their owner when the image is built again.
 RUN groupadd --gid 10001 callstream && useradd --uid 10001 --gid 10001 --no-create-home callstream \
-    && mkdir -p /app/var "$SPOOL_DIR" && chown -R callstream:callstream /app/var "$SPOOL_DIR"
+    && mkdir -p /app/var "$SPOOL_DIR" /var/lib/callstream/archive/audio \
+    && chown -R callstream:callstream /app/var /var/lib/callstream
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY manage.py pyproject.toml ./

@@ -3,9 +3,11 @@
 Errors are for what cannot work or is unsafe; the rest warns.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from email.utils import parseaddr
+from importlib.util import find_spec
 from inspect import isasyncgenfunction
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -16,7 +18,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from calls import handlers, vault
+from calls import archive_url, handlers, vault
 from calls.addresses import is_loopback
 from calls.media.sids import is_sid
 from calls.server.mistakes import advice
@@ -264,7 +266,7 @@ def check_keys() -> Iterator[CheckMessage]:
         yield Error(
             f"RECORDING_KEYS: {error}.",
             hint="Write name:key, several by commas; `openssl rand -base64 32` makes a key.",
-            id="calls.E040",
+            id="calls.E043",
         )
 
 
@@ -300,6 +302,31 @@ def check_webhooks() -> Iterator[CheckMessage]:
         )
 
 
+def check_archive() -> Iterator[CheckMessage]:
+    try:
+        found = archive_url.storages(settings.ARCHIVE_URL)
+    except ValueError as error:
+        yield Error(
+            f"ARCHIVE_URL cannot be used: {error}.",
+            hint="Write file:///srv/callstream/archive, or s3://bucket/prefix?region=eu-central-1&endpoint=https://…",
+            id="calls.E040",
+        )
+        return
+    if settings.ARCHIVE_URL.startswith("s3:") and find_spec("storages") is None:
+        yield Error(
+            "ARCHIVE_URL is s3://, and django-storages is not installed.",
+            hint="pip install 'callstream[archive]'; an image takes it from handlers/requirements.txt",
+            id="calls.E041",
+        )
+    folder = found[archive_url.ALIAS]["OPTIONS"].get("location") if found else None
+    if folder and not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
+        yield Error(
+            f"ARCHIVE_URL names {folder}, which is not a folder that we can read and write.",
+            hint="Make it, below where its disk is mounted, and give it to the user that the server runs as.",
+            id="calls.E042",
+        )
+
+
 @register
 def check_settings(**kwargs: object) -> list[CheckMessage]:
     checks = (
@@ -316,5 +343,6 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_keys,
         check_scale,
         check_webhooks,
+        check_archive,
     )
     return [message for check in checks for message in check()]

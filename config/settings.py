@@ -6,6 +6,7 @@ security looks at DEBUG.
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from calls import archive_url
 from calls.addresses import CALL_STATUS, HEALTH, INCOMING, READINESS, STREAM_ENDED, STREAM_STATUS
 
 
@@ -92,6 +94,20 @@ MAX_STREAMS = read(env.int, "MAX_STREAMS", 200)
 DRAIN_SECONDS = read(env.float, "DRAIN_SECONDS", 20.0)
 # Whether this server's machine does the chores too, in a process of their own (calls/chores).
 CHORES = read(env.bool, "CHORES", True)
+
+# --- Archive --------------------------------------------------------------------------------------------------------
+
+# Where `manage.py archive_calls` moves audio: file:///folder, or s3://bucket/prefix?region=…&endpoint=…
+ARCHIVE_URL = env.str("ARCHIVE_URL", default="").strip()
+# Who we are at s3://; without them, whoever AWS's own programs would be.
+AWS_ACCESS_KEY_ID = env.str("AWS_ACCESS_KEY_ID", default="") or None
+AWS_SECRET_ACCESS_KEY = env.str("AWS_SECRET_ACCESS_KEY", default="") or None
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+with suppress(ValueError):  # the system checks say what is wrong: calls are taken all the same
+    STORAGES |= archive_url.storages(ARCHIVE_URL)
 
 # --- Webhooks of ours -----------------------------------------------------------------------------------------------
 

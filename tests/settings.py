@@ -29,6 +29,9 @@ for name in (
     "CSRF_TRUSTED_ORIGINS",
     "EMAIL_URL",
     "DEFAULT_FROM_EMAIL",
+    "ARCHIVE_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
 ):
     os.environ.pop(name, None)
 

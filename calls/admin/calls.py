@@ -12,7 +12,7 @@ from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet, TextField
 from django.forms import ModelChoiceField
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -66,6 +66,7 @@ from calls.files.ranges import peaks_response, recording_response, unreadable_re
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call, RecordingAccess, Tag
 from calls.recordings.rendering import Recording
+from calls.store import ArchiveError, check
 from calls.summaries.problems import Problem
 
 
@@ -136,6 +137,9 @@ class CallAdmin(
             return recording_response(request, _call(pk), kind)
         except vault.Unreadable as error:
             return unreadable_response(error)
+        except ArchiveError as error:
+            headers = {"Cache-Control": "no-store, private", "Retry-After": "30"}
+            return HttpResponse(error.said, status=503, content_type="text/plain; charset=utf-8", headers=headers)
 
     @method_decorator(require_safe)
     def peaks(self, request: HttpRequest, pk: int) -> HttpResponseBase:
@@ -239,8 +243,11 @@ class CallAdmin(
     def download(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponseBase | None:
         calls = list(queryset.prefetch_related("tags"))
         try:
+            check(calls)
             for call in calls:
                 Recording.of(call).check_keys()
+        except ArchiveError as error:
+            self.message_user(request, f"Nothing was downloaded. {error.said}", messages.ERROR)
         except vault.Unreadable as error:
             self.message_user(
                 request, f"Nothing was downloaded. {wording.of_call(call, may_see(request))}: {error}.", messages.ERROR

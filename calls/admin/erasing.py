@@ -18,6 +18,7 @@ from calls.admin.base import CallMixin, keep_filters, own_page, staff
 from calls.models import Call
 from calls.recordings import holds
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
+from calls.store import ArchiveError
 
 
 # As many as a page of the list holds.
@@ -94,6 +95,9 @@ class Erasing(CallMixin):
                 except holds.OnHold as error:  # just now
                     calls.remove(call)
                     self.message_user(request, str(error), messages.ERROR)
+                except ArchiveError as error:
+                    self.message_user(request, f"Not all was erased: {error}. Try again later.", messages.ERROR)
+                    return HttpResponseRedirect(self._back(request, []))
         count = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
         what = f"The audio of {count} was erased." if audio_only else f"{count} erased."
         self.message_user(request, what, messages.SUCCESS)

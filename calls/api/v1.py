@@ -24,6 +24,7 @@ from calls.addresses import API_DOCS
 from calls.api import calls, conversation, recordings
 from calls.api.answers import Refused, not_found, nowhere, of_validation, refusal
 from calls.files.ranges import unreadable
+from calls.store import ArchiveError
 
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,11 @@ def _unreadable(request: HttpRequest, error: vault.Unreadable) -> HttpResponse:
 def _away(request: HttpRequest, error: DatabaseError) -> HttpResponse:
     logger.error("api_db %.150a: %s", request.path, (str(error) or type(error).__name__).splitlines()[0])
     return refusal(503, "unavailable", "The database does not answer, or not in time. Narrow what you ask for.", 5)
+
+
+@api.exception_handler(ArchiveError)
+def _archive_away(request: HttpRequest, error: ArchiveError) -> HttpResponse:
+    return refusal(503, "unavailable", error.said, 30)
 
 
 def read_only(view: View) -> View:

@@ -81,10 +81,10 @@ def played_response(request: HttpRequest, call: Call) -> HttpResponseBase:
     return HttpResponse(status=204)
 
 
-def on_record(wav: Wav, first: int, last: int, access: RecordingAccess) -> Iterator[bytes]:
-    """The pieces of a recording; what they hold is on record as sent before they are."""
+def on_record(pieces: Iterable[bytes], wav: Wav, first: int, last: int, access: RecordingAccess) -> Iterator[bytes]:
+    """These pieces of a recording, its bytes first..last; what they hold is on record as sent before they are."""
     sent = noted = first
-    for piece in wav.pieces(first, last):
+    for piece in pieces:
         sent += len(piece)
         if sent > noted:
             noted = min(max(sent, noted + NOTED_AT_ONCE * audio.SAMPLE_RATE * wav.width), last + 1)

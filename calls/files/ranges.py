@@ -34,7 +34,8 @@ def recording_response(request: HttpRequest, call: Call, kind: RecordingAccess.K
     """GET or HEAD of recording.wav, to hear it or to keep it, with `channel`, `encoding` and `until` (samples).
 
     With `live`, the file of a running call goes on as long as the call does. Raises vault.Unreadable where what begins
-    it cannot be opened; what lies later and cannot breaks it off.
+    it cannot be opened, and Away while the archive that has it does not answer; what lies later and cannot be read
+    breaks it off.
     """
     if not request.user.has_perm(f"calls.{kind}_call"):
         raise PermissionDenied
@@ -147,7 +148,8 @@ def _body(
     if request.method == "HEAD":
         response = HttpResponse()
     else:
-        pieces = _begun(on_record(wav, first, last, access) if access else wav.pieces(first, last), call)
+        pieces = _begun(wav.pieces(first, last), call)
+        pieces = on_record(pieces, wav, first, last, access) if access else pieces
         response = StreamingHttpResponse(in_steps(pieces) if isinstance(request, ASGIRequest) else pieces)
     response["Content-Length"] = str(last - first + 1)
     if span:
@@ -174,7 +176,7 @@ def _growing(call: Call, wav: Wav, span: tuple[int, int], access: RecordingAcces
     """Without a Content-Length: nobody knows yet how long it will be."""
 
     def read(now: Wav, first: int, last: int) -> Iterator[bytes]:
-        return on_record(now, first, last, access)
+        return on_record(now.pieces(first, last), now, first, last, access)
 
     response = StreamingHttpResponse(growing_file.pieces(call, wav, *span, read), status=206)
     response["Content-Range"] = f"bytes {span[0]}-{span[1]}/{wav.size}"

@@ -1,9 +1,13 @@
 """What several commands take."""
 
 import datetime as dt
+import re
 from argparse import ArgumentTypeError
 
 from django.utils import timezone
+
+
+UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def day(text: str) -> dt.datetime:
@@ -12,3 +16,11 @@ def day(text: str) -> dt.datetime:
         return timezone.make_aware(dt.datetime.strptime(text, "%Y-%m-%d"))
     except ValueError as error:
         raise ArgumentTypeError(f"{text} is not a day such as 2026-03-14") from error
+
+
+def age(text: str) -> dt.timedelta:
+    """Such as 90d, 12h or 8w."""
+    found = re.fullmatch(r"(\d{1,6})([hdw])", text)
+    if not found:
+        raise ArgumentTypeError(f"{text} is not an age such as 90d, 12h or 8w")
+    return dt.timedelta(**{UNITS[found[2]]: int(found[1])})

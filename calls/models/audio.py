@@ -10,7 +10,10 @@ class Track(models.TextChoices):
 
 
 class AudioChunk(models.Model):
-    """An unbroken run of one lane: µ-law, 8000 bytes a second."""
+    """An unbroken run of one lane: µ-law, 8000 bytes a second.
+
+    What the payload holds may lie in the archive instead: it is empty then, and `offset` and `size` say where.
+    """
 
     # No index of its own: both of the others begin with it.
     stream = models.ForeignKey("Stream", models.CASCADE, related_name="chunks", db_index=False)
@@ -19,6 +22,12 @@ class AudioChunk(models.Model):
     start = models.PositiveBigIntegerField(help_text="In samples on the stream's own clock.")
     length = models.PositiveIntegerField(help_text="In samples: one for each byte of µ-law.")
     payload = models.BinaryField(help_text="µ-law, or that sealed (calls/vault): calls/store reads it.")
+    # No index finds them: one would cost every write of a live call. And neither has a check in the database, which
+    # would read the whole table while nobody can write to it.
+    offset = models.BigIntegerField(
+        null=True, blank=True, help_text="Where its bytes begin in the stream's object in the archive."
+    )
+    size = models.IntegerField(null=True, blank=True, help_text="How many bytes it has there.")
     peaks = models.BinaryField(default=bytes, help_text="The loudest sample of every 20 ms, from 0 to 127.")
 
     class Meta:

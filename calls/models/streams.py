@@ -94,6 +94,20 @@ class Stream(models.Model):
         editable=False,
         help_text="What its audio is sealed with, wrapped by a key of RECORDING_KEYS; empty if it is plain.",
     )
+    archive = models.CharField(
+        max_length=100, blank=True, default="", db_default="", help_text="The object in the archive that has its audio."
+    )
+    archive_sha256 = models.CharField(max_length=64, blank=True, default="", db_default="", help_text="Of that object.")
+    archive_spare = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="An object that no audio is read from: one that is being written, or is to be removed.",
+    )
+    archiving_at = models.DateTimeField(
+        null=True, blank=True, help_text="When whoever moves its audio has last said so; empty once that is done."
+    )
     length = models.PositiveBigIntegerField(default=0, help_text="Samples on the stream's own clock.")
     absent = models.PositiveBigIntegerField(
         default=0, help_text="Samples after its end during which the call had no stream."

@@ -29,6 +29,7 @@ from calls.models import (
 )
 from calls.recorder.spool import erase_damaged
 from calls.recordings import holds
+from calls.store import moving
 
 
 # Chunks that one transaction deletes: a large one would keep the recorder of live calls waiting on SQLite.
@@ -123,18 +124,24 @@ def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool
     their scores stay.
 
     The audit row comes first, and with it go the keys of what is sealed: nothing is left then that could be heard. If
-    this is interrupted, doing it again goes on where it stopped. Raises OnHold for a call that may not be erased.
+    this is interrupted, doing it again goes on where it stopped. Raises OnHold for a call that may not be erased, and
+    ArchiveError if the archive does not let go of the audio.
     """
     size = audio_bytes(call)
+    # Before anything is begun: while the archive is away nothing is said to be erased.
+    moving.check_discardable(call)
     facts: dict[str, Any] = {"reason": reason[:200], "bytes": size, "user": user}
     with transaction.atomic():
         holds.lock_free(call)
         if call.sid:
             Erasure.objects.get_or_create(call_sid=call.sid, audio_only=audio_only, defaults=facts)
         call.streams.exclude(sealing_key="").update(sealing_key="")
+    moving.discard(call)
     chunks = AudioChunk.objects.filter(stream__call=call).order_by("pk")
     while some := list(chunks.values_list("pk", flat=True)[:SLICE]):
         AudioChunk.objects.filter(pk__in=some).delete()
+    # Somebody may have begun to move what was left; with no rows there is nothing more to move.
+    moving.discard(call)
     erase_damaged(settings.SPOOL_DIR, _names(call))
     with transaction.atomic():
         # Before its parts, as whoever measures or reviews it: two who begin at different ends wait for each other.

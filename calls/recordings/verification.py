@@ -4,10 +4,13 @@ the time after it in which its call had no stream."""
 from collections.abc import Iterable, Iterator
 from heapq import merge
 
+from django.db.models import F, Max
+
 from calls import store
 from calls.media.audio import FRAME_SAMPLES
 from calls.media.placement import tiled
 from calls.models import Stream, Track
+from calls.store import Missing, archive
 from calls.summaries import absence
 
 
@@ -15,7 +18,10 @@ Span = tuple[int, int]
 
 
 def problems(stream: Stream) -> Iterator[str]:
-    """What is wrong with a stream that has ended, a line each. Memory does not grow with its length."""
+    """What is wrong with a stream that has ended, a line each. Memory does not grow with its length.
+
+    Raises Away while its audio is in an archive that does not answer.
+    """
     lanes = tiled(stream.tracks)
     for track in Track.values:
         if track in lanes:
@@ -32,6 +38,28 @@ def problems(stream: Stream) -> Iterator[str]:
     if missing != stream.frames_missing:
         yield f"{stream.frames_missing} frames are said to be missing, and the gaps say {missing}"
     yield from store.damage(stream)
+    if stream.archive:
+        yield from _archived(stream)
+
+
+def damage(stream: Stream) -> Iterator[str]:
+    """What is wrong with its object in the archive, each byte of which is read. Raises Away."""
+    try:
+        if stream.archive and archive.sha256(stream.archive) != stream.archive_sha256:
+            yield f"{stream.archive} in the archive is not what was written"
+    except Missing:
+        return  # which `problems` has said
+
+
+def _archived(stream: Stream) -> Iterator[str]:
+    end = stream.chunks.aggregate(end=Max(F("offset") + F("size"), default=0))["end"]
+    try:
+        size = archive.size(stream.archive)
+    except Missing as error:
+        yield str(error)
+    else:
+        if size < end:
+            yield f"{stream.archive} in the archive has {size} bytes, and should have {end}"
 
 
 def _chunks(stream: Stream, track: str) -> Iterator[Span]:

@@ -19,17 +19,25 @@ class NotTheSame(Exception):
 
 
 def to_be_sealed(calls: QuerySet[Call]) -> QuerySet[Stream]:
-    """Streams of these calls that are over and have plain rows, those that were begun to be sealed too."""
+    """Streams of these calls that are over and have plain rows, those that were begun to be sealed too.
+
+    Not those whose audio is in the archive, or on its way there: `archive_calls --back` brings it back before.
+    """
     has_rows = Exists(AudioChunk.objects.filter(stream=OuterRef("pk")))
     plain = Q(sealing_key="") | Q(sealing_key__endswith=vault.PARTLY)
-    return Stream.objects.filter(plain, has_rows, call__in=calls, ended_at__isnull=False)
+    return _here(Stream.objects.filter(plain, has_rows, call__in=calls, ended_at__isnull=False))
+
+
+def _here(streams: QuerySet[Stream]) -> QuerySet[Stream]:
+    return streams.filter(archive="", archiving_at=None)
 
 
 def seal_stream(stream: Stream) -> Iterator[int]:
     """Seals its rows; gives after each transaction how many. Interrupted, it goes on where it stopped."""
     if not stream.sealing_key:
         key = vault.begin_sealing(stream.sid)
-        if not Stream.objects.filter(pk=stream.pk, sealing_key="").update(sealing_key=key):
+        # From here on nobody moves it into the archive.
+        if not _here(Stream.objects.filter(pk=stream.pk, sealing_key="")).update(sealing_key=key):
             return
     while count := _seal_some(stream):
         yield count
@@ -42,7 +50,7 @@ def _seal_some(stream: Stream) -> int:
     row = Stream.objects.select_for_update().filter(pk=stream.pk).first()
     if row is None or not vault.is_being_sealed(row.sealing_key):
         return 0
-    plain = row.chunks.annotate(size=Length("payload")).filter(size=F("length")).order_by("pk")
+    plain = row.chunks.annotate(bytes=Length("payload")).filter(bytes=F("length")).order_by("pk")
     some = list(plain.only("stream", "track", "start", "length", "payload")[:SLICE])
     for chunk in some:
         audio = bytes(chunk.payload)

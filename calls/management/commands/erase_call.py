@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from calls.models import Call, Erasure
 from calls.recordings import holds
 from calls.recordings.retention import STAYS, Content, erasable, erase, leaving_no_traces
+from calls.store import ArchiveError
 
 
 class Command(BaseCommand):
@@ -37,6 +38,8 @@ class Command(BaseCommand):
                 size = sum(erase(call, options["reason"].strip(), audio_only=audio_only) for call in calls)
             except holds.OnHold as error:
                 raise CommandError(f"{error} Those named before it are erased.") from error
+            except ArchiveError as error:
+                raise CommandError(f"Not all was erased: {error}. Do it again.") from error
         what = "the audio of " if audio_only else ""
         self.stdout.write(self.style.SUCCESS(f"Erased {what}{_calls(len(calls))}, {size} bytes of audio."))
 

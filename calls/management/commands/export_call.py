@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from calls import vault
 from calls.models import Call, RecordingAccess
 from calls.recordings import export
+from calls.store import ArchiveError
 
 
 FILES = {".wav": export.wav, ".json": export.facts, ".frames.jsonl": export.frames}
@@ -37,6 +38,8 @@ class Command(BaseCommand):
                 self.write(folder, call)
         except OSError as error:
             raise CommandError(f"Cannot write to {folder}: {error}") from error
+        except ArchiveError as error:
+            raise CommandError(f"Not all was exported: {error}.") from error
 
     def write(self, folder: Path, call: Call) -> None:
         # Before the first byte, as for every other way to hear a recording.

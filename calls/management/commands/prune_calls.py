@@ -1,12 +1,9 @@
 """`manage.py prune_calls --older-than 90d`: erases what has been kept long enough."""
 
 import datetime as dt
-import re
 import signal
 import sys
 import time
-from argparse import ArgumentTypeError
-from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -16,14 +13,18 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from tqdm import tqdm
 
+from calls.management.arguments import age
 from calls.models import Call
 from calls.recordings import holds
 from calls.recordings.retention import audio_bytes, erasable, erase, leaving_no_traces
+from calls.store import ArchiveError, Away
+from calls.store.moving import has_objects
 
 
 # Calls that are looked up at once.
 BATCH = 100
-UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+# Calls that could not be erased and are named.
+MOST_TOLD = 10
 
 
 class Command(BaseCommand):
@@ -76,6 +77,8 @@ class Command(BaseCommand):
             return
         erased, size = self.erase(calls, count)
         self.stdout.write(self.style.SUCCESS(f"Erased {what.format(erased)}, {size} bytes of audio."))
+        if self.failed:
+            raise CommandError("\n".join([f"{what.format(len(self.failed))} were left:", *self.failed[:MOST_TOLD]]))
 
     def chosen(self) -> QuerySet[Call]:
         age = self.options["older_than"]
@@ -91,20 +94,25 @@ class Command(BaseCommand):
     def erase(self, calls: QuerySet[Call], count: int) -> tuple[int, int]:
         """One call at a time, so that an interruption costs nothing."""
         erased = size = 0
+        self.failed, self.is_away = list[str](), False
         quiet = None if self.options["verbosity"] else True
         with leaving_no_traces(), tqdm(total=count, unit=" calls", leave=False, disable=quiet) as bar:
-            while batch := list(calls.order_by("pk")[:BATCH]):
+            last = 0
+            while batch := list(calls.filter(pk__gt=last).order_by("pk")[:BATCH]):
+                last = batch[-1].pk
                 for call in batch:
-                    # One that is held since it was looked up is not found again.
-                    with suppress(holds.OnHold):
-                        size += erase(call, "prune_calls", audio_only=self.options["audio_only"])
-                        erased += 1
                     bar.update()
+                    if self.is_away and has_objects(call):
+                        # Each of them would wait for the archive as long as the first one did.
+                        self.failed.append(f"{call}: its audio is in the archive")
+                        continue
+                    try:
+                        size += erase(call, "prune_calls", audio_only=self.options["audio_only"])
+                    except holds.OnHold:
+                        continue  # just now
+                    except ArchiveError as error:
+                        self.failed.append(f"{call}: {error}")
+                        self.is_away = self.is_away or isinstance(error, Away)
+                    else:
+                        erased += 1
         return erased, size
-
-
-def age(text: str) -> dt.timedelta:
-    found = re.fullmatch(r"(\d{1,6})([hdw])", text)
-    if not found:
-        raise ArgumentTypeError(f"{text} is not an age such as 90d, 12h or 8w")
-    return dt.timedelta(**{UNITS[found[2]]: int(found[1])})

@@ -21,6 +21,7 @@ from calls.models import Call, Stream
 from calls.speech import scribe, transcribers
 from calls.speech.afterwards import Failed, transcribe_stream
 from calls.speech.transcribers import Refused, Transcribe
+from calls.store import ArchiveError
 
 
 # Streams that are looked up at once.
@@ -116,7 +117,7 @@ class Command(BaseCommand):
                 else:
                     self.written += await transcribe_stream(stream, transcribe)
                     self.done.add(stream.call_id)
-            except Failed as error:
+            except (Failed, ArchiveError) as error:
                 self.failed[stream.sid] = str(error)
             bar.update()
 

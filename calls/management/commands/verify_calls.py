@@ -11,7 +11,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 from tqdm import tqdm
 
 from calls.models import Call, Erasure, Stream
-from calls.recordings.verification import problems
+from calls.recordings.verification import damage, problems
+from calls.store import Away
 
 
 class Command(BaseCommand):
@@ -22,6 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--since", type=moment, metavar="DATE", help="calls from then on (2026-03-14)")
         parser.add_argument("--until", type=moment, metavar="DATE", help="calls before then")
         parser.add_argument("--all", action="store_true", help="every call")
+        parser.add_argument("--audio", action="store_true", help="read each byte that is in the archive, too")
 
     def handle(self, *args: Any, **options: Any) -> None:
         calls = _chosen(options)
@@ -30,10 +32,14 @@ class Command(BaseCommand):
         count = streams.count()
         with tqdm(total=count, unit=" streams", leave=False, disable=None if options["verbosity"] else True) as bar:
             for stream in streams.select_related("call").order_by("pk").iterator(chunk_size=500):
-                for problem in problems(stream):
-                    found += 1
-                    bar.clear()
-                    self.stdout.write(f"{stream.call} {stream.sid} {problem}")
+                try:
+                    for problem in (*problems(stream), *(damage(stream) if options["audio"] else ())):
+                        found += 1
+                        bar.clear()
+                        self.stdout.write(f"{stream.call} {stream.sid} {problem}")
+                except Away as error:
+                    # Each of the others would wait for it as long.
+                    raise CommandError(f"Not all was verified: {error}.") from error
                 bar.update()
         if found:
             raise CommandError(f"{found} problems in {count} streams.")

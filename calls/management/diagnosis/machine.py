@@ -13,10 +13,15 @@ from django.core import mail
 from django.core.checks import run_checks
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Q
+from django.utils import timezone
 
 from calls.management.diagnosis.finding import TIMEOUT, Finding, first_line
+from calls.models import Stream
 from calls.recorder.spool import damaged, fingerprint, foreign
 from calls.speech import silero
+from calls.store import archive
+from calls.store.moving import LEASE
 
 
 def examine() -> Iterator[Finding]:
@@ -24,6 +29,7 @@ def examine() -> Iterator[Finding]:
     yield from check_database()
     yield from check_layer()
     yield from check_spool()
+    yield from check_archive()
     yield from check_speech()
     yield from check_mail()
 
@@ -82,6 +88,26 @@ async def _round_trip() -> None:
     finally:
         # The layer's own connections outlive a loop that is not asked to close them.
         await layer.close_pools()
+
+
+def check_archive() -> Iterator[Finding]:
+    if not archive.is_set():
+        yield Finding("skip", "ARCHIVE_URL is not set: all audio stays in the database.")
+        return
+    try:
+        archive.ask()
+    except archive.ArchiveError as error:
+        yield Finding("FAIL", f"The archive does not answer: {first_line(error)}", "Check ARCHIVE_URL and AWS_… .")
+        return
+    left = Stream.objects.filter(Q(archiving_at__lt=timezone.now() - LEASE) | ~Q(archive_spare="")).count()
+    if left:
+        yield Finding(
+            "warn",
+            f"{left} streams were interrupted on their way into the archive.",
+            "The next `manage.py archive_calls` goes on with them.",
+        )
+    else:
+        yield Finding("ok", "The archive answers.")
 
 
 def check_speech() -> Iterator[Finding]:
