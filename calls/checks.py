@@ -6,6 +6,7 @@ Errors are for what cannot work or is unsafe; the rest warns.
 import re
 from collections.abc import Callable, Iterator
 from email.utils import parseaddr
+from importlib.util import find_spec
 from inspect import isasyncgenfunction
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -229,6 +230,29 @@ def _is_websocket(url: str) -> bool:
         return False
 
 
+def check_logs() -> Iterator[CheckMessage]:
+    if settings.LOG_FORMAT not in ("line", "json"):
+        yield Error(
+            f"LOG_FORMAT is {settings.LOG_FORMAT!r}.",
+            hint="line is for people, json for machines: one object for each line.",
+            id="calls.E031",
+        )
+    if not settings.TRACES:
+        return
+    if not all(find_spec(name) for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")):
+        yield Error(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed.",
+            hint="pip install 'callstream[tracing]', or what that names in pyproject.toml.",
+            id="calls.E032",
+        )
+    if not re.match("https?://[^/]", settings.TRACES):
+        yield Error(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is {settings.TRACES!r}, which is no address.",
+            hint="It is that of a collector which takes OTLP over HTTP, like http://collector:4318.",
+            id="calls.E033",
+        )
+
+
 def check_twiml() -> Iterator[CheckMessage]:
     document = settings.FAILED_HANDLER_TWIML
     try:
@@ -300,6 +324,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_numbers,
         check_transcriber,
         check_mail,
+        check_logs,
         check_twiml,
         check_spool,
         check_scale,
