@@ -237,7 +237,7 @@ def check_logs() -> Iterator[CheckMessage]:
             hint="line is for people, json for machines: one object for each line.",
             id="calls.E031",
         )
-    if not settings.TRACES:
+    if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
         return
     if not all(find_spec(name) for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")):
         yield Error(
@@ -245,9 +245,9 @@ def check_logs() -> Iterator[CheckMessage]:
             hint="pip install 'callstream[tracing]', or what that names in pyproject.toml.",
             id="calls.E032",
         )
-    if not re.match("https?://[^/]", settings.TRACES):
+    if not re.match("https?://[^/]", settings.OTEL_EXPORTER_OTLP_ENDPOINT):
         yield Error(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT is {settings.TRACES!r}, which is no address.",
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is {settings.OTEL_EXPORTER_OTLP_ENDPOINT!r}, which is no address.",
             hint="It is that of a collector which takes OTLP over HTTP, like http://collector:4318.",
             id="calls.E033",
         )

@@ -4,6 +4,7 @@ Wrong values of ours are reported by the system checks in calls/checks.py, with 
 security looks at DEBUG.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -263,14 +264,15 @@ X_FRAME_OPTIONS = "DENY"
 
 # --- Logging --------------------------------------------------------------------------------------------------------
 
-# By OpenTelemetry's own variables, of which docs/operations.md names those that matter.
-TRACES = env.str("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", default="") or env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
-if read(env.bool, "OTEL_SDK_DISABLED", False):
-    TRACES = ""
+# OpenTelemetry reads more variables of its own; docs/operations.md names those that matter.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="").strip()
+OTEL_SERVICE_NAME: str = read(env.str, "OTEL_SERVICE_NAME", "callstream")
 
 # line: for people. json: one object for each line, for machines (calls/process/lines.py).
 LOG_FORMAT: str = read(env.str, "LOG_FORMAT", "line").strip().lower()
 MASK_NUMBERS_IN_LOGS = read(env.bool, "MASK_NUMBERS_IN_LOGS", False)
+# Warnings of Python's own, until calls/process/oversights.py takes them.
+logging.captureWarnings(LOG_FORMAT == "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

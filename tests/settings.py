@@ -27,6 +27,9 @@ for name in (
     "CSRF_TRUSTED_ORIGINS",
     "EMAIL_URL",
     "DEFAULT_FROM_EMAIL",
+    "LOG_FORMAT",
+    "MASK_NUMBERS_IN_LOGS",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
 ):
     os.environ.pop(name, None)
 

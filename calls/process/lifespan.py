@@ -67,8 +67,8 @@ SignalHandler = Callable[[int, FrameType | None], Any]
 def prepare() -> None:
     """For a server process: runs the system checks (ASGI servers run none), starts the recorder, tunes Python."""
     logs.install(recorder.owner)
-    if settings.TRACES:
-        tracing.start(recorder.owner)
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        tracing.start(settings.OTEL_SERVICE_NAME, recorder.owner, masks=settings.MASK_NUMBERS_IN_LOGS)
     errors = [message for message in checks.run_checks() if message.is_serious()]
     if errors:
         raise ImproperlyConfigured("\n".join(str(error) for error in errors))

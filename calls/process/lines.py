@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from calls import about
-from calls.process.masking import masked
+from calls.masking import masked
 
 
 # Bytes of a line: Docker cuts what is longer than 16 KiB into several, none of which is JSON then.
@@ -26,7 +26,8 @@ MOST_FACTS = 30
 #: What each line says of its process beside the pid: the name that other workers know it by (`orphan_stream worker=`).
 process = {"worker": ""}
 
-_EVENT = re.compile(r"[a-z]+(?:_[a-z]+)*(?![^ :;])")
+#: The name of an event, at the beginning of a line of ours.
+EVENT = re.compile(r"[a-z]+(?:_[a-z]+)*(?![^ :;])")
 # A placeholder, with the name of its fact if it has one; or a fact that is always the same.
 _PLACE = re.compile(r"(?:\b([a-z_]+)=)?%[\d.]*([a-zA-Z%])|\b([a-z_]+)=([a-z_]+)\b")
 _NAMES = {"call": "call_sid", "stream": "stream_sid"}
@@ -119,7 +120,7 @@ def _message(record: logging.LogRecord) -> str:
 
 def _event(record: logging.LogRecord) -> str:
     """The name of the event, of a line of ours."""
-    found = _EVENT.match(_words(record.msg)) if record.name.startswith("calls.") else None
+    found = EVENT.match(_words(record.msg)) if record.name.startswith("calls.") else None
     return found[0] if found else ""
 
 

@@ -45,7 +45,9 @@ def install(worker: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         theirs = logging.getLogger(name)
         theirs.addFilter(WithoutQuery())
-        theirs.handlers, theirs.propagate = [], True
+        # Without any, it was told to be silent.
+        if theirs.handlers:
+            theirs.handlers, theirs.propagate = [], True
     _access.setLevel(logging.INFO)
     AccessLogGenerator.write_entry = _log_entry  # type: ignore[method-assign, assignment]
     sys.excepthook = _note_fatal

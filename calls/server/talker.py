@@ -61,10 +61,12 @@ class Talker:
             # One that only listens is recorded to its end, unless the handler has said that it heard enough.
             if self._live.bidirectional or self._live.hung_up:
                 await self._hang_up(seconds)
+            tracing.current().note(outcome="done")
         except StreamEnded as error:
             self._note_ended(error)
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and self._live.lifetime.is_ending:
+                tracing.current().note(outcome="cut")
                 # It was we who cancelled it. Before that, it waited for a task of its own that it had cancelled.
                 raise
             if isinstance(error, ExceptionGroup) and error.split(StreamEnded)[1] is None:
@@ -115,12 +117,14 @@ class Talker:
             logger.warning("sent_after_hang_up call=%s at %s: the rest is skipped", live.call_sid, where)
             live.tape.event("sent-after-hang-up", timezone.now(), line=where)
         live.lifetime.end("disconnect" if live.socket.is_closed else "handler")
+        tracing.current().note(outcome="sent something when its stream was over")
 
     def _note_failed(self, error: BaseException) -> None:
         live = self._live
         hint = advice(error)
         said = f": {hint}" if hint else ""
         logger.error("handler_failed handler=%s call=%s%s", live.token.handler, live.call_sid, said, exc_info=error)
+        tracing.current().note(outcome="failed")
         tracing.current().fail(error)
         known = {"error": sentence(error), "line": raised_at(error), "advice": hint}
         live.tape.event("handler-failed", timezone.now(), **{name: text for name, text in known.items() if text})

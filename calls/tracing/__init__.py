@@ -7,7 +7,8 @@ The trace's id is the CallSid without its CA, so that whatever happens to a call
 without anybody having to know of the others. Below its root, `call`, are `webhook`, `stream`, and in that `handler`;
 `transcriber`, `realtime` and `twilio` are where they are waited for. A handler may have spans of its own.
 
-Spans hold no numbers, no audio and no words. Nothing here waits: they are handed to a thread that sends them.
+What is known of a span has no numbers and no words of callers; an error has the text that its handler has given it.
+Nothing here waits: spans are handed to a thread that sends them.
 """
 
 import datetime as dt
@@ -43,12 +44,12 @@ _OFF = nullcontext(_NoSpan())
 _tracer: "Tracer | None" = None
 
 
-def start(worker: str) -> None:
-    """Begins to trace; `worker` is this process. ImportError without the extra `tracing`."""
+def start(service: str, worker: str, *, masks: bool = False) -> None:
+    """Begins to trace; `worker` is this process of that service. With `masks` numbers in texts are hidden. ImportError without the extra `tracing`."""
     global _tracer
     from calls.tracing.export import Tracer
 
-    _tracer = Tracer(worker)
+    _tracer = Tracer(service, worker, masks=masks)
 
 
 def stop(seconds: float) -> None:

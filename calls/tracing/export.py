@@ -7,9 +7,9 @@ The endpoint, its headers, the sampler and the batches are set by OpenTelemetry'
 import datetime as dt
 import hashlib
 import logging
-import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -24,23 +24,24 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 
 from calls import about
+from calls.masking import masked
 from calls.tracing import Span, Value
 
 
 logger = logging.getLogger(__name__)
 
-# Characters of an attribute, and of an error's text.
-MOST = 500
+# Characters of an attribute, and of a traceback, whose end says most.
+MOST, MOST_TRACEBACK = 500, 8_000
 
 
 class Tracer:
     """This process's."""
 
-    def __init__(self, worker: str) -> None:
-        named = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: "callstream"}
+    def __init__(self, service: str, worker: str, *, masks: bool = False) -> None:
+        self._text = masked if masks else str
         self._ids = _Ids()
         self._provider = TracerProvider(
-            resource=Resource.create({SERVICE_INSTANCE_ID: worker, **named}),
+            resource=Resource.create({SERVICE_NAME: service, SERVICE_INSTANCE_ID: worker}),
             id_generator=self._ids,
             # It would wait for a collector that is away.
             shutdown_on_exit=False,
@@ -59,19 +60,27 @@ class Tracer:
         call_sid, stream_sid = about.sids()
         if not call_sid:
             # What is about no call is in no trace.
-            yield _Recorded(trace.INVALID_SPAN)
+            yield _Recorded(trace.INVALID_SPAN, self._text)
             return
-        known = {"call_sid": call_sid, **({"stream_sid": stream_sid} if stream_sid else {}), **attributes}
-        with self._tracer.start_as_current_span(name, self._parent(call_sid), attributes=_short(known)) as made:
-            yield _Recorded(made)
+        known = {"call_sid": call_sid, **({"stream_sid": stream_sid} if stream_sid else {})}
+        with self._tracer.start_as_current_span(
+            name, self._parent(call_sid), attributes=known, record_exception=False, set_status_on_exception=False
+        ) as made:
+            recorded = _Recorded(made, self._text)
+            recorded.note(**attributes)
+            try:
+                yield recorded
+            except Exception as error:
+                recorded.fail(error)
+                raise
 
     def current(self) -> Span:
-        return _Recorded(trace.get_current_span())
+        return _Recorded(trace.get_current_span(), self._text)
 
     def note_call(self, call_sid: str, began: dt.datetime, ended: dt.datetime, attributes: Mapping[str, Value]) -> None:
         root = _root(call_sid)
         with self._ids.fixed(root):
-            known = _short({"call_sid": call_sid, **attributes})
+            known = {"call_sid": call_sid, **attributes}
             made = self._tracer.start_span("call", Context(), attributes=known, start_time=_nanoseconds(began))
         made.end(_nanoseconds(ended))
 
@@ -88,17 +97,25 @@ class Tracer:
 
 
 class _Recorded:
-    def __init__(self, made: trace.Span) -> None:
+    def __init__(self, made: trace.Span, text: Callable[[str], str]) -> None:
         self._made = made
+        self._text = text
 
     def note(self, **attributes: Value) -> None:
-        self._made.set_attributes(_short(attributes))
+        short = {name: self._short(value) if isinstance(value, str) else value for name, value in attributes.items()}
+        self._made.set_attributes(short)
 
     def fail(self, error: BaseException | str) -> None:
         if isinstance(error, BaseException):
-            self._made.record_exception(error)
+            # It would have the whole text otherwise, and the whole traceback.
+            trace_of = self._text("".join(traceback.format_exception(error)))[-MOST_TRACEBACK:]
+            said = {"exception.message": self._short(str(error)), "exception.stacktrace": trace_of}
+            self._made.record_exception(error, said)
             error = f"{type(error).__name__}: {error}"
-        self._made.set_status(Status(StatusCode.ERROR, error[:MOST]))
+        self._made.set_status(Status(StatusCode.ERROR, self._short(error)))
+
+    def _short(self, text: str) -> str:
+        return self._text(text)[:MOST]
 
 
 class _Ids(RandomIdGenerator):
@@ -155,10 +172,6 @@ def _root(call_sid: str) -> SpanContext:
     """Of a CallSid: CA and 32 hexadecimal digits, which is as long as the id of a trace."""
     span_id = int.from_bytes(hashlib.sha256(call_sid.encode()).digest()[:8]) or 1
     return SpanContext(int(call_sid[2:], 16) or 1, span_id, is_remote=True)
-
-
-def _short(attributes: Mapping[str, Value]) -> dict[str, Value]:
-    return {name: value[:MOST] if isinstance(value, str) else value for name, value in attributes.items()}
 
 
 def _nanoseconds(at: dt.datetime) -> int:

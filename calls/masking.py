@@ -1,4 +1,4 @@
-"""Phone numbers in the log, for who may not keep them there: `+14155550123` becomes `+1•••••••0123`.
+"""Phone numbers in logs and traces, for who may not keep them there: `+14155550123` becomes `+1•••••••0123`.
 
 What looks like a number of E.164 is one: a plus sign, in one of the ways in which addresses and Python escape it, and
 seven digits or more, with what people write between them. So is what stands behind the names that Twilio and we give
