@@ -346,5 +346,6 @@ class Call(models.Model):
             # Twilio has never heard of it, or it has turned out to go on.
             return
         seconds = (self.ended_at - self.created_at).total_seconds()
-        logger.info("call_over call=%s status=%s seconds=%.1f handler=%s", self.sid, self.status, seconds, self.handler)
+        name = ascii(self.handler)[1:-1]
+        logger.info("call_over call=%s status=%s seconds=%.1f handler=%s", self.sid, self.status, seconds, name)
         tracing.note_call(self.sid, self.created_at, self.ended_at, handler=self.handler, outcome=self.status)

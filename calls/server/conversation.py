@@ -192,7 +192,7 @@ class Conversation:
         logger.info(
             "stream_closed call=%s stream=%s reason=%s code=%s after=%.1f handler=%s: %s",
             *(live.call_sid, live.sid, reason.value, live.socket.close_code or "none", time.monotonic() - self._began),
-            *(live.token.handler, what),
+            *(live.token.handler, ascii(what)[1:-1]),
         )
         tracing.current().note(outcome=reason.value, why=what)
         if reason in (Stream.EndReason.ERROR, Stream.EndReason.DISCONNECT):

@@ -85,7 +85,7 @@ class Acts:
             logger.exception("act_failed call=%s act=%s", call_sid, asked.act)
             return {"outcome": "objection", "why": "it failed; the server's log says why"}
         note(live, asked, done)
-        by = asked.name or "code"
+        by = ascii(asked.name)[1:-1] or "code"
         logger.info("act_done call=%s act=%s user=%s by=%s", call_sid, asked.act, asked.user or "none", by)
         if live.departure is not None:
             # From here on it holds, also if this process dies before the stream has ended.
