@@ -63,18 +63,18 @@ class Json(logging.Formatter):
         self._masks = masks
 
     def format(self, record: logging.LogRecord) -> str:
-        message = _message(record)
+        message, facts = _message(record), _facts(record)
         fields: dict[str, Any] = {
             "time": f"{dt.datetime.fromtimestamp(record.created, dt.UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": _event(record),
             "message": self._text(message, MOST_MESSAGE),
-            **_about(record, message),
+            **_about(facts, message),
             **process,
             "pid": record.process or os.getpid(),
         }
-        for name, value in list(_facts(record).items())[:MOST_FACTS]:
+        for name, value in list(facts.items())[:MOST_FACTS]:
             if name not in _FIXED:
                 fields[name[:64]] = value if _is_number(value) else self._fact(name, value)
         if trace := self._traceback(record):
@@ -97,9 +97,8 @@ class Json(logging.Formatter):
         return _cut(masked(text) if self._masks else text, most, keeps_end=keeps_end)
 
 
-def _about(record: logging.LogRecord, message: str) -> dict[str, str]:
+def _about(facts: dict[str, Any], message: str) -> dict[str, str]:
     """What the line itself says goes before what its task is about: a thread may speak of any call."""
-    facts = _facts(record)
     known = dict(zip(_NAMES.values(), about.sids(), strict=True))
     for name, pattern in _SIDS.items():
         own = _words(facts.get(name, ""))
