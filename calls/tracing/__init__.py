@@ -45,7 +45,10 @@ _tracer: "Tracer | None" = None
 
 
 def start(service: str, worker: str, *, masks: bool = False) -> None:
-    """Begins to trace; `worker` is this process of that service. With `masks` numbers in texts are hidden. ImportError without the extra `tracing`."""
+    """Begins to trace; `worker` is this process of that service. ImportError without the extra `tracing`.
+
+    With `masks` phone numbers in texts are hidden.
+    """
     global _tracer
     from calls.tracing.export import Tracer
 
