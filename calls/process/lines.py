@@ -183,7 +183,7 @@ def _written(value: Any) -> str:
     if isinstance(value, dict):
         # A lone surrogate is no character, and many parsers refuse its escape.
         value = {_sound(name): _sound(each) for name, each in value.items()}
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return json.dumps(value)
 
 
 def _sound(value: Any) -> Any:
