@@ -231,6 +231,29 @@ def _is_websocket(url: str) -> bool:
         return False
 
 
+def check_logs() -> Iterator[CheckMessage]:
+    if settings.LOG_FORMAT not in ("line", "json"):
+        yield Error(
+            f"LOG_FORMAT is {settings.LOG_FORMAT!r}.",
+            hint="line is for people, json for machines: one object for each line.",
+            id="calls.E031",
+        )
+    if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        return
+    if not all(find_spec(name) for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")):
+        yield Error(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed.",
+            hint="pip install 'callstream[tracing]', or what that names in pyproject.toml.",
+            id="calls.E032",
+        )
+    if not re.match("https?://[^/]", settings.OTEL_EXPORTER_OTLP_ENDPOINT):
+        yield Error(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is {settings.OTEL_EXPORTER_OTLP_ENDPOINT!r}, which is no address.",
+            hint="It is that of a collector which takes OTLP over HTTP, like http://collector:4318.",
+            id="calls.E033",
+        )
+
+
 def check_twiml() -> Iterator[CheckMessage]:
     document = settings.FAILED_HANDLER_TWIML
     try:
@@ -338,6 +361,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_numbers,
         check_transcriber,
         check_mail,
+        check_logs,
         check_twiml,
         check_spool,
         check_keys,

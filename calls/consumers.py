@@ -14,7 +14,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
-from calls import handlers
+from calls import about, handlers, tracing
 from calls.media.protocol import ConnectedMessage, ProtocolError, Start, StartMessage, StreamProtocol
 from calls.security import StreamToken, is_signed_handshake
 from calls.server.conversation import Conversation
@@ -90,6 +90,7 @@ class MediaStreamConsumer(AsyncConsumer):
             opening = await _start_in_time(socket, protocol)
             if opening is None:
                 return
+            about.note(opening.start.call_sid, protocol.stream_sid)
             token, ticket = _check(opening, protocol.stream_sid, is_carried=carried is not None)
             if ticket is not None and outings.find(ticket.key) is None:
                 if await switchboard.carry(Relay(socket, ticket), opening.texts):
@@ -118,11 +119,12 @@ async def _converse(live: LiveStream, handler: handlers.Handler, ticket: ReturnT
     else:
         talker = Talker(live, partial(handler, MediaStream(live)), handler.options.prepare)
         conversation = Conversation(live, talker, talker.start)
-    reader = asyncio.create_task(_read(live))
-    try:
-        await conversation.run(reader)
-    finally:
-        reader.cancel()
+    with tracing.span("stream", handler=live.token.handler):
+        reader = asyncio.create_task(_read(live))
+        try:
+            await conversation.run(reader)
+        finally:
+            reader.cancel()
 
 
 def _address(server: Sequence[Any] | None) -> str:
@@ -178,7 +180,7 @@ async def _start(socket: Socket, protocol: StreamProtocol) -> Opening | None:
         if isinstance(message, ConnectedMessage):
             connected = text or ""
         elif protocol.unknown == 1:
-            logger.info("unknown_event before start")
+            logger.info("unknown_event: it came before start")
 
 
 def _check(opening: Opening, stream_sid: str, *, is_carried: bool) -> tuple[StreamToken, ReturnTicket | None]:

@@ -63,7 +63,7 @@ class Readiness:
             if reasons:
                 logger.warning("not_ready: %s; new calls go elsewhere", ", ".join(reasons))
             else:
-                logger.warning("ready again")
+                logger.warning("ready_again")
 
 
 readiness = Readiness()

@@ -24,11 +24,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from calls.handlers import ExpectedCall, handler
 from calls.streams import Dtmf, Event, Media, MediaStream, Takeover
+from calls.tracing import span
 
 
 logger = logging.getLogger(__name__)
 # The library's lines, which show REALTIME_KEY at the level debug.
-socket_logger = logging.getLogger("calls.realtime.socket")
+socket_logger = logging.getLogger("websockets.realtime")
 socket_logger.setLevel(logging.INFO)
 
 # Seconds after which a connection is given up, before it is there and when it says nothing to a ping.
@@ -85,6 +86,11 @@ async def open_model(hint: str) -> ClientConnection:
     """A session that has been asked for its first words. RealtimeError."""
     if not settings.REALTIME_KEY:
         raise RealtimeError("REALTIME_KEY is not set")
+    with span("realtime connect"):
+        return await _open_model(hint)
+
+
+async def _open_model(hint: str) -> ClientConnection:
     try:
         model = await connect(
             settings.REALTIME_URL,
@@ -134,7 +140,8 @@ async def talk(stream: MediaStream) -> None:
     while True:
         conversation = Conversation(stream, model, said)
         try:
-            return await conversation.run()
+            with span("realtime"):
+                return await conversation.run()
         except ConnectionClosed as cut:
             why = conversation.objection or str(cut)
         logger.warning("realtime_cut call=%s: %s", stream.call_sid, why)

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.utils import timezone
 
-from calls import twiml
+from calls import tracing, twiml
 from calls.media.rows import CallRow, EventRow
 from calls.media.sids import is_stream_sid
 from calls.models import Call
@@ -85,6 +85,9 @@ async def _answer(
     **more: str,
 ) -> HttpResponse:
     """Answers a voice request, and keeps what was asked and answered; `is_away`: the database has not answered once."""
+    status, words = _said(webhook.parameters.get("CallStatus", "")), _said(answer.words)
+    logger.info("webhook_answered call=%s kind=%s status=%s: %s", webhook.call_sid, kind, status, words)
+    tracing.current().note(outcome=answer.words)
     call = webhook.call
     call.facts |= {"dialing": answer.lives_on, **(facts or {})}
     row = event(
@@ -134,6 +137,9 @@ async def stream_status(webhook: Webhook) -> HttpResponse:
     parameters = webhook.parameters
     kind, stream = parameters.get("StreamEvent", "unknown"), parameters.get("StreamSid", "")
     stream = stream if is_stream_sid(stream) else ""
+    if kind == "stream-error":
+        why = _said(parameters.get("StreamError", ""))
+        logger.warning("stream_error call=%s stream=%s: Twilio says: %s", webhook.call_sid, stream or "unknown", why)
     row = EventRow(
         call=webhook.call_sid,
         stream=stream or None,
@@ -175,10 +181,15 @@ async def _go_on(webhook: Webhook, action: Mapping[str, str]) -> HttpResponse:
             name = name or past.call.handler
             webhook = webhook.reminded(CallerName=past.call.caller_name, ForwardedFrom=past.call.forwarded_from)
         except AWAY as error:
-            logger.warning("stream_ended without a database call=%s: %s", webhook.call_sid, ascii(str(error))[:200])
+            logger.warning("stream_ended_without_database call=%s: %s", webhook.call_sid, ascii(str(error))[:200])
             is_away = True
     answer = how_to_go_on(webhook, past, name, resumed, ReturnTicket.read(action.get(twiml.OUTING), webhook.call_sid))
     return await _answer(webhook, "stream-ended", answer, is_away=is_away)
+
+
+def _said(text: str) -> str:
+    """As a line of the log may have it."""
+    return ascii(text[:300])[1:-1]
 
 
 def _count(action: Mapping[str, str], name: str) -> int:

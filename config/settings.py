@@ -4,6 +4,7 @@ Wrong values of ours are reported by the system checks in calls/checks.py, with 
 security looks at DEBUG.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -281,15 +282,31 @@ X_FRAME_OPTIONS = "DENY"
 
 # --- Logging --------------------------------------------------------------------------------------------------------
 
+# OpenTelemetry reads more variables of its own; docs/operations.md names those that matter.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="").strip()
+OTEL_SERVICE_NAME: str = read(env.str, "OTEL_SERVICE_NAME", "callstream")
+
+# line: for people. json: one object for each line, for machines (calls/process/lines.py).
+LOG_FORMAT: str = read(env.str, "LOG_FORMAT", "line").strip().lower()
+MASK_NUMBERS_IN_LOGS = read(env.bool, "MASK_NUMBERS_IN_LOGS", False)
+# Warnings of Python's own, until calls/process/oversights.py takes them.
+logging.captureWarnings(LOG_FORMAT == "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "formatters": {
+        "line": {"()": "calls.process.lines.formatter", "name": LOG_FORMAT, "masks": MASK_NUMBERS_IN_LOGS},
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": read(env.str, "LOG_LEVEL", "INFO").upper()},
     "loggers": {
         # Their lines say no more than the calls themselves do.
-        **{name: {"level": "WARNING"} for name in ("daphne", "django.channels.server", "django.server")},
+        **{name: {"level": "WARNING"} for name in ("daphne", "django.channels.server")},
+        # collector_away says once what this says for each batch of spans.
+        "opentelemetry": {"level": "ERROR"},
+        # Django gives these two handlers of their own, whose lines would be of another form.
+        "django": {"level": "INFO"},
+        "django.server": {"level": "WARNING", "propagate": True},
         # A mailbox that nobody empties is full, and who misses letters finds it by their numbers.
         "channels_redis": {"level": "WARNING"},
         # That the database is away is told once (db_down, chore_waits), and not by the pool with each of its tries.

@@ -32,6 +32,9 @@ for name in (
     "ARCHIVE_URL",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
+    "LOG_FORMAT",
+    "MASK_NUMBERS_IN_LOGS",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
 ):
     os.environ.pop(name, None)
 

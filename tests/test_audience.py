@@ -171,5 +171,5 @@ async def test_a_listener_that_fails_costs_neither_rows_nor_other_listeners(audi
         follow(audience, line.call_sid, listens=True)
         line.say(SOUND)
         await letters.next()
-    assert "listener_failed" in caplog.text
+    assert "audience_failed" in caplog.text
     assert "beat_failed" not in caplog.text

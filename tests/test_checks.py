@@ -110,6 +110,10 @@ WRONG = {
         ("REALTIME_TRANSFER_TO", {"sales": number}) for number in ("", "4155550100", "+0", "sip:", "+1415<Play>")
     ],
     "calls.E019": [("DEFAULT_STREAM_HANDLER", "realtime")],
+    "calls.E031": [("LOG_FORMAT", "yaml")],
+    "calls.E033": [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url) for url in ("collector:4318", "grpc://collector:4317", "http://")
+    ],
     "calls.W008": [("REALTIME_URL", "ws://10.0.0.1/v1/realtime?model=local")],
     "calls.W001": [("TWILIO_ACCOUNT_SID", sid) for sid in ("", "AC1", "SK" + "0" * 32)],
     "calls.W002": [("RECORDER_FLUSH_SECONDS", 1)],
@@ -264,3 +268,10 @@ def test_mail_needs_an_address_that_it_comes_from(good):
     assert found() == []
     good.EMAIL_URL = "smtp://127.0.0.1"
     assert found() == ["calls.E030"]
+
+
+def test_traces_need_opentelemetry(good, monkeypatch):
+    good.OTEL_EXPORTER_OTLP_ENDPOINT = "http://collector:4318"
+    assert found() == []
+    monkeypatch.setattr("calls.checks.find_spec", lambda name: None)
+    assert found() == ["calls.E032"]

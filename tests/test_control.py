@@ -1,6 +1,7 @@
 """What is done to a running call from outside of its handler, and what it and the timeline are told of that."""
 
 import asyncio
+import logging
 import time
 import uuid
 from contextlib import asynccontextmanager
@@ -263,6 +264,19 @@ async def test_a_hang_up_lets_the_caller_hear_what_plays_then_ends_the_call(held
     row = await stored(the_row)
     assert (row.end_reason, bool(row.handler_finished_at), row.handler_failed) == ("handler", True, False)
     assert wording.of_end(row) == "hung up, as anna asked"
+
+
+async def test_the_log_says_who_had_a_call_hung_up(held, anna, caplog):
+    caplog.set_level(logging.INFO)
+    async with line_to("talks") as line:
+        await line.heard()
+        await control(line.call_sid, user=anna).hang_up()
+        await control(line.call_sid).clear()
+        assert await closed(line) == 1000
+    done, _, ended = [text for text in caplog.messages if text.startswith(("act_done", "stream_closed"))]
+    assert done == f"act_done call={line.call_sid} act=hang-up user={anna.pk} by=anna"
+    assert f"call={line.call_sid} stream={line.stream_sid} reason=handler code=1000" in ended
+    assert ended.endswith(": the call was hung up, as anna asked")
 
 
 async def test_a_hang_up_waits_no_longer_than_it_may(held, monkeypatch):

@@ -19,6 +19,7 @@ from calls.handlers import ExpectedCall
 from calls.media.audio import peaks
 from calls.media.rows import DataRow, DtmfRow, EventRow, GapRow
 from calls.models import Call, Stream, Tag
+from calls.process.lines import EVENT
 from calls.server.talker import Talker
 from calls.server.tickets import Dialled
 from calls.sounds import sound
@@ -28,7 +29,6 @@ from tests.support.phone import CALL, LOUD, Phone, begin, done
 
 
 ROOT = Path(__file__).resolve().parent.parent
-LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
 # --- docs/operations.md -----------------------------------------------------------------------------------------------
@@ -40,31 +40,21 @@ def logged() -> Iterator[tuple[str, str]]:
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 match node:
-                    case ast.Call(
-                        func=ast.Attribute(value=ast.Name("logger"), attr=attr),
-                        args=[ast.Constant(str(message)), *_],
-                    ) if attr in LEVELS or attr == "exception":
-                        yield ("error" if attr == "exception" else attr), message
+                    case ast.Call(func=ast.Attribute(value=ast.Name("logger"), attr=attr), args=[first, *_]):
+                        assert isinstance(first, ast.Constant), f"{path}:{first.lineno}: the name of the event first"
+                        yield ("error" if attr == "exception" else attr), str(first.value)
 
 
 def explained() -> dict[str, str]:
     """The events of docs/operations.md, and their levels."""
-    rows = re.findall(r"^\| `([a-z_ ]+)` \| ([a-z]+) \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([a-z]+) \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     assert len(rows) == len(dict(rows)), "an event has two lines"
     return dict(rows)
 
 
-def event_of(message: str, names: set[str]) -> str:
-    """The longest known name that a message begins with; its own first word if there is none."""
-    known = [name for name in names if re.match(rf"{name}(?![a-z_])", message)]
-    return max(known, key=len, default=message.split()[0])
-
-
 def test_every_log_event_is_explained_and_every_explained_one_is_logged():
-    names = explained()
-    # A warning of Python's own has no name: it begins with its file.
-    found = {(event_of(message, set(names)), level) for level, message in logged() if not message.startswith("%s:%d")}
-    assert found == set(names.items())
+    found = {(EVENT.match(message)[0], level) for level, message in logged()}
+    assert found == set(explained().items())
 
 
 # --- docs/handlers.md -------------------------------------------------------------------------------------------------

@@ -122,13 +122,13 @@ async def test_a_process_does_as_it_is_asked_and_is_taken_back(soon, caplog):
     board = Switchboard()
     orders = Orders(asyncio.get_running_loop(), board)
     orders.obey(ORDER)
-    await until(lambda: "drain empty" in caplog.text)
+    await until(lambda: "drain_empty" in caplog.text)
     assert board.draining
     orders.obey(ORDER)
     orders.obey(None)
     assert (board.leaving, board.draining) == (False, False)
     said = [line.getMessage() for line in caplog.records if line.name == "calls.server.draining"]
-    assert said == ["drain asked active=0 limit=none", "drain empty cut=0", "drain called off active=0"]
+    assert said == ["drain_asked active=0 limit=none", "drain_empty cut=0", "drain_called_off active=0"]
 
 
 async def test_one_that_is_called_off_while_calls_run_takes_calls_again(soon):

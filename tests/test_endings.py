@@ -146,7 +146,7 @@ def test_both_workers_of_one_uvicorn_drain(tmp_path):
         server.send(signal.SIGTERM)
         server.wait()
         reports = calls.result()
-        assert server.log.count("drain done") == 2
+        assert server.log.count("drain_done") == 2
     assert closed_codes(reports) == [1000] * 6
     kept(reports, tail=300)
 
@@ -178,7 +178,7 @@ def test_after_kill_9_the_call_goes_on_elsewhere_and_half_a_second_at_most_is_mi
             front.targets.append(second.port)
             first.kill()
             reports = calls.reconnect().hang_up().result()
-            until(lambda: second.log.count("orphan_stream closed") == 3, "the dead worker's streams to be closed")
+            until(lambda: second.log.count("orphan_stream call=") == 3, "the dead worker's streams to be closed")
             stored_to_the_end(reports)
     assert [error for report in reports for error in report.errors] == []
     assert [len(report.streams) for report in reports] == [2, 2, 2]

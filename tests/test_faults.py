@@ -153,7 +153,7 @@ def test_a_spool_disk_that_is_full_costs_what_it_has_no_room_for_and_nothing_aft
         calls = Calls(around.server, 4, handler="fills", audio=SPEECH * 9, hang_up_after=90.0).talk(0.5)
         with around.without_database(how):
             until(lambda: around.server.get("/healthz/ready") == 503, "the disk to be full", 60)
-        until(lambda: "storage_full is over" in around.server.log, "all that waited to be written")
+        until(lambda: "storage_full_over" in around.server.log, "all that waited to be written")
         assert around.server.get("/healthz/ready") == 200
         reports = calls.hang_up().result() + place(around.server, handler="echo", audio=SPEECH[:8000], linger=0.5)
         stored_to_the_end(reports)

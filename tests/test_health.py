@@ -96,7 +96,7 @@ def test_a_process_that_is_not_ready_says_so_once(settings, caplog):
     ready()
     assert [record.getMessage() for record in caplog.records] == [
         "not_ready: full; new calls go elsewhere",
-        "ready again",
+        "ready_again",
     ]
 
 

@@ -8,7 +8,7 @@ from calls.process import oversights
 
 def test_another_warning_is_a_line_of_the_log(caplog):
     oversights._show(UserWarning("no such folder"), UserWarning, f"{settings.BASE_DIR}/calls/media/tape.py", 7)
-    assert caplog.messages == ["calls/media/tape.py:7: UserWarning: no such folder"]
+    assert caplog.messages == ["python_warning UserWarning at calls/media/tape.py:7: no such folder"]
 
 
 def test_our_own_line_is_not_taken_for_the_users(caplog):

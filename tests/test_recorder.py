@@ -509,7 +509,7 @@ def test_a_database_that_says_nothing_is_named_once_and_before_it_is_given_up(re
     go_on.set()
     assert answered.wait(20)
     recorder.close()
-    assert caplog.text.count("db_answers again") == 1
+    assert caplog.text.count("db_answers_again") == 1
 
 
 def test_a_spool_that_somebody_holds_is_left_alone(recorders, database, settings):

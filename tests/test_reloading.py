@@ -126,7 +126,7 @@ async def test_a_call_by_old_code_says_so(desk, reloader, caplog):
         reloader.reload("desks/desk.py")
     await handlers.find("desk")(phone.stream)
     assert phone.stream.parameters == {"by": "old"}
-    assert f"handlers_kept call={phone.stream.call_sid} goes by the last code that worked: Zero" in caplog.text
+    assert f"old_code_used call={phone.stream.call_sid}: it goes by the last code that worked: Zero" in caplog.text
     (event,) = [row for row in phone.rows(EventRow) if row.kind == "handlers-kept"]
     assert event.data["error"].startswith("ZeroDivisionError: division by zero, at ")
 

@@ -44,7 +44,7 @@ class Pricing:
             self._is_away = True
             return False
         if self._is_away:
-            logger.warning("prices_come again")
+            logger.warning("prices_come_again")
         self._is_away = False
         return True
 

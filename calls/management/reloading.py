@@ -140,7 +140,7 @@ def _old(talk: Talk, objection: str) -> Talk:
 
     @wraps(talk)
     async def old(stream: MediaStream) -> None:
-        logger.error("handlers_kept call=%s goes by the last code that worked: %s", stream.call_sid, objection)
+        logger.error("old_code_used call=%s: it goes by the last code that worked: %s", stream.call_sid, objection)
         if live := handled.get():
             live.tape.event("handlers-kept", timezone.now(), error=objection)
         await talk(stream)

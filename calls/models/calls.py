@@ -1,18 +1,22 @@
 """Calls: what Twilio said of each, what was measured, and what handlers and staff have noted."""
 
 import datetime as dt
+import logging
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Exists, Q
 from django.utils import timezone
 
+from calls import tracing
 from calls.models.call_queries import CallQuerySet
 from calls.models.events import CallEvent
 from calls.models.tags import Tag
 from calls.security import SIMULATED
 
+
+logger = logging.getLogger(__name__)
 
 # How often a page that is open says so: at most.
 FOLLOWED_EVERY = dt.timedelta(seconds=10)
@@ -334,6 +338,16 @@ class Call(models.Model):
             self.answered_at = min(now, self.ended_at or now)
         if self.Status(self.status).terminal and not self.ended_at:
             self.ended_at = now
+            transaction.on_commit(self._note_over, using=self._state.db)
         if duration is not None and self.duration is None:
             self.duration = duration
         return [name for name, value in before.items() if getattr(self, name) != value]
+
+    def _note_over(self) -> None:
+        if self.sid is None or self.ended_at is None:
+            # Twilio has never heard of it, or it has turned out to go on.
+            return
+        seconds = (self.ended_at - self.created_at).total_seconds()
+        name = ascii(self.handler)[1:-1]
+        logger.info("call_over call=%s status=%s seconds=%.1f handler=%s", self.sid, self.status, seconds, name)
+        tracing.note_call(self.sid, self.created_at, self.ended_at, handler=self.handler, outcome=self.status)

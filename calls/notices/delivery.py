@@ -168,7 +168,7 @@ def _rest(receiver: Receiver, answer: Answer, now: dt.datetime) -> None:
     # Not those that are under way: a claim has moved them on.
     late = receiver.deliveries.waiting().filter(give_up_at__lte=now, next_at__lte=now)
     if count := late.update(status=Delivery.Status.GIVEN_UP, error=_AWAY_TOO_LONG):
-        logger.warning("webhook_given_up receiver=%s: %d that waited for a day", receiver.pk, count)
+        logger.warning("webhooks_given_up receiver=%s: %d that waited for a day", receiver.pk, count)
 
 
 def _switch_off(receiver: Receiver) -> None:

@@ -11,6 +11,7 @@ import atexit
 import gc
 import logging
 import os
+import platform
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from calls import tracing
 from calls.chores.office import office
 from calls.media import formats
 from calls.post import post
@@ -54,6 +56,8 @@ LAST_WORDS = 0.5
 REQUEST_PATIENCE = 3.0
 # Seconds that transcribers have to finish when the streams are gone.
 TRANSCRIBER_PATIENCE = 3.0
+# Seconds that a collector of traces has to take the last of them.
+TRACES_PATIENCE = 2.0
 # The exit code of a process that gives itself up (EX_SOFTWARE).
 GIVEN_UP = 70
 # Seconds that a thread keeps the interpreter when the event loop wants it, which is for every frame; Python has 5 ms.
@@ -65,11 +69,13 @@ SignalHandler = Callable[[int, FrameType | None], Any]
 
 def prepare() -> None:
     """For a server process: runs the system checks (ASGI servers run none), starts the recorder, tunes Python."""
+    logs.install(recorder.owner)
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        tracing.start(settings.OTEL_SERVICE_NAME, recorder.owner, masks=settings.MASK_NUMBERS_IN_LOGS)
     errors = [message for message in checks.run_checks() if message.is_serious()]
     if errors:
         raise ImproperlyConfigured("\n".join(str(error) for error in errors))
     daphne.install()
-    logs.install()
     # Or the first call to play another format than µ-law would wait for numpy, and all calls with it.
     formats.load()
     post.load()
@@ -83,6 +89,7 @@ def prepare() -> None:
     # What is loaded by now stays: the garbage collector need not look at it again, which took 60 ms of every call.
     gc.collect()
     gc.freeze()
+    logger.info("worker_started worker=%s host=%s", recorder.owner, platform.node())
 
 
 class Lifespan:
@@ -195,7 +202,7 @@ class Drain:
 
     async def _run(self, number: int) -> None:
         began, active = time.monotonic(), len(switchboard.live)
-        logger.warning("drain start active=%d", active)
+        logger.warning("drain_started active=%d", active)
         self._orders.close()
         moving = self._loop.create_task(self._move_pages())
         try:
@@ -207,7 +214,8 @@ class Drain:
             await drain(TRANSCRIBER_PATIENCE)
             await self._finish_requests()
             safe = await self._loop.run_in_executor(None, recorder.close)
-            logger.warning("drain done cut=%d in=%.1fs safe=%s", cut, time.monotonic() - began, safe)
+            await self._loop.run_in_executor(None, tracing.stop, TRACES_PATIENCE)
+            logger.warning("drain_done cut=%d in=%.1fs safe=%s", cut, time.monotonic() - began, safe)
         finally:
             for each, handler in self._previous.items():
                 signal.signal(each, handler)

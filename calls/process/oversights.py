@@ -49,7 +49,7 @@ def _show(
 ) -> None:
     forgotten = _FORGOTTEN.match(str(message))
     if forgotten is None:
-        logger.warning("%s:%d: %s: %s", _short(filename), lineno, category.__name__, message)
+        logger.warning("python_warning %s at %s:%d: %s", category.__name__, _short(filename), lineno, message)
         return
     if origin := _ORIGIN.findall(str(message)):
         filename, lineno = origin[-1][0], int(origin[-1][1])

@@ -113,7 +113,7 @@ class Watchdog:
             self._seen = (due, Stall(LIMIT, place(frames), _call(frames)))
         if looks == round(REPORTED / TICK):
             stack = "".join(traceback.format_stack(frame)).rstrip()
-            logger.error("loop_blocked for more than %s, and still is:\n%s", self._seen[1], stack)
+            logger.error("loop_stands for more than %s, and still does:\n%s", self._seen[1], stack)
         # Somebody who looks at it in a debugger may take their time.
         if looks == round(HOPELESS / TICK) and not any(file_of(each).endswith("/bdb.py") for each in frames):
             self._on_hopeless()

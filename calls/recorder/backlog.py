@@ -73,7 +73,7 @@ class Backlog:
             if left:
                 self._open().append(pack(left), urgent=True)
         except SpoolError as error:
-            logger.critical("storage_full: %s; %d rows are lost", error, len(left))
+            logger.critical("rows_lost: %s; %d rows are lost", error, len(left))
             return False
         return True
 
@@ -86,7 +86,7 @@ class Backlog:
                     spool.append(pack(rows))
             spool.close()
         except SpoolError as error:
-            logger.critical("storage_full: %s; what was recorded last is lost", error)
+            logger.critical("rows_lost: %s; what was recorded last is lost", error)
             return False
         return True
 
@@ -139,7 +139,7 @@ class Backlog:
     def forget_dropped(self) -> None:
         """Everything that waited is written, the gaps too."""
         if self.dropped_bytes:
-            logger.warning("storage_full is over; gaps explain the %d bytes that were dropped", self.dropped_bytes)
+            logger.warning("storage_full_over; gaps explain the %d bytes that were dropped", self.dropped_bytes)
             self.dropped_bytes = 0
 
 

@@ -4,8 +4,8 @@ import logging
 
 from django.db.models.functions import Length
 
-from calls import vault
-from calls.media.rows import AnyRow, ChunkRow, GapRow, StreamRow
+from calls import about, vault
+from calls.media.rows import AnyRow, CallRow, ChunkRow, EventRow, GapRow, StreamRow
 from calls.media.storable import storable
 from calls.models import QuarantinedRow
 from calls.recorder import packing
@@ -74,10 +74,24 @@ class Committer:
     def _quarantine(self, row: AnyRow, error: Exception) -> None:
         """Keeps a refused row with its reason; where audio was, a gap says so."""
         kind = type(row).__name__
-        logger.error("row_quarantined kind=%s reason=%s", kind, ascii(str(error)[:200]))
+        with about.about(*_sids(row)):
+            logger.error("row_quarantined kind=%s reason=%s", kind, ascii(str(error)[:200]))
         _keep_in_quarantine(kind, packing.pack([row]), error)
         if isinstance(row, ChunkRow) and row.payload:
             self.write([GapRow(row.stream, row.track, row.start, len(row.payload), "rejected")])
+
+
+def _sids(row: AnyRow) -> tuple[str, str]:
+    """What a row is about, as far as it says so itself."""
+    match row:
+        case CallRow():
+            return row.sid, ""
+        case StreamRow():
+            return row.call_sid, row.sid
+        case EventRow():
+            return row.call, row.stream or ""
+        case _:
+            return "", row.stream
 
 
 def unpack(batch: bytes) -> list[AnyRow]:

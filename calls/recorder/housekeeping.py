@@ -210,7 +210,10 @@ def _close_orphan(stale: QuerySet[Stream]) -> None:
             return
         stream.close_orphan(UNWRITTEN)
         summarise(stream.call_id, using=DATABASE)
-    logger.warning("orphan_stream closed stream=%s owner=%s", stream.sid, stream.lease_owner)
+    logger.warning(
+        "orphan_stream call=%s stream=%s worker=%s: that process is dead, and has cut it off; it is closed here",
+        *(stream.call.sid, stream.sid, stream.lease_owner),
+    )
 
 
 # --- calls that nobody ends ------------------------------------------------------------------------------------------

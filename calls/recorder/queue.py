@@ -244,7 +244,7 @@ class Recorder:
             logger.warning("db_up after %.1f s; everything that waited is written", self.lag)
             self.away_since = None
         elif self._patience.is_slow:
-            logger.warning("db_answers again; everything that waited is written")
+            logger.warning("db_answers_again; everything that waited is written")
         self._patience.is_slow = False
         if self.backlog.has_gaps:
             self.submit(self.backlog.take_gaps())

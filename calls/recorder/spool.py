@@ -301,7 +301,7 @@ def leftovers(folder: Path, database: str, max_bytes: int, told: set[Path] | Non
                 logger.error("spool_unavailable %s", error)
             continue
         except SpoolDamaged as error:
-            logger.error("spool_unreadable %s; set aside as .damaged", error)
+            logger.error("spool_unreadable %s; it is set aside as .damaged", error)
             _rename_damaged(path)
             continue
         yield spool

@@ -229,8 +229,10 @@ def _change(call: Call, kind: str, user: AbstractBaseUser | None, said: dict[str
         except RestError as unknown:
             error = unknown
         error.call = call
+        logger.warning("call_not_changed call=%s act=%s code=%s", call.sid, kind, error.code)
         _conclude(event, f"{kind}-{'unknown' if isinstance(error, OutcomeUnknown) else 'failed'}", reason(error))
         raise error from None
+    logger.info("call_changed call=%s act=%s user=%s", call.sid, kind, user.pk if user else "none")
     _learn(call, reply.status, reply.duration)
     return True
 

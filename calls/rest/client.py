@@ -1,8 +1,9 @@
 """The twilio library's own client at TWILIO_API_URL, with a timeout. Credentials are in no log and no error."""
 
 import logging
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from calls import addresses
+from calls import about, addresses, tracing
 from calls.rest.errors import OutcomeUnknown, RestError, disconnected, explained, host, of_a_question
 
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds for a connection, and again for the answer. Somebody waits for it in front of a page.
 TIMEOUT = 5.0
+# The call that a request is about, by its path.
+_CALL = re.compile(r"/Calls/(CA[0-9a-f]{32})\b")
 
 
 class _HttpClient(TwilioHttpClient):  # type: ignore[misc, unused-ignore]
@@ -30,7 +33,12 @@ class _HttpClient(TwilioHttpClient):  # type: ignore[misc, unused-ignore]
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override, unused-ignore]
         parts = urlsplit(url)
         query = f"?{parts.query}" if parts.query else ""
-        return super().request(method, f"{settings.TWILIO_API_URL}{parts.path}{query}", *args, **kwargs)
+        found = _CALL.search(parts.path)
+        of_call = about.about(found[1]) if found else nullcontext()
+        with of_call, tracing.span("twilio", method=method, path=parts.path) as span:
+            response = super().request(method, f"{settings.TWILIO_API_URL}{parts.path}{query}", *args, **kwargs)
+            span.note(outcome=response.status_code)
+            return response
 
     def log_request(self, kwargs: dict[str, Any]) -> None:
         """One line, and not the library's ten at INFO."""

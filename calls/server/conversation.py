@@ -5,12 +5,14 @@ from a broken one. Whatever happens, the last rows are handed over.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from django.utils import timezone
 
+from calls import tracing
 from calls.media.protocol import State
 from calls.media.rows import AnyRow
 from calls.models import Stream
@@ -24,6 +26,17 @@ from calls.server.socket import CLOSE_PATIENCE
 from calls.server.switchboard import switchboard
 
 
+logger = logging.getLogger(__name__)
+
+# What each of Stream.EndReason means, for who reads the log.
+_WORDS = {
+    "stop": "Twilio stopped it: the caller hung up, or the call was ended or sent on from outside",
+    "disconnect": "its socket broke, and Twilio had not stopped it; Twilio asks how the call goes on",
+    "handler": "the handler was done",
+    "error": "the handler failed",
+    "shutdown": "this worker ends, and the call goes on at another one",
+    "dial": "the caller is connected to somebody else",
+}
 # Seconds for which an end waits to be committed before the socket is closed.
 COMMIT_PATIENCE = 2
 # Seconds for which a stream's end waits for Twilio's API.
@@ -40,12 +53,14 @@ class Conversation:
         self._begin = begin
         #: Whether the handler waits for its caller elsewhere, and is none of ours any more.
         self._is_left = False
+        self._began = time.monotonic()
 
     async def run(self, reader: asyncio.Task[None]) -> None:
         """`reader` takes what comes from the socket, and ends when the other side has closed it."""
         live = self._live
         recorder.submit([live.opening(recorder.owner)])
         switchboard.add(live)
+        logger.info("stream_opened call=%s stream=%s handler=%s", live.call_sid, live.sid, live.token.handler)
         live.socket.listen(live.receive)
         self._begin()
         try:
@@ -169,6 +184,19 @@ class Conversation:
         rows = live.last_rows(end_reason=reason.value, **late)
         live.lifetime.note_recorded()
         recorder.submit(rows)
+        self._log_end(reason)
+
+    def _log_end(self, reason: Stream.EndReason) -> None:
+        live = self._live
+        what = live.departure.what if live.departure is not None else _WORDS.get(reason.value, reason.label)
+        logger.info(
+            "stream_closed call=%s stream=%s reason=%s code=%s after=%.1f handler=%s: %s",
+            *(live.call_sid, live.sid, reason.value, live.socket.close_code or "none", time.monotonic() - self._began),
+            *(live.token.handler, ascii(what)[1:-1]),
+        )
+        tracing.current().note(outcome=reason.value, why=what)
+        if reason in (Stream.EndReason.ERROR, Stream.EndReason.DISCONNECT):
+            tracing.current().fail(what)
 
     def _keep_late(self, rows: list[AnyRow]) -> None:
         """What a transcriber still knew to say when the stream was over."""

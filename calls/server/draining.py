@@ -117,19 +117,19 @@ class Orders:
         elif self._task is not None:
             self._task = None
             self._switchboard.take_again()
-            logger.warning("drain called off active=%d", self._switchboard.count)
+            logger.warning("drain_called_off active=%d", self._switchboard.count)
             recorder.hasten()
 
     async def _drain(self, order: DrainOrder) -> None:
         """The process stays, and says that it is not ready."""
         limit = "none" if order.seconds is None else f"{order.seconds:g}s"
-        logger.warning("drain asked active=%d limit=%s", self._switchboard.count, limit)
+        logger.warning("drain_asked active=%d limit=%s", self._switchboard.count, limit)
         # The proxy has to know before calls come back to it.
         seconds = None if order.seconds is None else max(order.seconds, NOTICE)
         draining: Any = self._switchboard.drain(seconds, asyncio.Event())
         recorder.hasten()
         cut = await draining
-        logger.warning("drain empty cut=%d", cut)
+        logger.warning("drain_empty cut=%d", cut)
         recorder.hasten()
 
     def close(self) -> None:

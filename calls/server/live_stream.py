@@ -349,5 +349,10 @@ handled: ContextVar[LiveStream | None] = ContextVar("handled", default=None)
 def log_rejected(protocol: StreamProtocol, error: ProtocolError) -> None:
     """One line for the first of each kind on a stream; the rest is counted."""
     if protocol.rejected[error.kind] == 1:
-        where = protocol.stream_sid or "a socket before start"
-        logger.warning("frame_rejected %s on %s: %s", error, where, error.excerpt)
+        logger.warning(
+            "frame_rejected kind=%s stream=%s: %s: %s",
+            error.kind,
+            protocol.stream_sid or "none",
+            error.reason,
+            error.excerpt,
+        )

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 from django.utils import timezone
 
+from calls import about
 from calls.media.protocol import StateError
 from calls.server.departures import Departure, Order
 from calls.server.live_stream import LiveStream, handled
@@ -172,4 +173,5 @@ async def dial(live: LiveStream, order: Order, rebind: Callable[[LiveStream], No
         if live.lifetime.reason != "dial":
             live.outing = None
     handled.set(outing.live)
+    about.note(outing.live.call_sid, outing.live.sid)
     return dialled

@@ -18,6 +18,7 @@ import msgspec
 from django.conf import settings
 from django.utils import timezone
 
+from calls import about
 from calls.server.live_stream import LiveStream, handled
 from calls.server.mistakes import sentence
 from calls.server.stalls import Stall, place, raised_at, standing
@@ -74,6 +75,7 @@ class Preparation:
         # Not the context of a request, whose thread for the database ends with its answer.
         context = Context()
         context.run(handled.set, live)
+        context.run(about.note, call.call_sid, live.sid if live else "")
         loop = asyncio.get_running_loop()
         self._work = loop.create_task(self._run(), context=context)
         self._result = loop.create_task(self._watch(), context=context)
@@ -101,9 +103,10 @@ class Preparation:
 
     async def _close(self, closing: Callable[[], Any]) -> None:
         try:
-            async with asyncio.timeout(CLOSE_PATIENCE):
-                if inspect.isawaitable(closed := closing()):
-                    await closed
+            with about.about(self._call.call_sid, about.sids()[1]):
+                async with asyncio.timeout(CLOSE_PATIENCE):
+                    if inspect.isawaitable(closed := closing()):
+                        await closed
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             logger.warning("prepared_unclosed handler=%s call=%s: %s", self._handler, self._call.call_sid, why)

@@ -22,7 +22,7 @@ from calls.server.tickets import Pass, ReturnTicket
 logger = logging.getLogger(__name__)
 
 # The library tells of each connection.
-_quiet = logging.getLogger(f"{__name__}.websockets")
+_quiet = logging.getLogger("websockets.relay")
 _quiet.setLevel(logging.WARNING)
 
 # The header in which one worker shows the other its pass.

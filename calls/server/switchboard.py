@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
@@ -94,7 +95,8 @@ class Switchboard:
             self.finished.pop(live.call_sid, None)
             self.departures.pop(live.call_sid, None)
         if self._pulse is None or self._pulse.done():
-            self._pulse = asyncio.create_task(self._beat())
+            # In a context of its own: it is no call's, and outlives the stream that came first.
+            self._pulse = asyncio.create_task(self._beat(), context=Context())
 
     def remove(self, live: LiveStream) -> None:
         self.live.pop(live.sid, None)
@@ -130,7 +132,7 @@ class Switchboard:
             try:
                 self._hand_over(self._parts[part], with_counters=(round_ + part) % every == 0)
             except Exception:
-                logger.exception("beat_failed; going on")
+                logger.exception("beats_failed; going on")
 
     def _hand_over(self, part: dict[str, LiveStream], *, with_counters: bool) -> None:
         at = time.monotonic()
@@ -143,7 +145,7 @@ class Switchboard:
                 new = live.beat(at, with_counters=with_counters)
             except Exception:
                 # A defect of ours in one stream must not cost the others their rows.
-                logger.exception("beat_failed stream=%s; going on", live.sid)
+                logger.exception("beat_failed call=%s stream=%s; going on", live.call_sid, live.sid)
             else:
                 rows += new
                 heard.append((live, new))
@@ -156,7 +158,7 @@ class Switchboard:
                     listener.flush()
             except Exception:
                 # Nor may whoever listens to them.
-                logger.exception("listener_failed; going on")
+                logger.exception("audience_failed; going on")
 
     async def carry(self, relay: Relay, opening: Sequence[str]) -> bool:
         """Has a socket carried to its end. False if nobody waits where it leads."""

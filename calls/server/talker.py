@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from django.utils import timezone
 
+from calls import about, tracing
 from calls.recorder import recorder
 from calls.server.live_stream import LiveStream, handled
 from calls.server.mistakes import advice, sentence
@@ -50,15 +51,22 @@ class Talker:
     async def _handle(self) -> None:
         """Runs the handler, and ends the stream when it is done."""
         handled.set(self._live)
+        with tracing.span("handler", handler=self._live.token.handler):
+            await self._talk_to_end()
+        self._note_gone()
+
+    async def _talk_to_end(self) -> None:
         try:
             seconds = await self._talk_prepared()
             # One that only listens is recorded to its end, unless the handler has said that it heard enough.
             if self._live.bidirectional or self._live.hung_up:
                 await self._hang_up(seconds)
+            tracing.current().note(outcome="done")
         except StreamEnded as error:
             self._note_ended(error)
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and self._live.lifetime.is_ending:
+                tracing.current().note(outcome="cut")
                 # It was we who cancelled it. Before that, it waited for a task of its own that it had cancelled.
                 raise
             if isinstance(error, ExceptionGroup) and error.split(StreamEnded)[1] is None:
@@ -69,7 +77,6 @@ class Talker:
                 # Whoever talks to the caller by now does not lose them for it.
                 await self._live.hold.until_free()
                 self._end_failed()
-        self._note_gone()
 
     async def _talk_prepared(self) -> float:
         """For how many seconds the handler ran."""
@@ -110,12 +117,15 @@ class Talker:
             logger.warning("sent_after_hang_up call=%s at %s: the rest is skipped", live.call_sid, where)
             live.tape.event("sent-after-hang-up", timezone.now(), line=where)
         live.lifetime.end("disconnect" if live.socket.is_closed else "handler")
+        tracing.current().note(outcome="sent something when its stream was over")
 
     def _note_failed(self, error: BaseException) -> None:
         live = self._live
         hint = advice(error)
         said = f": {hint}" if hint else ""
         logger.error("handler_failed handler=%s call=%s%s", live.token.handler, live.call_sid, said, exc_info=error)
+        tracing.current().note(outcome="failed")
+        tracing.current().fail(error)
         known = {"error": sentence(error), "line": raised_at(error), "advice": hint}
         live.tape.event("handler-failed", timezone.now(), **{name: text for name, text in known.items() if text})
 
@@ -160,6 +170,7 @@ class Talker:
         self._cutting = asyncio.create_task(self._cut_later())
 
     async def _cut_later(self) -> None:
+        about.note(self._live.call_sid, self._live.sid)
         await self.let_finish()
         self.cancel()
         recorder.submit(self._live.tape.cut_all())

@@ -34,7 +34,10 @@ async def transcribe_stream(stream: Stream, transcribe: Transcribe) -> int:
     Refused if the transcriber will never do it, Failed if it did not now: then nothing is changed.
     """
     rows: list[UtteranceRow] = []
-    scribes = {track: Scribe(stream.sid, track, transcribe, rows.append, TRIES) for track in Track.values}
+    scribes = {
+        track: Scribe(stream.call.sid or "", stream.sid, track, transcribe, rows.append, TRIES)
+        for track in Track.values
+    }
     try:
         async for track, start, payload in _chunks(stream):
             scribes[track].put(start, payload)

@@ -16,6 +16,7 @@ from contextvars import Context
 from itertools import zip_longest
 from typing import Protocol
 
+from calls import about
 from calls.media.audio import is_speech
 from calls.speech.silero import Missing, Silero, Voice, load
 
@@ -56,7 +57,8 @@ class Detector:
     """This process's."""
 
     def __init__(self) -> None:
-        self._feeds: dict[Feed, None] = {}
+        #: With the SIDs of the call that each is of.
+        self._feeds: dict[Feed, tuple[str, str]] = {}
         self._listening: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
         #: Loaded in the thread, by the first stream that wants it.
@@ -65,7 +67,7 @@ class Detector:
         self.dropped = 0
 
     def add(self, feed: Feed) -> None:
-        self._feeds[feed] = None
+        self._feeds[feed] = about.sids()
         if self._listening is None or self._listening.done():
             # In a context of its own: it is nobody's handler, and outlives the stream that asked first.
             self._listening = asyncio.create_task(self._listen(), context=Context())
@@ -115,7 +117,8 @@ class Detector:
         try:
             yield
         except Exception:
-            logger.exception("speech_failed; that stream is not listened to any more")
+            with about.about(*self._feeds.get(feed, ("", ""))):
+                logger.exception("speech_failed; that stream is not listened to any more")
             self.remove(feed)
             feed.give_up()
 

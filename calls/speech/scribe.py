@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import aclosing
 
+from calls import about, tracing
 from calls.media.audio import SAMPLE_RATE
 from calls.media.reel import Reel
 from calls.media.rows import UtteranceRow
@@ -26,6 +27,7 @@ class Scribe:
 
     def __init__(
         self,
+        call: str,
         stream: str,
         track: str,
         transcribe: Transcribe,
@@ -33,7 +35,7 @@ class Scribe:
         tries: float = math.inf,
     ) -> None:
         """`tell` is given what is understood, at once. After that many failures in a row the rest is given up."""
-        self.stream, self.track, self.reel = stream, track, Reel()
+        self.call, self.stream, self.track, self.reel = call, stream, track, Reel()
         self._transcribe, self._tell, self._tries = transcribe, tell, tries
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._is_closed = False
@@ -92,6 +94,8 @@ class Scribe:
         return piece
 
     async def _run(self) -> None:
+        # What gave it the first sound works for all calls.
+        about.note(self.call, self.stream)
         try:
             await self._insist()
         finally:
@@ -117,6 +121,10 @@ class Scribe:
             await asyncio.sleep(min(FIRST_PAUSE * 2 ** (self._failed - 1), LONGEST_PAUSE))
 
     async def _listen(self) -> None:
+        with tracing.span("transcriber", lane=self.track):
+            await self._hear_all()
+
+    async def _hear_all(self) -> None:
         async with aclosing(self._transcribe(self.audio())) as heard:
             async for each in heard:
                 if row := self.reel.hear(self.stream, self.track, each):

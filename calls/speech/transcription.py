@@ -31,7 +31,9 @@ class Transcription:
     def __init__(self, stream: str, call: str, transcribe: Transcribe, submit: Callable[[list[AnyRow]], None]) -> None:
         """`submit` is given rows as soon as there are any."""
         self._stream, self._call, self._submit = stream, call, submit
-        self._scribes = {track: Scribe(stream, track, transcribe, self._note) for track in ("inbound", "outbound")}
+        self._scribes = {
+            track: Scribe(call, stream, track, transcribe, self._note) for track in ("inbound", "outbound")
+        }
         self._said: list[Said] = []
         self._news = asyncio.Event()
         self._is_closed = self._is_told = False

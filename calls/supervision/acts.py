@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from django.utils import timezone
 
+from calls import about
 from calls.post.post import Letter, PostAway, post
 from calls.server.control import PATIENCE, Objection
 from calls.server.conversation import commit
@@ -66,6 +67,7 @@ class Acts:
 
     async def _done(self, call_sid: str, asked: Asked) -> Letter:
         live, act = held(call_sid), self._acts.get(asked.act)
+        about.note(call_sid, live.sid if live is not None else "")
         if live is None:
             return {"outcome": "not-live", "why": _whereabouts(call_sid)}
         try:
@@ -83,6 +85,8 @@ class Acts:
             logger.exception("act_failed call=%s act=%s", call_sid, asked.act)
             return {"outcome": "objection", "why": "it failed; the server's log says why"}
         note(live, asked, done)
+        by = ascii(asked.name)[1:-1] or "code"
+        logger.info("act_done call=%s act=%s user=%s by=%s", call_sid, asked.act, asked.user or "none", by)
         if live.departure is not None:
             # From here on it holds, also if this process dies before the stream has ended.
             await commit(live.cut(time.monotonic()))

@@ -16,6 +16,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
 
+from calls import about
 from calls.media import pieces
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
@@ -87,6 +88,7 @@ class AudioPage(Page):
         return bool(self.call_sid)
 
     async def begin(self) -> None:
+        about.note(self.call_sid)
         self._watching = asyncio.create_task(self._watch())
 
     def end(self) -> None:

@@ -31,6 +31,7 @@ class Listen:
         """`call` is its key, `address` that of the browser."""
         self._facts = {"user": user, "call_id": call, "address": address[:64]}
         self._call = call
+        self._sid = ""
         #: The row's key, once there is one.
         self._row: int | None = None
         self._sent: list[Span] = []
@@ -45,7 +46,7 @@ class Listen:
         if row is None:
             sid = Call.objects.values_list("sid", flat=True).get(pk=self._call) or ""
             row = RecordingAccess.objects.create(**self._facts, **kind, call_sid=sid)
-        self._row = row.pk
+        self._row, self._sid = row.pk, row.call_sid
 
     def send(self, stream: str, start: int, stop: int) -> None:
         """That is sent to the browser."""
@@ -75,7 +76,10 @@ class Listen:
                 return await self.note()
             except DatabaseError:
                 continue
-        logger.warning("listen_not_noted access=%s: the database is away; what was heard last is missing", self._row)
+        logger.warning(
+            "listen_not_noted call=%s access=%s: the database is away; what was heard last is missing",
+            *(self._sid, self._row),
+        )
 
     def _write(self, row: int, sent: list[Span], played: list[Span]) -> None:
         streams = {stream.pk: stream for stream in Stream.objects.filter(call=self._call)}

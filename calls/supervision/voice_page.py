@@ -18,6 +18,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import Error as DatabaseError
 
+from calls import about
 from calls.media.audio import SAMPLE_RATE
 from calls.models import Call
 from calls.post.post import Letter, PostAway, mailbox, post
@@ -145,6 +146,7 @@ class VoicePage(Page):
         return bool(self._call_sid)
 
     async def begin(self) -> None:
+        about.note(self._call_sid)
         self._talk: Talk | None = None
         self._is_asking = self._is_closed = False
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from asgiref.sync import sync_to_async
@@ -39,7 +40,7 @@ async def ask(request: HttpRequest, question: Callable[[], T]) -> T:
         return await sync_to_async(question)()
 
     async with asyncio.timeout(DATABASE_PATIENCE):
-        return await asyncio.get_running_loop().run_in_executor(_database, letting_go(question))
+        return await asyncio.get_running_loop().run_in_executor(_database, copy_context().run, letting_go(question))
 
 
 async def keep(request: HttpRequest, *rows: AnyRow) -> None:

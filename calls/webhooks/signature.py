@@ -11,7 +11,8 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from calls.media.sids import is_call_sid
+from calls import about, tracing
+from calls.media.sids import is_call_sid, is_stream_sid
 from calls.security import could_be_signed, is_signed_webhook
 from calls.webhooks.request import Webhook
 
@@ -43,9 +44,16 @@ def from_twilio(view: Answering) -> View:
         if not is_call_sid(parameters.get("CallSid")):
             reason = "CallSid is missing, or is not CA and 32 hexadecimal digits.\n"
             return HttpResponseBadRequest(reason, content_type="text/plain")
-        return await view(Webhook(request, parameters), **kwargs)
+        path = request.path
+        with about.about(parameters["CallSid"], _stream_sid(parameters)), tracing.span("webhook", path=path):
+            return await view(Webhook(request, parameters), **kwargs)
 
     return cast(View, csrf_exempt(require_http_methods(["GET", "POST"])(checked)))
+
+
+def _stream_sid(parameters: dict[str, str]) -> str:
+    sid = parameters.get("StreamSid", "")
+    return sid if is_stream_sid(sid) else ""
 
 
 def _path_on_the_wire(request: HttpRequest) -> str:

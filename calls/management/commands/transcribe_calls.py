@@ -85,7 +85,7 @@ class Command(BaseCommand):
             wanted &= Q(call__created_at__gte=since)
         if handler := self.options["handler"]:
             wanted &= Q(call__handler=handler)
-        return streams.filter(wanted).order_by("pk")
+        return streams.filter(wanted).select_related("call").order_by("pk")
 
     async def transcribe(self, streams: QuerySet[Stream], transcribe: Transcribe) -> None:
         """Several at once; the first refusal ends all."""
