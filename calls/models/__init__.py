@@ -6,12 +6,14 @@ from calls.models.accesses import RecordingAccess
 from calls.models.alert_rules import AlertRule
 from calls.models.alerts import Alert, AlertMail
 from calls.models.audio import AudioChunk, Gap, Track
+from calls.models.audit import AuditEntry
 from calls.models.calls import Call
 from calls.models.clients import ApiClient
 from calls.models.comments import Comment
 from calls.models.dtmf import Dtmf
 from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
+from calls.models.identities import Identity
 from calls.models.logins import LoginLimit
 from calls.models.marks import Mark
 from calls.models.notices import Delivery, Notice, Receiver
@@ -33,6 +35,7 @@ __all__ = [
     "Answer",
     "ApiClient",
     "AudioChunk",
+    "AuditEntry",
     "Call",
     "CallEvent",
     "Comment",
@@ -41,6 +44,7 @@ __all__ = [
     "Erased",
     "Erasure",
     "Gap",
+    "Identity",
     "LoginLimit",
     "Mark",
     "Notice",
