@@ -320,7 +320,7 @@ def check_sso() -> Iterator[CheckMessage]:
     if find_spec("mozilla_django_oidc") is None:
         yield Error(
             "OIDC_ISSUER is set, and mozilla-django-oidc is not installed.",
-            hint="Install callstream[sso]: its pins are in requirements-dev.txt.",
+            hint="Name it in handlers/requirements.txt, which `make install` and the image read.",
             id="calls.E065",
         )
     if not settings.OIDC_GROUPS and not settings.OIDC_SUPERUSERS:

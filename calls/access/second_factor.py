@@ -101,7 +101,7 @@ def check(request: HttpRequest, user: User, code: str) -> int:
 
 
 def _wait(device: TOTPDevice | StaticDevice) -> int:
-    allowed, why = device.verify_is_allowed()
+    allowed, why = device.verify_is_allowed()  # type: ignore[no-untyped-call]
     if allowed:
         return 0
     until: dt.datetime = why["locked_until"]

@@ -96,12 +96,26 @@ class Backend(OIDCAuthenticationBackend):
         """Only what our own callback brings: Django asks each backend at a login by password as well."""
         if not credentials.get("nonce"):
             return None
-        user: User | None = super().authenticate(request, **credentials)
+        user: User | None = super().authenticate(request, **credentials)  # type: ignore[no-untyped-call]
         return user
 
     def get_user(self, user_id: int) -> User | None:
         """Django's own: the package's would go on with an account that was deactivated."""
         return ModelBackend.get_user(self, user_id)
+
+    def retrieve_matching_jwk(self, token: str) -> jwt.PyJWK:
+        """The one key that can have signed it; a token need not name it where there is only one (RFC 7517, 4.5).
+
+        Keys change rarely, and logins are few: they are asked for each time, and so is a new one at once.
+        """
+        response = requests.get(self.OIDC_OP_JWKS_ENDPOINT, timeout=PATIENCE)
+        response.raise_for_status()
+        named = jwt.get_unverified_header(token).get("kid")
+        keys = [key for key in jwt.PyJWKSet.from_dict(response.json()).keys if key.algorithm_name == ALGORITHM]
+        found = [key for key in keys if key.public_key_use != "enc" and named in (None, key.key_id)]
+        if len(found) != 1:
+            raise SuspiciousOperation("The provider has no such key.")
+        return found[0]
 
     def _verify_jws(self, payload: str, key: Any) -> dict[str, Any]:
         """An ID token that was signed by this provider, for us, and is not over. jwt.PyJWTError."""
@@ -122,7 +136,7 @@ class Backend(OIDCAuthenticationBackend):
     def get_or_create_user(self, access_token: str, id_token: str, payload: dict[str, Any]) -> User:
         """The account of whoever that is, with the groups that the claims give. NotLetIn."""
         try:
-            said = self.get_userinfo(access_token, id_token, payload)
+            said = self.get_userinfo(access_token, id_token, payload)  # type: ignore[no-untyped-call]
         except KeyError:
             # A provider need not have that place; all that it says is in the token then.
             said = payload
@@ -212,7 +226,7 @@ class Start(OIDCAuthenticationRequestView):
         if wait := Arrival(request.META.get("REMOTE_ADDR", "")).take():
             return _back(request, f"Too many attempts to log in. Wait {wait} seconds, then try again.")
         try:
-            response: HttpResponse = super().get(request)
+            response: HttpResponse = super().get(request)  # type: ignore[no-untyped-call]
         except (requests.RequestException, ValueError, KeyError) as error:
             return _away(request, error)
         if not request.user.is_authenticated:
@@ -230,7 +244,7 @@ class Callback(OIDCAuthenticationCallbackView):
         if "error" in request.GET:
             return self.login_failure()
         try:
-            response: HttpResponse = super().get(request)
+            response: HttpResponse = super().get(request)  # type: ignore[no-untyped-call]
         except NotLetIn as error:
             return _refused(request, str(error), str(error))
         except requests.RequestException as error:
