@@ -27,6 +27,11 @@ for name in (
     "CSRF_TRUSTED_ORIGINS",
     "EMAIL_URL",
     "DEFAULT_FROM_EMAIL",
+    "REQUIRE_SECOND_FACTOR",
+    "OIDC_ISSUER",
+    "OIDC_CLIENT_ID",
+    "OIDC_CLIENT_SECRET",
+    "PASSWORD_LOGIN",
 ):
     os.environ.pop(name, None)
 
