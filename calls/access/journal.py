@@ -41,7 +41,9 @@ class Source:
 
 def _audit(row: Row) -> Row:
     facts: Row = row["detail"]
-    return facts | {name: row[name] for name in ("event", "address", "about")} | {"user": row["who"]}
+    own = {"event": row["event"], "user": row["who"], "about": row["about"], "address": row["address"]}
+    # A detail of the same name would not replace it.
+    return own | facts | own
 
 
 def _access(row: Row) -> Row:

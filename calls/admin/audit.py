@@ -89,13 +89,15 @@ class AuditEntryAdmin(FactsAdmin[AuditEntry]):
 
     @admin.display(description="Details")
     def more(self, entry: AuditEntry) -> str:
-        return "; ".join(f"{name.replace('_', ' ')}: {_spelled(value)}" for name, value in entry.detail.items())
+        between = " → " if entry.event == AuditEntry.Event.USER_CHANGED else ", "
+        said = {name.replace("_", " "): _spelled(value, between) for name, value in entry.detail.items()}
+        return "; ".join(f"{name}: {value}" for name, value in said.items())
 
 
-def _spelled(value: Any) -> str:
-    """A list is of names, or of what was and what is."""
+def _spelled(value: Any, between: str) -> str:
+    """A list is of names, or what was and what is."""
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
+        return between.join(_spelled(one, between) for one in value) or "none"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
