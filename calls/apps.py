@@ -17,8 +17,12 @@ class CallsConfig(AppConfig):
 
     def ready(self) -> None:
         from calls import checks  # noqa: F401
+        from calls.access import auditing, second_factor, sessions
         from calls.access.groups import make_groups
 
+        # A session has its marks before it is on record.
+        for part in (sessions, second_factor, auditing):
+            part.connect()
         pre_migrate.connect(take_time, sender=self)
         post_migrate.connect(make_groups, sender=self)
         connection_created.connect(keep_private)

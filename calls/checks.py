@@ -19,6 +19,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from calls import archive_url, handlers, vault
+from calls.access.second_factor import REQUIRED
 from calls.addresses import is_loopback
 from calls.media.sids import is_sid
 from calls.server.mistakes import advice
@@ -350,6 +351,43 @@ def check_archive() -> Iterator[CheckMessage]:
         )
 
 
+def check_second_factor() -> Iterator[CheckMessage]:
+    if settings.REQUIRE_SECOND_FACTOR not in REQUIRED:
+        yield Error(
+            f"REQUIRE_SECOND_FACTOR is {settings.REQUIRE_SECOND_FACTOR!r}.",
+            hint=f"It is one of {', '.join(REQUIRED)}.",
+            id="calls.E060",
+        )
+
+
+def check_sso() -> Iterator[CheckMessage]:
+    given = {"OIDC_CLIENT_ID": settings.OIDC_RP_CLIENT_ID, "OIDC_CLIENT_SECRET": settings.OIDC_RP_CLIENT_SECRET}
+    if not settings.OIDC_ISSUER:
+        if any(given.values()):
+            hint = "It is the provider's address, without /.well-known/openid-configuration."
+            yield Error(
+                "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set, and OIDC_ISSUER is not.", hint=hint, id="calls.E061"
+            )
+        if not settings.PASSWORD_LOGIN:
+            hint = "Leave it out, or set OIDC_ISSUER: nobody could log in."
+            yield Error("PASSWORD_LOGIN is false without single sign-on.", hint=hint, id="calls.E062")
+        return
+    for name in (name for name, value in given.items() if not value):
+        yield Error(f"OIDC_ISSUER is set, and {name} is not.", hint="The provider gives you both.", id="calls.E063")
+    if not settings.OIDC_ISSUER.startswith("https://") and not is_loopback(settings.OIDC_ISSUER):
+        hint = "Whoever can change what the provider says can log in as anybody: use https://."
+        yield Error(f"OIDC_ISSUER is {settings.OIDC_ISSUER!r}, which is not https.", hint=hint, id="calls.E064")
+    if find_spec("mozilla_django_oidc") is None:
+        yield Error(
+            "OIDC_ISSUER is set, and mozilla-django-oidc is not installed.",
+            hint="Name it in handlers/requirements.txt, which `make install` and the image read.",
+            id="calls.E065",
+        )
+    if not settings.OIDC_GROUPS and not settings.OIDC_SUPERUSERS:
+        hint = "Write value=Ops listener,other=Ops admin: values of the claim, and groups of the admin."
+        yield Error("OIDC_GROUPS is not set: single sign-on lets nobody in.", hint=hint, id="calls.E066")
+
+
 @register
 def check_settings(**kwargs: object) -> list[CheckMessage]:
     checks = (
@@ -368,5 +406,7 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_scale,
         check_webhooks,
         check_archive,
+        check_second_factor,
+        check_sso,
     )
     return [message for check in checks for message in check()]

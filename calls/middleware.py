@@ -1,9 +1,18 @@
-"""What browsers may do with our pages: every page of the admin and of the API says so."""
+"""What browsers may do with our pages, and who gets to see those of the staff."""
 
+from django.contrib import messages
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http.response import HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.http import urlencode
 
+from calls.access import auditing, second_factor, sessions
+from calls.access.auditing import Event
+from calls.access.second_factor import Owed
 from calls.addresses import ADMIN, API, API_DOCS
 
 
@@ -16,20 +25,22 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "img-src 'self'",
         "media-src 'self'",
         "connect-src 'self'",
+        "object-src 'none'",
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
     ]
 )
+# Where a session with something to show still gets to.
+_AT_THE_GATE = ("admin:login", "admin:logout", "admin:second_factor", "admin:sso_start", "admin:sso_callback")
 
 
-class AdminPolicyMiddleware(MiddlewareMixin):
-    """Every page of the admin and of the API, Django's and Ninja's too, runs nothing but our own files."""
+class PagePolicyMiddleware(MiddlewareMixin):
+    """Every page, Django's and Ninja's, errors and static files too, runs nothing but our own files."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        if request.path.startswith((f"/{ADMIN}", f"/{API}")):
-            response["Content-Security-Policy"] = _policy(request.path)
-            response["X-Content-Type-Options"] = "nosniff"
+        response["Content-Security-Policy"] = _policy(request.path)
+        response["X-Content-Type-Options"] = "nosniff"
         return response
 
 
@@ -37,3 +48,42 @@ def _policy(path: str) -> str:
     """Swagger UI draws its arrows as images in its style sheet."""
     images = "img-src 'self' data:" if path == f"/{API_DOCS}" else "img-src 'self'"
     return CONTENT_SECURITY_POLICY.replace("img-src 'self'", images)
+
+
+class GateMiddleware(MiddlewareMixin):
+    """Ends sessions whose user may do something else by now, and asks for the second factor before any page."""
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        # Twilio waits for no thread of this one.
+        if not request.path.startswith((f"/{ADMIN}", f"/{API}")):
+            return await self.get_response(request)  # type: ignore[no-any-return, misc]  # it is either kind
+        return await super().__acall__(request)
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+        auditing.asking.set(request)
+        if request.session.session_key is None:
+            return None
+        user = request.user
+        if not isinstance(user, User):
+            return None
+        if sessions.is_outdated(user, request.session):
+            auditing.record(Event.SESSION_ENDED, user, user=user)
+            request.session.flush()
+            request.user = AnonymousUser()
+            messages.warning(request, "What you may do here has changed. Log in again.")
+            return None
+        if second_factor.owed(user, request.session) is Owed.NOTHING or request.path in map(reverse, _AT_THE_GATE):
+            return None
+        return _to_the_second_factor(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        auditing.asking.set(None)
+        return response
+
+
+def _to_the_second_factor(request: HttpRequest) -> HttpResponseRedirect:
+    """For a page that somebody opens. What sends or fetches something is refused: nothing of it is done."""
+    if request.method not in ("GET", "HEAD") or "application/json" in request.headers.get("Accept", ""):
+        raise PermissionDenied("A second factor has to be shown first.")
+    where = urlencode({"next": request.get_full_path()})
+    return redirect(f"{reverse('admin:second_factor')}?{where}")

@@ -156,11 +156,15 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "ninja",  # for its static files: the API's page of documentation asks nobody else
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "calls",
 ]
 
 MIDDLEWARE = [
     "calls.health.health_middleware",
+    "calls.middleware.PagePolicyMiddleware",  # before whatever answers: static files and errors are pages too
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -168,8 +172,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "calls.middleware.GateMiddleware",  # needs all of those above
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "calls.middleware.AdminPolicyMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -239,6 +243,38 @@ if REDIS_URL:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": _layer}}
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# --- Who gets in ----------------------------------------------------------------------------------------------------
+
+# off, listeners (whoever may listen, download, export or supervise) or all (staff): who has to have a second factor.
+REQUIRE_SECOND_FACTOR: str = read(env.str, "REQUIRE_SECOND_FACTOR", "off")
+# What the app on the telephone calls it.
+OTP_TOTP_ISSUER = f"Callstream ({_public.hostname})" if _public.hostname else "Callstream"
+
+# Single sign-on by OpenID Connect; the rest is read from the provider. Needs the extra `sso`.
+OIDC_ISSUER: str = env.str("OIDC_ISSUER", default="").strip().rstrip("/")
+OIDC_RP_CLIENT_ID = env.str("OIDC_CLIENT_ID", default="").strip()
+OIDC_RP_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", default="").strip()
+# On the button.
+OIDC_NAME: str = read(env.str, "OIDC_NAME", "single sign-on")
+OIDC_RP_SCOPES: str = read(env.str, "OIDC_SCOPES", "openid email profile")
+OIDC_USERNAME_CLAIM: str = read(env.str, "OIDC_USERNAME_CLAIM", "preferred_username")
+OIDC_GROUPS_CLAIM: str = read(env.str, "OIDC_GROUPS_CLAIM", "groups")
+# value of the claim=name of our group,…
+OIDC_GROUPS: dict[str, str] = read(env.dict, "OIDC_GROUPS", {})
+# The value of the claim that makes superusers; nobody becomes one while it is empty.
+OIDC_SUPERUSERS = env.str("OIDC_SUPERUSERS", default="").strip()
+# The provider asks for a second factor, so that we do not.
+OIDC_HAS_SECOND_FACTOR = read(env.bool, "OIDC_HAS_SECOND_FACTOR", False)
+PASSWORD_LOGIN = read(env.bool, "PASSWORD_LOGIN", True)
+# mozilla-django-oidc's own.
+OIDC_AUTHENTICATION_CALLBACK_URL = "admin:sso_callback"
+OIDC_USE_PKCE, OIDC_TIMEOUT = True, 5
+
+AUTHENTICATION_BACKENDS = [
+    *(["django.contrib.auth.backends.ModelBackend"] if PASSWORD_LOGIN or not OIDC_ISSUER else []),
+    *(["calls.access.sso.Backend"] if OIDC_ISSUER else []),
+]
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

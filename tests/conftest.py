@@ -41,7 +41,7 @@ PAGES = {
     *("test_realtime_calls", "test_measured_calls", "test_rest", "test_stepping_in", "test_admin_takeovers"),
     *("test_taking_over", "test_voice_page", "test_listening_in", "test_sounds", "test_outlines", "test_call_page"),
     *("test_meters", "test_control", "test_pages", "test_admin_turns", "test_saved_views", "test_scorecards"),
-    *("test_admin_comments", "test_admin_reviews", "test_admin_workers", "test_draining"),
+    *("test_admin_comments", "test_admin_reviews", "test_admin_workers", "test_draining", "test_sessions", "test_sso"),
 }
 
 

@@ -35,6 +35,11 @@ for name in (
     "LOG_FORMAT",
     "MASK_NUMBERS_IN_LOGS",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "REQUIRE_SECOND_FACTOR",
+    "OIDC_ISSUER",
+    "OIDC_CLIENT_ID",
+    "OIDC_CLIENT_SECRET",
+    "PASSWORD_LOGIN",
 ):
     os.environ.pop(name, None)
 

@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
 from calls.models import RecordingAccess
@@ -104,6 +104,7 @@ def test_a_listener_who_jumps_all_over_the_place_leaves_a_list_of_a_hundred(clie
 
 def test_the_calls_page_and_the_access_list_say_what_was_heard(client, listener):
     listener.user_permissions.add(Permission.objects.get(codename="view_recordingaccess"))
+    client.force_login(User.objects.get(pk=listener.pk))
     call = make_recording(seconds=4)
     client.get(recording_url(call), headers={"Range": "bytes=44-64043"}).getvalue()
     for path in (reverse("admin:calls_call_change", args=[call.pk]), "/admin/calls/recordingaccess/"):

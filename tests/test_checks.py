@@ -52,6 +52,35 @@ def test_an_api_key_and_its_secret_come_together(good, key, secret, ids):
     assert found() == ids
 
 
+SSO = {"OIDC_ISSUER": "https://sso.example.org", "OIDC_RP_CLIENT_ID": "us", "OIDC_RP_CLIENT_SECRET": "s"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "ids"),
+    [
+        ({**SSO, "OIDC_GROUPS": {"ops": "Ops viewer"}, "PASSWORD_LOGIN": False}, []),
+        ({**SSO, "OIDC_SUPERUSERS": "root"}, []),
+        ({"OIDC_RP_CLIENT_ID": "us"}, ["calls.E061"]),
+        ({"PASSWORD_LOGIN": False}, ["calls.E062"]),
+        ({**SSO, "OIDC_RP_CLIENT_SECRET": "", "OIDC_SUPERUSERS": "root"}, ["calls.E063"]),
+        ({**SSO, "OIDC_ISSUER": "http://sso.example.org", "OIDC_SUPERUSERS": "root"}, ["calls.E064"]),
+        (SSO, ["calls.E066"]),
+        ({"REQUIRE_SECOND_FACTOR": "some"}, ["calls.E060"]),
+    ],
+)
+def test_who_gets_in_is_set_up_whole(good, facts, ids):
+    for name, value in facts.items():
+        setattr(good, name, value)
+    assert found() == ids
+
+
+def test_single_sign_on_needs_its_package(good, monkeypatch):
+    monkeypatch.setattr("calls.checks.find_spec", lambda name: None)
+    good.OIDC_ISSUER, good.OIDC_RP_CLIENT_ID, good.OIDC_RP_CLIENT_SECRET = SSO.values()
+    good.OIDC_SUPERUSERS = "root"
+    assert found() == ["calls.E065"]
+
+
 def test_the_checks_are_run_with_djangos_own(good):
     good.TWILIO_AUTH_TOKENS = []
     assert "calls.E003" in [message.id for message in run_checks()]

@@ -6,11 +6,12 @@ import json
 import threading
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from calls.post.post import post
 from calls.routing import for_staff
@@ -228,16 +229,29 @@ def without_permission(user):
     user.user_permissions.clear()
 
 
+def with_another_permission(user):
+    user.user_permissions.add(Permission.objects.get(codename="erase_call"))
+
+
 def without_group(user):
     user.groups.clear()
 
 
-@pytest.mark.parametrize("lose", [logged_out, without_password, deactivated, no_staff, without_permission])
+CHANGES = [logged_out, without_password, deactivated, no_staff, without_permission, with_another_permission]
+
+
+@pytest.mark.parametrize("lose", CHANGES)
 async def test_who_loses_the_right_to_it_is_out(staff, cookie, monkeypatch, lose):
     monkeypatch.setattr(module, "LOOK_AGAIN", 0.02)
     async with open_page(cookie=cookie) as browser:
         await stored(lambda: lose(staff))
         assert await browser.closed() == NO_LONGER
+
+
+async def test_nobody_has_one_who_has_a_second_factor_to_show(staff):
+    await stored(lambda: TOTPDevice.objects.create(user=staff, name="app"))
+    browser = Browser(cookie=await stored(lambda: log_in(staff)))
+    assert not await browser.opened()
 
 
 async def test_who_leaves_the_group_is_out(transactional_db, monkeypatch):

@@ -1,1 +1,1 @@
-"""Who may do what: groups of permissions, the admin's login with its limits, programs' tokens, and masked numbers."""
+"""Who may do what: groups of permissions, logins with what limits them, the audit log, tokens, masked numbers."""

@@ -25,6 +25,8 @@ from django.http import HttpResponseBase
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from calls.access import auditing
+from calls.access.auditing import Event
 from calls.addresses import ADMIN
 from calls.models import LoginLimit
 
@@ -59,6 +61,8 @@ RATES = {
     "account": Rate(20, dt.timedelta(seconds=6)),
     "address and account": Rate(5, dt.timedelta(seconds=60)),
     "known browser": Rate(10, dt.timedelta(seconds=30)),
+    # Each of them leaves a session behind, and asks the provider.
+    "single sign-on": Rate(20, dt.timedelta(seconds=6)),
 }
 
 
@@ -135,6 +139,7 @@ class Guess:
             logger.warning(
                 "login_throttled by %s: address=%s account=%s wait=%ds", what, self.address, account[:150], seconds
             )
+            auditing.record_account(Event.LOG_IN_THROTTLED, self.account, {"by": what})
         _refusals[key] = now
         while len(_refusals) > MOST_LOGGED:
             _refusals.pop(next(iter(_refusals)), None)
@@ -149,6 +154,14 @@ class Guess:
                     row.filter(due=found.due).update(due=found.due - RATES[what].every)
             else:
                 row.delete()
+
+
+class Arrival(Guess):
+    """Somebody who sets out for single sign-on, and may be anybody."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, "")
+        self.limits = {_key("single sign-on", self.address): "single sign-on"}
 
 
 #: When each kind of refusal was last seen, by its key.

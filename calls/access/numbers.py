@@ -62,11 +62,6 @@ def _mask_text(text: str, call: Call) -> str:
         if len(number) > 2:
             text = text.replace(number, mask(number))
     text = _name(call.caller_name).sub(HIDDEN, _NAME_PARAMETER.sub(rf"\1{HIDDEN}", text))
-    return mask_numbers(text)
-
-
-def mask_numbers(text: str) -> str:
-    """Whatever looks like one, and whom SIP addresses name."""
     text = _SIP.sub(lambda found: found[1] + (mask(found[2]) if found[3] else found[2]) + found[3], text)
     return _NUMBER.sub(lambda found: mask(found[0]), text)
 

@@ -1,16 +1,20 @@
-"""The admin's login: Django's own, but passwords cannot be guessed at the speed of the machine.
+"""The admin's login: Django's own, but passwords cannot be guessed at the speed of the machine, and are not all of it.
 
 Outside of `calls.admin`: what is registered there needs the site to exist.
 """
 
+from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, path
 
+from calls.access import pages
 from calls.access.logins import COOKIE, Guess, remember_browser
 
 
@@ -40,7 +44,7 @@ SECTIONS = {
     "Alerts": ("Alert", "AlertRule"),
     "On call": ("Worker",),
     "Other systems": ("Receiver", "Delivery", "ApiClient"),
-    "On record": ("RecordingAccess", "LegalHold", "Erasure", "QuarantinedRow"),
+    "On record": ("RecordingAccess", "AuditEntry", "LegalHold", "Erasure", "QuarantinedRow"),
     "Inside the streams": ("Stream", "Utterance", "Mark", "Dtmf", "Gap", "AudioChunk"),
 }
 
@@ -58,8 +62,23 @@ class StaffSite(admin.AdminSite):
             return [{**app, "models": [model for section in ours for model in section["models"]]} for app in apps]
         return [*ours, *(app for app in apps if app["app_label"] != "calls")]
 
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        second_factor = self.admin_view(partial(pages.second_factor_page, site=self))
+        own = [
+            path("second-factor/", second_factor, name="second_factor"),
+            path("sso/", pages.sso_start, name="sso_start"),
+            path("sso/callback/", pages.sso_callback, name="sso_callback"),
+            path("sso/leave/", pages.sso_leave, name="sso_leave"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {**super().each_context(request), "sso_name": settings.OIDC_NAME if settings.OIDC_ISSUER else ""}
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        response = super().login(request, extra_context)
+        if request.method == "POST" and not settings.PASSWORD_LOGIN:
+            raise PermissionDenied("PASSWORD_LOGIN is false.")
+        response = super().login(request, {**(extra_context or {}), "password_login": settings.PASSWORD_LOGIN})
         if wait := request.META.get("calls.login_wait"):
             response.status_code = 429
             response["Retry-After"] = str(wait)

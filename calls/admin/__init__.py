@@ -1,7 +1,11 @@
 """The admin: what ops staff browse, hear and annotate."""
 
+from django.contrib import admin
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
 from calls.admin.alerts import AlertAdmin, AlertRuleAdmin
-from calls.admin.audit import ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
+from calls.admin.audit import AuditEntryAdmin, ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from calls.admin.calls import CallAdmin
 from calls.admin.clients import ApiClientAdmin
 from calls.admin.deliveries import DeliveryAdmin
@@ -15,11 +19,15 @@ from calls.admin.stream_rows import AudioChunkAdmin, DtmfAdmin, GapAdmin, MarkAd
 from calls.admin.workers import WorkerAdmin
 
 
+# django-otp's own pages show and change everybody's keys: ours are for each person's own (calls/access/pages.py).
+admin.site.unregister([TOTPDevice, StaticDevice])
+
 __all__ = [
     "AlertAdmin",
     "AlertRuleAdmin",
     "ApiClientAdmin",
     "AudioChunkAdmin",
+    "AuditEntryAdmin",
     "CallAdmin",
     "DeliveryAdmin",
     "DtmfAdmin",

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -14,7 +14,7 @@ from calls.admin.base import FactsAdmin, ModelAdmin
 from calls.admin.cells import heard, moment, time_tag
 from calls.admin.lists import is_whole_sid
 from calls.admin.paging import Pages
-from calls.models import ApiClient, Erasure, QuarantinedRow, RecordingAccess, Tag
+from calls.models import ApiClient, AuditEntry, Erasure, QuarantinedRow, RecordingAccess, Tag
 
 
 @admin.register(RecordingAccess)
@@ -63,6 +63,42 @@ class RecordingAccessAdmin(FactsAdmin[RecordingAccess]):
     @admin.display(description="Heard")
     def heard(self, access: RecordingAccess) -> str:
         return heard(access)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(FactsAdmin[AuditEntry]):
+    """Who came in, who did not, and who gave whom what. `manage.py export_audit` has the other tables' part as well."""
+
+    list_display = ("moment", "who", "event", "about", "more", "address")
+    fields = ("moment", "who", "event", "about", "more", "address")
+    list_filter = ("event",)
+    # Makes Django show the field; `get_search_results` decides what it means.
+    search_fields = ("who",)
+    search_help_text = "A user name: what they did, and what was done to their account."
+    list_per_page = 100
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[AuditEntry], search_term: str
+    ) -> tuple[QuerySet[AuditEntry], bool]:
+        term = search_term.strip()
+        return (queryset.filter(Q(who__iexact=term) | Q(about__iexact=term)) if term else queryset), False
+
+    @admin.display(description="When", ordering="at")
+    def moment(self, entry: AuditEntry) -> str:
+        return time_tag(entry.at)
+
+    @admin.display(description="Details")
+    def more(self, entry: AuditEntry) -> str:
+        between = " → " if entry.event == AuditEntry.Event.USER_CHANGED else ", "
+        said = {name.replace("_", " "): _spelled(value, between) for name, value in entry.detail.items()}
+        return "; ".join(f"{name}: {value}" for name, value in said.items())
+
+
+def _spelled(value: Any, between: str) -> str:
+    """A list is of names, or what was and what is."""
+    if isinstance(value, list):
+        return between.join(_spelled(one, between) for one in value) or "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 @admin.register(QuarantinedRow)

@@ -6,6 +6,7 @@ from calls.models.accesses import RecordingAccess
 from calls.models.alert_rules import AlertRule
 from calls.models.alerts import Alert, AlertMail
 from calls.models.audio import AudioChunk, Gap, Track
+from calls.models.audit import AuditEntry
 from calls.models.calls import Call
 from calls.models.clients import ApiClient
 from calls.models.comments import Comment
@@ -13,6 +14,7 @@ from calls.models.dtmf import Dtmf
 from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
 from calls.models.holds import LegalHold
+from calls.models.identities import Identity
 from calls.models.logins import LoginLimit
 from calls.models.marks import Mark
 from calls.models.notices import Delivery, Notice, Receiver
@@ -35,6 +37,7 @@ __all__ = [
     "Answer",
     "ApiClient",
     "AudioChunk",
+    "AuditEntry",
     "Call",
     "CallEvent",
     "Comment",
@@ -43,6 +46,7 @@ __all__ = [
     "Erased",
     "Erasure",
     "Gap",
+    "Identity",
     "LegalHold",
     "LoginLimit",
     "Mark",

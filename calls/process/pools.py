@@ -46,6 +46,8 @@ API_THREADS, MOST_API, MOST_API_OF_ONE = 1, 32, 8
 # got 17,000 of them a second, and callers' echo took 4 ms instead of 0.1.
 REFUSED_AFTER = 1.0
 FORM = b"application/x-www-form-urlencoded"
+# These ask the provider of single sign-on, and so wait as well.
+SSO = ("admin:sso_start", "admin:sso_callback", "admin:sso_leave")
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -82,7 +84,7 @@ class Pools:
             await self._log_in(address, scope, receive, send)
         elif page and waits_for_twilio(page.func, method):
             await self._ask_twilio(client, scope, receive, send)
-        elif page and waits_for_worker(page.func, method):
+        elif page and (waits_for_worker(page.func, method) or page.view_name in SSO):
             await self._ask_worker(client, scope, receive, send)
         else:
             words = "Too much comes from your address at once. Try again in a few seconds."

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from calls.access.numbers import mask_numbers
+from calls.masking import masked
 from calls.media.storable import storable
 
 
@@ -52,7 +52,7 @@ class Problems(logging.Handler):
             "event": event,
             "call": call,
             "stream": stream,
-            "text": storable(mask_numbers(text), LONGEST),
+            "text": storable(masked(text), LONGEST),
             "times": times,
         }
         if len(self._kept) > MOST:

@@ -13,6 +13,9 @@ from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 from django.utils.module_loading import import_string
 
+from calls.access import second_factor, sessions
+from calls.access.second_factor import Owed
+
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -80,5 +83,8 @@ def user_of(session_key: str) -> User | None:
     request = SimpleNamespace(session=_Facts(session.load()), META={})
     user = auth.get_user(cast(HttpRequest, request))
     if isinstance(user, AnonymousUser) or not (user.is_active and user.is_staff):
+        return None
+    facts = request.session
+    if sessions.is_outdated(user, facts) or second_factor.owed(user, facts) is not Owed.NOTHING:
         return None
     return user
