@@ -2,7 +2,7 @@
 
 Plain `name==version` lines. requirements.txt is what runs in production; requirements-dev.txt adds what development
 needs on top, and every extra. requirements.lock is the first one once more, with the sha256 of each wheel that an image
-may be made of. Nothing is installed: pip only says what it would install. `--lock` writes requirements.lock alone (a few
+may be made of. Nothing is installed: pip only says what it would install. `--lock` writes requirements.lock alone (some
 minutes: pip is asked for every Python and machine).
 """
 

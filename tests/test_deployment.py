@@ -152,7 +152,7 @@ def test_a_worker_can_write_to_the_spool_and_to_tmp_and_to_nothing_else():
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "TWILIO_AUTH_TOKEN", "POSTGRES_PASSWORD", "REDIS_PASSWORD"])
 def test_compose_says_which_secret_is_neither_set_nor_a_file(name):
-    """Compose reads the file by the rules of the shell. Debian's docker-compose is too old to; 2.40.3 was tried by hand."""
+    """Compose reads the file by the rules of the shell. Debian's is too old to; Compose 2.40.3 was tried by hand."""
     names = ("SECRET_KEY", "TWILIO_AUTH_TOKEN", "POSTGRES_PASSWORD", "REDIS_PASSWORD")
 
     def read(**told: str) -> subprocess.CompletedProcess[str]:
@@ -390,7 +390,9 @@ def test_a_changed_caddyfile_is_taken_over_without_cutting_a_call(tmp_path, data
         calls = Calls(production, 5, handler="echo", audio=SPEECH * 9, hang_up_after=600.0).talk(0.5)
         caddyfile = tmp_path / "etc" / "Caddyfile"
         for status in (217, 218):
-            text = re.sub(r"\t@requests \{", rf"\trespond /new {status}\n\g<0>", (ROOT / "deploy/Caddyfile").read_text())
+            text = re.sub(
+                r"\t@requests \{", rf"\trespond /new {status}\n\g<0>", (ROOT / "deploy/Caddyfile").read_text()
+            )
             caddyfile.write_text(text)
             assert production.reload_proxy().returncode == 0
             assert production.get("/new")[0] == status

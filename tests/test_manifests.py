@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,10 @@ def test_every_pod_runs_as_the_images_user_and_can_do_nothing_else(manifests):
 def test_the_spool_outlives_its_pod(manifests):
     [workers] = of_kind(manifests["base"], "StatefulSet")
     [claim] = workers["spec"]["volumeClaimTemplates"]
-    mounted = {each["name"]: each["mountPath"] for each in pods(manifests["base"])["StatefulSet"]["containers"][0]["volumeMounts"]}
+    mounted = {
+        each["name"]: each["mountPath"]
+        for each in pods(manifests["base"])["StatefulSet"]["containers"][0]["volumeMounts"]
+    }
     assert mounted[claim["metadata"]["name"]] == service("web")["environment"]["SPOOL_DIR"]
     assert workers["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Retain"
 
@@ -201,3 +205,15 @@ def test_compose_and_the_dockerfile_begin_with_the_same_python():
     [default] = re.findall(r"^ARG PYTHON_IMAGE=(.*)$", dockerfile(), re.MULTILINE)
     assert service("web")["build"]["args"]["PYTHON_IMAGE"] == f"${{PYTHON_IMAGE:-{default}}}"
     assert json.dumps(service("migrate")["build"]) == json.dumps(service("web")["build"])
+
+
+def test_the_table_of_scaling_is_what_its_formulas_give():
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    rows = re.findall(r"^\| .* \| `(.+)` \| ([\d.,]+) \| ([\d.,]+) \| ([\d.,]+) \|$", text, re.MULTILINE)
+    assert len(rows) == 9
+    for formula, *figures in rows:
+        for n, figure in zip((1_000, 10_000, 1_000_000), figures, strict=True):
+            workers = ceil(n / 200) + 1
+            value = eval(formula, {"n": n, "workers": workers, "ceil": ceil})
+            stated = float(figure.replace(",", ""))
+            assert stated == pytest.approx(value, rel=0.05, abs=0.05), (formula, n)
