@@ -48,10 +48,10 @@ def seconds(duration: str) -> int:
     return int(re.fullmatch(r"(\d+)s", duration)[1])
 
 
-@pytest.fixture
-def configured(tmp_path) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory) -> dict[str, Any]:
     """compose.yaml as Docker Compose understands it, beside a .env as README has it filled in."""
-    return configure(tmp_path, (ROOT / "compose.yaml").read_text())
+    return configure(tmp_path_factory.mktemp("configured"), (ROOT / "compose.yaml").read_text())
 
 
 def configure(tmp_path: Path, text: str) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def test_the_metric_that_scales_is_made_by_the_rule_in_the_operations(manifests)
     }
 
 
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
 
 def test_every_setting_of_the_manifests_is_one(manifests):
@@ -208,7 +208,7 @@ def test_compose_and_the_dockerfile_begin_with_the_same_python():
 
 
 def test_the_table_of_scaling_is_what_its_formulas_give():
-    text = (ROOT / "docs" / "scaling.md").read_text()
+    text = (ROOT / "docs/scaling.md").read_text()
     rows = re.findall(r"^\| .* \| `(.+)` \| ([\d.,]+) \| ([\d.,]+) \| ([\d.,]+) \|$", text, re.MULTILINE)
     assert len(rows) == 9
     for formula, *figures in rows:
