@@ -2,17 +2,16 @@
 # Name it by its digest (python@sha256:…), and what is below is the same image whenever and wherever it is built.
 ARG PYTHON_IMAGE=python:3.11-slim-trixie
 FROM ${PYTHON_IMAGE} AS build
-# A moment in seconds since 1970. With it, whatever is built here bears that date: docs/operations.md, "The image".
+# A moment in seconds since 1970. With it, whatever is built here bears that date, and what Python compiles goes by what the
+# source holds and not by when it was written: docs/operations.md, "The image".
 ARG SOURCE_DATE_EPOCH
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
 COPY requirements.txt requirements.lock ./
 # Wheels and nothing else, each of them one that requirements.lock knows: nothing is built here.
-RUN /venv/bin/pip install --no-compile --only-binary=:all: --require-hashes -r requirements.lock
+RUN /venv/bin/pip install --only-binary=:all: --require-hashes -r requirements.lock
 COPY handlers/requirements.txt handlers/
-RUN /venv/bin/pip install --no-compile -c requirements.txt -r handlers/requirements.txt
-# By what the source holds, not by when it was written.
-RUN python -m compileall -q --invalidation-mode unchecked-hash /venv/lib
+RUN /venv/bin/pip install -c requirements.txt -r handlers/requirements.txt
 
 
 FROM ${PYTHON_IMAGE}
