@@ -1,16 +1,26 @@
 # The production image: one server process a container, run by nobody special on a root that cannot be written.
-FROM python:3.11-slim-bookworm AS build
+# Name it by its digest (python@sha256:…), and what is below is the same image whenever and wherever it is built.
+ARG PYTHON_IMAGE=python:3.11-slim-trixie
+FROM ${PYTHON_IMAGE} AS build
+# A moment in seconds since 1970. With it, whatever is built here bears that date, and what Python compiles goes by what the
+# source holds and not by when it was written: docs/operations.md, "The image".
+ARG SOURCE_DATE_EPOCH
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
-COPY requirements.txt .
+COPY requirements.txt requirements.lock ./
+# Wheels and nothing else, each of them one that requirements.lock knows: nothing is built here.
+RUN /venv/bin/pip install --only-binary=:all: --require-hashes -r requirements.lock
 COPY handlers/requirements.txt handlers/
-RUN /venv/bin/pip install -r requirements.txt -r handlers/requirements.txt
+RUN /venv/bin/pip install -c requirements.txt -r handlers/requirements.txt
 
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
+ARG SOURCE_DATE_EPOCH
+ARG CALLSTREAM_VERSION
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    CALLSTREAM_VERSION=${CALLSTREAM_VERSION} \
     SPOOL_DIR=/var/lib/callstream/spool
 # The numbers are fixed, so that a volume's files keep their owner when the image is built again.
 RUN groupadd --gid 10001 callstream && useradd --uid 10001 --gid 10001 --no-create-home callstream \
@@ -27,7 +37,7 @@ COPY calls calls
 COPY simulator simulator
 COPY handlers handlers
 # The root file system is read-only when it runs: what Python compiles and what the admin's pages load is made here.
-RUN python -m compileall -q config calls handlers simulator \
+RUN python -m compileall -q --invalidation-mode unchecked-hash config calls handlers simulator \
     && SECRET_KEY=build PUBLIC_URL=https://build.invalid python manage.py collectstatic --noinput -v 0
 USER callstream
 EXPOSE 8000

@@ -13,6 +13,7 @@ from calls.addresses import HEALTH, READINESS
 from calls.recorder import recorder
 from calls.server.outings import outings
 from calls.server.switchboard import switchboard
+from calls.version import version
 
 
 logger = logging.getLogger(__name__)
@@ -21,10 +22,10 @@ logger = logging.getLogger(__name__)
 def health(request: HttpRequest) -> HttpResponse | None:
     """/healthz: the process is alive. /healthz/ready: it takes new calls, even while the database is away.
 
-    Why not, and how many calls there are, is no business of strangers.
+    Why not, how many calls there are, and which version this is, is no business of strangers.
     """
     if request.path == f"/{HEALTH}":
-        return HttpResponse("ok\n", content_type="text/plain")
+        return HttpResponse(f"ok {version()}\n" if _is_near(request) else "ok\n", content_type="text/plain")
     if request.path == f"/{READINESS}":
         return readiness.answer(in_detail=_is_near(request))
     return None

@@ -2,14 +2,18 @@
 
 import asyncio
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 from django.test import AsyncClient, Client
 
 from calls.recorder import recorder
 from calls.server.switchboard import switchboard
+from calls.version import version
 
 
+PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
 pytestmark = pytest.mark.usefixtures("process")
 
 
@@ -21,7 +25,17 @@ def ready(**headers):
 # No test here has the database: a query would raise.
 def test_a_process_that_answers_is_alive():
     response = Client().get("/healthz")
-    assert (response.status_code, response.content, response["Content-Type"]) == (200, b"ok\n", "text/plain")
+    assert (response.status_code, response["Content-Type"]) == (200, "text/plain")
+
+
+def test_who_asks_directly_from_nearby_hears_which_version_it_is_and_a_stranger_does_not(monkeypatch):
+    monkeypatch.setenv("CALLSTREAM_VERSION", "7.7")
+    version.cache_clear()
+    assert Client().get("/healthz").content == b"ok 7.7\n"
+    assert Client().get("/healthz", REMOTE_ADDR="93.184.215.14").content == b"ok\n"
+    monkeypatch.delenv("CALLSTREAM_VERSION")
+    version.cache_clear()
+    assert Client().get("/healthz").content.decode() == f"ok {PYPROJECT['project']['version']}\n"
 
 
 def test_an_idle_process_is_ready():

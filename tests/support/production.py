@@ -92,7 +92,14 @@ def new_database(server_url: str) -> Iterator[str]:
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def proxy_environment(folder: Path, public_url: str, upstreams: list[str]) -> dict[str, str]:
+# Caddy itself, where Docker's names lead to ports of this machine.
+CADDY = """#!/bin/sh
+WEB_UPSTREAMS=$(echo "$WEB_UPSTREAMS" | sed {names})
+exec {caddy} "$@"
+"""
+
+
+def proxy_environment(folder: Path, public_url: str) -> dict[str, str]:
     """What compose.yaml tells Caddy: on https with a certificate of its own, on http without any."""
     scheme, _, address = public_url.partition("://")
     ports = {scheme: address.partition(":")[2] or "443"}
@@ -105,7 +112,8 @@ def proxy_environment(folder: Path, public_url: str, upstreams: list[str]) -> di
         "CADDY_TLS": "tls internal" if scheme == "https" else "",
         "HTTP_PORT": ports.get("http") or str(free_port()),
         "HTTPS_PORT": ports.get("https") or str(free_port()),
-        "WEB_UPSTREAMS": " ".join(upstreams),
+        "ADMIN_SOCKET": str(folder / "caddy.sock"),
+        "WEB_REPLICAS": "2",
     }
 
 
@@ -191,8 +199,10 @@ class Production:
         match words:
             case ["compose", "ps", "--quiet", "web"]:
                 return 0, "".join(f"{process.pid}\n" for process in self.web)
-            case ["compose", "exec", "-T", "proxy", "printenv", "WEB_UPSTREAMS"]:
-                return 0, service("proxy")["environment"]["WEB_UPSTREAMS"]
+            case ["compose", "config", "web"]:
+                return 0, "services:\n  web:\n    deploy:\n      replicas: 2\n"
+            case ["compose", "exec", "-T", "proxy", "/etc/caddy/proxy", "reload", "2"]:
+                return self.reload_proxy().returncode, ""
             case ["compose", "run", "--rm", "--no-deps", "migrate"]:
                 return self.task("migrate").returncode, ""
             case ["compose", "up", "--detach", "--no-deps", "--wait", "--scale", scale, ("web" | "stand-in") as name]:
@@ -229,13 +239,29 @@ class Production:
                     line.sendall(json.dumps(answer).encode() + b"\n")
 
     def start_proxy(self) -> Process:
-        upstreams = [f"127.0.0.1:{port}" for port in self.web_ports + self.stand_in_ports]
-        caddy = ["caddy", "run", "--config", "deploy/Caddyfile", "--adapter", "caddyfile"]
-        proxy = self.spawn("proxy", caddy, proxy_environment(self.folder, self.url, upstreams))
+        shutil.copytree(ROOT / "deploy", self.folder / "etc", dirs_exist_ok=True)
+        proxy = self.spawn("proxy", [str(self.folder / "etc" / "proxy"), "run"], self.proxy_environment)
         if self.url.startswith("https"):
             until(self.certificate.exists, "Caddy to make a certificate")
         until(self.answers, "Caddy to find a worker")
         return proxy
+
+    def reload_proxy(self) -> subprocess.CompletedProcess[str]:
+        """Has Caddy take the Caddyfile as it is now in `etc` of this one's folder."""
+        command = [self.folder / "etc" / "proxy", "reload", "2"]
+        return subprocess.run(command, env=self.proxy_environment, capture_output=True, text=True, timeout=60)
+
+    @property
+    def proxy_environment(self) -> dict[str, str]:
+        """Docker's, and its DNS."""
+        program, caddy = self.folder / "dns" / "caddy", shutil.which("caddy", path=PATH)
+        program.parent.mkdir(exist_ok=True)
+        ports = {"web": self.web_ports, "stand-in": self.stand_in_ports}
+        names = [(f"{name}-{number}", port) for name, ports in ports.items() for number, port in enumerate(ports, 1)]
+        names = " ".join(f"-e 's/callstream-{name}:8000/127.0.0.1:{port}/'" for name, port in names)
+        program.write_text(CADDY.format(names=names, caddy=caddy))
+        program.chmod(0o755)
+        return {**proxy_environment(self.folder, self.url), "PATH": f"{program.parent}:{PATH}"}
 
     def answers(self) -> bool:
         try:
