@@ -289,6 +289,16 @@ def check_webhooks() -> Iterator[CheckMessage]:
         )
 
 
+def check_metrics() -> Iterator[CheckMessage]:
+    token = settings.METRICS_TOKEN
+    if token and not re.fullmatch(r"[!-~]{16,}", token):
+        yield Error(
+            "METRICS_TOKEN is shorter than 16 characters, or has some that a header cannot carry.",
+            hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one.",
+            id="calls.E040",
+        )
+
+
 @register
 def check_settings(**kwargs: object) -> list[CheckMessage]:
     checks = (
@@ -304,5 +314,6 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_spool,
         check_scale,
         check_webhooks,
+        check_metrics,
     )
     return [message for check in checks for message in check()]

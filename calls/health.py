@@ -46,7 +46,7 @@ class Readiness:
         self._logged: list[str] = []
 
     def answer(self, *, in_detail: bool) -> HttpResponse:
-        reasons = [reason for reason, holds in _reasons().items() if holds]
+        reasons = why_not_ready()
         self._log(reasons)
         said: dict[str, object] = {"ready": not reasons}
         if in_detail:
@@ -69,12 +69,14 @@ class Readiness:
 readiness = Readiness()
 
 
-def _reasons() -> dict[str, bool]:
-    return {
+def why_not_ready() -> list[str]:
+    """Why this process takes no new calls; nothing if it does."""
+    reasons = {
         "draining": switchboard.leaving or switchboard.draining,
         "full": switchboard.is_full,
         "storage full": recorder.has_no_room,
     }
+    return [reason for reason, holds in reasons.items() if holds]
 
 
 @sync_and_async_middleware

@@ -91,6 +91,11 @@ DRAIN_SECONDS = read(env.float, "DRAIN_SECONDS", 20.0)
 # Whether this server's machine does the chores too, in a process of their own (calls/chores).
 CHORES = read(env.bool, "CHORES", True)
 
+# --- Metrics --------------------------------------------------------------------------------------------------------
+
+# What Prometheus sends to be told them; /metrics is not there while it is not set.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="").strip()
+
 # --- Webhooks of ours -----------------------------------------------------------------------------------------------
 
 # Whether they may go to private addresses, and over http.
@@ -141,6 +146,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "calls.process.scraping.metrics_middleware",
     "calls.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -4,10 +4,11 @@ import datetime as dt
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Exists, Q
 from django.utils import timezone
 
+from calls import metrics
 from calls.models.call_queries import CallQuerySet
 from calls.models.events import CallEvent
 from calls.models.tags import Tag
@@ -311,6 +312,9 @@ class Call(models.Model):
         self.told = self.Told.NOTHING
         return ["status", "ended_at", "answered_at", "told"]
 
+    def _count(self) -> None:
+        metrics.count_call(self.direction, self.status)
+
     def stop_dialing(self) -> None:
         """Notes that its <Dial>, queue or wait is over, unless another document of ours has taken its place since."""
         later = ["transfer", "transfer-unknown", "stream-ended"]
@@ -332,6 +336,8 @@ class Call(models.Model):
             self.answered_at = min(now, self.ended_at or now)
         if self.Status(self.status).terminal and not self.ended_at:
             self.ended_at = now
+            # Once it is certain: whoever is told of the end too, by the same callback say, waits for this row.
+            transaction.on_commit(self._count, using=self._state.db)
         if duration is not None and self.duration is None:
             self.duration = duration
         return [name for name, value in before.items() if getattr(self, name) != value]

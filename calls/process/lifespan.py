@@ -24,11 +24,13 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from calls import metrics
 from calls.chores.office import office
 from calls.media import formats
 from calls.post import post
 from calls.process import logs, oversights
 from calls.process.pools import Pools
+from calls.process.scraping import tell_of_this_process
 from calls.process.watchdog import HOPELESS, Watchdog
 from calls.recorder import recorder
 from calls.server import missing
@@ -70,6 +72,11 @@ def prepare() -> None:
     # Or the first call to play another format than µ-law would wait for numpy, and all calls with it.
     formats.load()
     post.load()
+    if settings.METRICS_TOKEN:
+        tell_of_this_process()
+        metrics.figures.join()
+        # After the recorder, which counts until it is closed.
+        atexit.register(metrics.figures.close)
     recorder.start()
     # The last resort, whatever ends the process in an orderly way.
     atexit.register(recorder.close)
@@ -215,6 +222,7 @@ def give_up() -> None:
     """
     logger.critical("loop_hung for %.0f s; this process gives up, so that another one takes its calls", HOPELESS)
     recorder.close()
+    metrics.figures.close()
     os._exit(GIVEN_UP)
 
 

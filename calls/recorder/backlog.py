@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from django.conf import settings
 
+from calls import metrics
 from calls.media.rows import AnyRow, ChunkRow, GapRow, encode
 from calls.recorder.batches import Batches
 from calls.recorder.spool import Spool, SpoolDamaged, SpoolError, fingerprint
@@ -33,6 +34,10 @@ class Backlog:
     def is_spooled(self) -> bool:
         """Whether something waits in the spool: it is older than all that waits in memory."""
         return self._spool is not None
+
+    @property
+    def spooled_bytes(self) -> int:
+        return self._spool.size if self._spool is not None else 0
 
     @property
     def has_gaps(self) -> bool:
@@ -108,6 +113,7 @@ class Backlog:
             if not self.dropped_bytes:
                 logger.critical("storage_full: %s", why)
             self.dropped_bytes += len(chunk.payload)
+            metrics.dropped_bytes.inc(len(chunk.payload))
             self._remember_gap(chunk)
 
     def _remember_gap(self, chunk: ChunkRow) -> None:

@@ -49,6 +49,8 @@ class Batch:
     rows: list[AnyRow]
     #: Called from the writer thread once the rows are committed.
     committed: Callable[[], None] | None = None
+    #: When it was handed over, by the recorder's clock.
+    since: float | None = None
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +84,12 @@ class Batches:
     @property
     def oldest(self) -> Batch:
         return self._batches[0]
+
+    @property
+    def since(self) -> float | None:
+        """When the oldest one was handed over. From any thread."""
+        with self._lock:
+            return self._batches[0].since if self._batches else None
 
     def add(self, batch: Batch) -> None:
         with self._lock:

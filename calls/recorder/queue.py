@@ -16,6 +16,7 @@ from contextlib import closing
 from django.conf import settings
 from django.db import connections
 
+from calls import metrics
 from calls.media.rows import AnyRow
 from calls.recorder.aside import Aside
 from calls.recorder.backlog import Backlog
@@ -71,7 +72,8 @@ class Recorder:
         new = [*rows]
         if not new and committed is None:
             return
-        batches = [Batch(part) for part in parts(new)] or [Batch([])]
+        now = self._clock()
+        batches = [Batch(part, since=now) for part in parts(new)] or [Batch([], since=now)]
         batches[-1].committed = committed
         # First of all: the writer may refuse a stream as soon as it can see it.
         self._housekeeping.note(new)
@@ -87,6 +89,18 @@ class Recorder:
     def lag(self) -> float:
         """Seconds for which the database has been away."""
         return self._clock() - self.away_since if self.away_since is not None else 0.0
+
+    @property
+    def longest_waiting(self) -> float:
+        """Seconds for which the oldest row has waited that is not in the database. From any thread."""
+        # What is in the spool was there first, and came when the database had just gone.
+        waiting = (self._batches.since, self._aside.since, self.away_since if self.backlog.is_spooled else None)
+        return max((self._clock() - since for since in waiting if since is not None), default=0.0)
+
+    @property
+    def spooled_bytes(self) -> int:
+        """Of all that waits on disk."""
+        return self.backlog.spooled_bytes
 
     @property
     def queued_bytes(self) -> int:
@@ -201,6 +215,7 @@ class Recorder:
     def _report_refused(self) -> None:
         for row in self._committer.take_refused():
             logger.warning("stream_rejected reason=token_used stream=%s call=%s", row.sid, row.call_sid)
+            metrics.refuse(metrics.Refusal.USED_TOKEN)
             self._housekeeping.forget(row.sid)
             if self.on_refused is not None:
                 tell(self.on_refused, row.sid)

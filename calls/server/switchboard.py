@@ -77,9 +77,14 @@ class Switchboard:
         recorder.on_refused = self._refuse
 
     @property
+    def count(self) -> int:
+        """Of streams that run, of sockets that are carried, and of handlers that wait for their callers."""
+        return len(self.live) + len(self.relays) + len(outings)
+
+    @property
     def is_full(self) -> bool:
         """Whoever was sent to another number has a place for when they are back."""
-        return len(self.live) + len(self.relays) + len(outings) >= int(settings.MAX_STREAMS)
+        return self.count >= int(settings.MAX_STREAMS)
 
     def add(self, live: LiveStream) -> None:
         self.live[live.sid] = live

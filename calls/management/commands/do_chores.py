@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -12,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from calls.chores.board import CHORES
 from calls.chores.chore import Chores
 from calls.measuring.courtesy import NICENESS
+from calls.metrics import figures
 
 
 class Command(BaseCommand):
@@ -23,9 +25,14 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="End when there is nothing left to do.")
         parser.add_argument("--beside-a-server", action="store_true", help="End with the standard input too.")
+        parser.add_argument("--metrics", type=Path, help="The folder of the server that tells of what is counted here.")
 
-    def handle(self, *args: Any, once: bool, beside_a_server: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, once: bool, beside_a_server: bool, metrics: Path | None = None, **options: Any
+    ) -> None:
         os.nice(NICENESS)
+        if metrics:
+            figures.join(metrics)
         stop = threading.Event()
         chores = Chores(CHORES, stop)
         if once:
@@ -43,6 +50,7 @@ class Command(BaseCommand):
 
 def _leave() -> None:
     """At once: whatever still waits for a receiver or for the database is done again by whoever comes next."""
+    figures.close()
     logging.shutdown()
     os._exit(0)
 
