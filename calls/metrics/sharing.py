@@ -65,13 +65,14 @@ class Snapshot(msgspec.Struct, array_like=True):
 class Figures:
     """`join` once in a process that counts, `text` whenever somebody asks."""
 
-    def __init__(self, source: CollectorRegistry = registry) -> None:
+    def __init__(self, source: CollectorRegistry = registry, process: int | None = None) -> None:
         self._source = source
-        self._name = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self._name = f"{process or os.getpid()}-{os.urandom(4).hex()}"
         #: Where this process and those beside it have their files, if it has joined any.
         self.folder: Path | None = None
         self._lock: IO[bytes] | None = None
         self._writing = threading.Lock()
+        self._is_over = threading.Event()
         self._has_told = False
 
     def join(self, folder: Path | None = None) -> None:
@@ -104,14 +105,16 @@ class Figures:
 
     def close(self) -> None:
         """The last counts of a process that ends."""
+        self._is_over.set()
         if self.folder is not None:
             with suppress(OSError):
                 self._publish()
 
     def _keep_publishing(self) -> None:
-        while True:
-            threading.Event().wait(EVERY)
-            self.close()
+        while not self._is_over.wait(EVERY):
+            # The disk is full, or somebody has tidied up there: whoever asks is told what there is.
+            with suppress(OSError):
+                self._publish()
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(_families(self._source.collect()))
