@@ -4,12 +4,18 @@ Whoever has METRICS_TOKEN is told; while that is not set there is no such addres
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any, cast
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
+from django.core.management import CommandError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.crypto import constant_time_compare
@@ -23,6 +29,9 @@ from calls.recorder import recorder
 from calls.server.switchboard import switchboard
 from calls.version import version
 
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
 
 # Adding up takes milliseconds, which every frame would wait for; and one answer at a time is enough.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
@@ -98,3 +107,30 @@ def metrics_middleware(
         return _refusal(request) or _answer(metrics.figures.text())
 
     return answer
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """One that is slow to ask keeps nobody else waiting."""
+
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Every 15 s the same."""
+
+
+def serve(port: int) -> None:
+    """Answers /metrics and nothing else, in a thread, for a process that serves nothing. CommandError if it cannot."""
+    get_response = metrics_middleware(lambda request: HttpResponse("Not found.\n", status=404))
+
+    def application(environ: dict[str, Any], start_response: "StartResponse") -> list[bytes]:
+        response = cast(HttpResponse, get_response(WSGIRequest(environ)))
+        start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+        return [response.content]
+
+    try:
+        server = make_server("", port, application, server_class=_Server, handler_class=_Silent)
+    except OSError as error:
+        raise CommandError(f"Nobody can ask for metrics on port {port}: {error}") from error
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

@@ -14,6 +14,7 @@ from calls.chores.board import CHORES
 from calls.chores.chore import Chores
 from calls.measuring.courtesy import NICENESS
 from calls.metrics import figures
+from calls.process.scraping import serve
 
 
 class Command(BaseCommand):
@@ -25,14 +26,26 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="End when there is nothing left to do.")
         parser.add_argument("--beside-a-server", action="store_true", help="End with the standard input too.")
-        parser.add_argument("--metrics", type=Path, help="The folder of the server that tells of what is counted here.")
+        counted = parser.add_mutually_exclusive_group()
+        counted.add_argument(
+            "--metrics", type=Path, help="The folder of the server that tells of what is counted here."
+        )
+        counted.add_argument("--metrics-port", type=int, help="Answer /metrics there, where no server does it.")
 
     def handle(
-        self, *args: Any, once: bool, beside_a_server: bool, metrics: Path | None = None, **options: Any
+        self,
+        *args: Any,
+        once: bool,
+        beside_a_server: bool,
+        metrics: Path | None = None,
+        metrics_port: int | None = None,
+        **options: Any,
     ) -> None:
         os.nice(NICENESS)
         if metrics:
             figures.join(metrics)
+        if metrics_port:
+            serve(metrics_port)
         stop = threading.Event()
         chores = Chores(CHORES, stop)
         if once:
