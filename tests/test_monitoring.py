@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from calls.media.audio import SILENCE
 from calls.metrics import Refusal
 from calls.sounds import sound
 from tests.support.callers import Calls
@@ -22,7 +23,7 @@ from tests.support.servers import SPEECH, Server, until
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 RULES = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
 ALERTS = {rule["alert"]: rule["expr"] for rule in RULES if "alert" in rule}
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/callstream.json").read_text())
@@ -98,62 +99,59 @@ class Scraped:
     """What one worker of the server answers, whichever it is."""
 
     def __init__(self, server: Server) -> None:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        with urllib.request.urlopen(urllib.request.Request(f"{server.url}/metrics", headers=headers)) as answer:
+        asked = urllib.request.Request(f"{server.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(asked) as answer:
             self.text = answer.read().decode()
         self.families = list(text_string_to_metric_families(self.text))
         samples = [sample for family in self.families for sample in family.samples]
         self.names = {sample.name for sample in samples}
         self.values = {(each.name, *each.labels.values()): each.value for each in samples}
+        self.workers = {key[1]: value for key, value in self.values.items() if key[0] == "callstream_streams_active"}
+        self.ended = self.values["callstream_calls_total", "inbound", "completed"]
+        self.waits = self.values["callstream_response_seconds_count",]
+        self.greetings = self.values["callstream_first_audio_seconds_count",]
+        self.counters = {key: value for key, value in self.values.items() if key[0].endswith(("_total", "_count"))}
 
-    def of(self, name: str) -> dict[str, float]:
-        """By the last label."""
-        return {key[-1]: value for key, value in self.values.items() if key[0] == name}
 
-    def counters(self) -> dict[tuple[str, ...], float]:
-        return {key: value for key, value in self.values.items() if key[0].endswith(("_total", "_count", "_bucket"))}
+def scraped(server: Server, what: str, holds) -> Scraped:
+    """Asks until it is so."""
+
+    def look() -> Scraped | None:
+        now = Scraped(server)
+        return now if holds(now) else None
+
+    return until(look, what)
 
 
 async def answers(stream):
     """Greets at once, and answers when the caller has said all."""
     await stream.play(sound("thanks"))
     async for media in stream.media():
-        if media.timestamp > 3000 + len(SPEECH) // 8:
+        if media.timestamp >= (len(QUIET) + len(SPEECH)) // 8:
             break
     await stream.play(sound("thanks"))
     await stream.hang_up()
 
 
+QUIET = SILENCE * 24_000
+
+
 @pytest.mark.process
 @pytest.mark.once
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_and_their_chores_tell_the_same_of_all_of_them_and_go_on_when_one_is_killed(tmp_path):
+def test_two_workers_and_their_chores_tell_of_all_of_them_and_forget_nothing_when_one_is_killed(tmp_path):
     own = {"METRICS_TOKEN": TOKEN, "CHORES": "true", "STREAM_HANDLERS": "answers=tests.test_monitoring.answers"}
     with Server("workers", tmp_path, **own) as server:
-        both = until(
-            lambda: (now := Scraped(server)).of("callstream_ready") and len(now.of("callstream_ready")) == 2 and now,
-            "both",
-        )
-        promtool("check", "metrics", input=both.text)
-        calls = Calls(server, 3, handler="answers", audio=bytes([0xFF]) * 24000 + SPEECH + bytes([0xFF]) * 40000)
-        calls.talk(1.0)
-        until(lambda: sum(Scraped(server).of("callstream_streams_active").values()) == 3, "three calls on two workers")
+        scraped(server, "both workers", lambda now: len(now.workers) == 2)
+        calls = Calls(server, 3, handler="answers", audio=QUIET + SPEECH + 2 * QUIET)
+        scraped(server, "three calls on two workers", lambda now: sum(now.workers.values()) == 3)
         calls.result()
-        measured = ("callstream_response_seconds_count", "callstream_first_audio_seconds_count")
-        until(lambda: all(Scraped(server).values[name,] == 3 for name in measured), "the chores to have measured them")
-        before = until(
-            lambda: (now := Scraped(server)).values["callstream_calls_total", "inbound", "completed"] == 3 and now,
-            "their ends",
-        )
-        os.kill(int(min(before.of("callstream_ready"))), signal.SIGKILL)
-        until(
-            lambda: set(Scraped(server).of("callstream_ready")) - set(before.of("callstream_ready")), "another worker"
-        )
-        after = Scraped(server)
-        assert len(after.of("callstream_ready")) == 2
-        assert {name: value for name, value in before.counters().items() if after.counters()[name] < value} == {}
-        assert after.values["callstream_calls_total", "inbound", "completed"] == 3
-    used = set().union(*map(named, [*ALERTS.values(), *PANELS]))
-    assert used - after.names == set()
-    families = {family.name + ("_total" if family.type == "counter" else "") for family in after.families}
-    assert set(re.findall(r"^\| `(callstream_\w+)", section("Metrics"), re.MULTILINE)) == families
+        before = scraped(server, "three calls", lambda now: (now.ended, now.waits, now.greetings) == (3, 3, 3))
+        os.kill(int(min(before.workers)), signal.SIGKILL)
+        after = scraped(server, "another worker", lambda now: len(now.workers) == 2 and now.workers != before.workers)
+    assert {name: value for name, value in before.counters.items() if after.counters[name] < value} == {}
+    assert (after.ended, after.waits, after.greetings) == (3, 3, 3)
+    promtool("check", "metrics", input=after.text)
+    assert set().union(*map(named, [*ALERTS.values(), *PANELS])) - after.names == set()
+    given = {f"{family.name}_total" if family.type == "counter" else family.name for family in after.families}
+    assert set(re.findall(r"^\| `(callstream_\w+)`", section("Metrics"), re.MULTILINE)) == given

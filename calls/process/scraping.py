@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
@@ -29,9 +30,6 @@ from calls.recorder import recorder
 from calls.server.switchboard import switchboard
 from calls.version import version
 
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse
 
 # Adding up takes milliseconds, which every frame would wait for; and one answer at a time is enough.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
@@ -124,7 +122,7 @@ def serve(port: int) -> None:
     """Answers /metrics and nothing else, in a thread, for a process that serves nothing. CommandError if it cannot."""
     get_response = metrics_middleware(lambda request: HttpResponse("Not found.\n", status=404))
 
-    def application(environ: dict[str, Any], start_response: "StartResponse") -> list[bytes]:
+    def application(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         response = cast(HttpResponse, get_response(WSGIRequest(environ)))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         return [response.content]

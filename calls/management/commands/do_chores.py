@@ -27,9 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="End when there is nothing left to do.")
         parser.add_argument("--beside-a-server", action="store_true", help="End with the standard input too.")
         counted = parser.add_mutually_exclusive_group()
-        counted.add_argument(
-            "--metrics", type=Path, help="The folder of the server that tells of what is counted here."
-        )
+        counted.add_argument("--metrics", type=Path, help="The folder of the server that tells what is counted.")
         counted.add_argument("--metrics-port", type=int, help="Answer /metrics there, where no server does it.")
 
     def handle(
