@@ -1,9 +1,12 @@
 """Figures for Prometheus: who is told, what is counted once, and what several processes have counted together."""
 
 import os
+import urllib.error
+import urllib.request
 from types import SimpleNamespace
 
 import pytest
+from django.core.management import CommandError
 from django.test import AsyncClient, Client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,13 +17,14 @@ from calls.measuring.measurement import measure
 from calls.media.audio import tone
 from calls.metrics.sharing import Figures
 from calls.models import Call
-from calls.process.scraping import tell_of_this_process
+from calls.process.scraping import serve, tell_of_this_process
 from calls.recorder.aside import Held
 from calls.recorder.queue import Recorder
 from calls.server.tally import Tally
 from calls.summaries.summary import note_call
 from tests.support.batches import chunk
-from tests.support.factories import make_call, make_chunk, make_stream
+from tests.support.factories import make_call, make_chunk, make_live_call, make_stream
+from tests.support.servers import free_port
 from tests.support.sounds import CALLER
 from tests.support.webhooks import CALL, COMPLETED, INCOMING, SIGNATURE, post, signature
 
@@ -105,14 +109,14 @@ def test_a_call_counts_once_though_its_end_is_told_twice(client, process):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_call_whose_end_could_not_be_written_does_not_count(monkeypatch):
+    make_live_call(sid=CALL, direction="to the moon")
     before = figures()
     monkeypatch.setattr(Call, "save", lambda *_, **__: 1 / 0)
-    make_call = {"status": "completed", "direction": "to the moon"}
     with pytest.raises(ZeroDivisionError):
-        note_call(CALL, make_call, using="default")
+        note_call(CALL, {"status": "completed"}, using="default")
     monkeypatch.undo()
     assert risen(before) == {}
-    note_call(CALL, make_call, using="default")
+    note_call(CALL, {"status": "completed"}, using="default")
     assert risen(before) == {("callstream_calls_total", "other", "completed"): 1}
 
 
@@ -302,3 +306,17 @@ def test_where_nothing_can_be_written_a_process_tells_of_itself_and_the_log_says
     one.calls.labels("busy").inc()
     assert one.tells()["calls_total", "busy"] == one.tells()["calls_total", "busy"] == 1
     assert [record.getMessage().split(":")[0] for record in caplog.records] == ["metrics_alone"]
+
+
+def test_a_process_that_serves_nothing_may_answer_at_a_port_of_its_own(token):
+    port = free_port()
+    serve(port)
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked) as answer:
+        assert ("callstream_response_seconds_count",) in told(answer.read())
+    for path, status in (("/metrics", 401), ("/admin/", 404)):
+        with pytest.raises(urllib.error.HTTPError, match=str(status)) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}")
+        refused.value.close()
+    with pytest.raises(CommandError, match=f"port {port}"):
+        serve(port)
