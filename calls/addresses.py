@@ -15,6 +15,8 @@ CALL_STATUS, STREAM_STATUS = "call-status", "stream-status"
 CONNECTION = "connection"
 # A process lives; it takes new calls.
 HEALTH, READINESS = "healthz", "healthz/ready"
+# What it counts.
+METRICS = "metrics"
 # The staff's pages, and the sockets of those of running calls.
 ADMIN = "admin/"
 LIVE_CALLS = "live/calls"

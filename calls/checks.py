@@ -388,6 +388,16 @@ def check_sso() -> Iterator[CheckMessage]:
         yield Error("OIDC_GROUPS is not set: single sign-on lets nobody in.", hint=hint, id="calls.E066")
 
 
+def check_metrics() -> Iterator[CheckMessage]:
+    token = settings.METRICS_TOKEN
+    if token and not re.fullmatch(r"[!-~]{16,}", token):
+        yield Error(
+            "METRICS_TOKEN is shorter than 16 characters, or has some that a header cannot carry.",
+            hint="python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one.",
+            id="calls.E044",
+        )
+
+
 @register
 def check_settings(**kwargs: object) -> list[CheckMessage]:
     checks = (
@@ -408,5 +418,6 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_archive,
         check_second_factor,
         check_sso,
+        check_metrics,
     )
     return [message for check in checks for message in check()]

@@ -14,8 +14,9 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
-from calls import about, handlers, tracing
+from calls import about, handlers, metrics, tracing
 from calls.media.protocol import ConnectedMessage, ProtocolError, Start, StartMessage, StreamProtocol
+from calls.metrics import Refusal
 from calls.security import StreamToken, is_signed_handshake
 from calls.server.conversation import Conversation
 from calls.server.live_stream import LiveStream, log_rejected
@@ -43,7 +44,7 @@ FAIR_SHARE = 64
 class Refused(Exception):
     """This socket is not a stream of ours; `code` and `reason` close it (daphne takes 1000 and 3000-4999 only)."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: Refusal) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
@@ -75,6 +76,7 @@ class MediaStreamConsumer(AsyncConsumer):
         carried = Pass.read(headers.get(CARRIED.lower()))
         if (refusal := _handshake_refusal(scope, headers, carried)) is not None:
             logger.warning("handshake_refused reason=%s", refusal)
+            metrics.refuse(refusal)
             await send({"type": "websocket.close", "code": 4403, "reason": refusal})
             return
         await send({"type": "websocket.accept"})
@@ -98,11 +100,13 @@ class MediaStreamConsumer(AsyncConsumer):
                 ticket = None
             handler = _handler(token)
         except TimeoutError:
+            metrics.refuse(Refusal.DRAINING if switchboard.draining else Refusal.NO_START)
             await socket.close(4408, "draining" if switchboard.draining else f"no start within {START_TIMEOUT} s")
         except SocketClosed:
             return  # the other worker has given up
         except Refused as refused:
             logger.warning("stream_rejected reason=%s", refused.reason)
+            metrics.refuse(refused.reason)
             await socket.close(refused.code, refused.reason)
         else:
             live = LiveStream(
@@ -135,20 +139,20 @@ def _address(server: Sequence[Any] | None) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _handshake_refusal(scope: dict[str, Any], headers: dict[str, str], carried: Pass | None) -> str | None:
+def _handshake_refusal(scope: dict[str, Any], headers: dict[str, str], carried: Pass | None) -> Refusal | None:
     """Why this handshake is refused, before anything is accepted and without a query."""
     if "origin" in headers:
-        return "an Origin header: a browser, not Twilio"
+        return Refusal.ORIGIN
     if carried is not None:
         # One for whom there is a place, also in a process that is full or drains.
-        return None if outings.find(carried.key) else "nobody waits here for this caller"
+        return None if outings.find(carried.key) else Refusal.NOT_AWAITED
     if switchboard.draining:
-        return "draining"
+        return Refusal.DRAINING
     if len(switchboard.starting) >= MAX_STARTING or switchboard.is_full:
-        return "full"
+        return Refusal.FULL
     query = scope.get("query_string", b"").decode("latin-1")
     if not is_signed_handshake(scope["path"] + (f"?{query}" if query else ""), headers):
-        return "signature"
+        return Refusal.SIGNATURE
     return None
 
 
@@ -188,20 +192,20 @@ def _check(opening: Opening, stream_sid: str, *, is_carried: bool) -> tuple[Stre
     start, ticket = opening.start, opening.ticket()
     token = StreamToken.read(start.custom_parameters.get("token"))
     if token is None:
-        raise Refused(4403, "no good token")
+        raise Refused(4403, Refusal.NO_TOKEN)
     if token.call_sid != start.call_sid:
-        raise Refused(4403, "the token is of another call")
+        raise Refused(4403, Refusal.OTHER_CALL)
     is_awaited = ticket is not None and outings.find(ticket.key) is not None
     if is_carried and not is_awaited:
-        raise Refused(4404, "nobody waits here for this caller")
+        raise Refused(4404, Refusal.NOT_AWAITED)
     if not switchboard.nonces.use(token.nonce):
-        raise Refused(4403, "the token was used before")
+        raise Refused(4403, Refusal.USED_TOKEN)
     if switchboard.draining and not is_awaited:
-        raise Refused(4503, "draining")
+        raise Refused(4503, Refusal.DRAINING)
     if stream_sid in switchboard.live:
-        raise Refused(4409, "this stream is already here")
+        raise Refused(4409, Refusal.ALREADY_HERE)
     if switchboard.is_full and not is_awaited:
-        raise Refused(4503, "full")
+        raise Refused(4503, Refusal.FULL)
     return token, ticket
 
 
@@ -210,9 +214,9 @@ def _handler(token: StreamToken) -> handlers.Handler:
         handler = handlers.find(token.handler)
     except Exception:
         logger.exception("handler_unusable handler=%r call=%s", token.handler, token.call_sid)
-        raise Refused(4404, "the handler cannot be used") from None
+        raise Refused(4404, Refusal.UNUSABLE_HANDLER) from None
     if handler is None:
-        raise Refused(4404, "no such handler")
+        raise Refused(4404, Refusal.NO_HANDLER)
     return handler
 
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.utils import timezone
 
-from calls import tracing, twiml
+from calls import metrics, tracing, twiml
 from calls.media.rows import CallRow, EventRow
 from calls.media.sids import is_stream_sid
 from calls.models import Call
@@ -66,6 +66,7 @@ async def _after_failure(webhook: Webhook, name: str, code: str) -> HttpResponse
 async def _turn_away(webhook: Webhook, name: str) -> HttpResponse:
     """As many calls are running as this process takes."""
     logger.error("call_rejected reason=full call=%s streams=%d", webhook.call_sid, len(switchboard.live))
+    metrics.refuse(metrics.Refusal.FULL)
     if webhook.is_answered:
         # Twilio, or whom we called, has picked up: <Reject> comes too late, and the call is not busy
         # (https://www.twilio.com/docs/voice/twiml/reject).

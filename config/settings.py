@@ -110,6 +110,11 @@ STORAGES = {
 with suppress(ValueError):  # the system checks say what is wrong: calls are taken all the same
     STORAGES |= archive_url.storages(ARCHIVE_URL)
 
+# --- Metrics --------------------------------------------------------------------------------------------------------
+
+# What Prometheus sends to be told them; /metrics is not there while it is not set.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="").strip()
+
 # --- Webhooks of ours -----------------------------------------------------------------------------------------------
 
 # Whether they may go to private addresses, and over http.
@@ -163,6 +168,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "calls.process.scraping.metrics_middleware",
     "calls.health.health_middleware",
     "calls.middleware.PagePolicyMiddleware",  # before whatever answers: static files and errors are pages too
     "django.middleware.security.SecurityMiddleware",

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, close_old_connections
 
+from calls import metrics
+
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,9 @@ class Chores:
         self._stop = stop
         #: Those of which the log has said that they fail.
         self._failing: set[str] = set()
+        for chore in chores:
+            for outcome in ("done", "failed"):
+                metrics.chore_rounds.labels(chore.name, outcome)
 
     def run(self) -> None:
         """Until `stop` is set, and the rounds that were begun are done or LAST_SECONDS are over."""
@@ -70,13 +75,16 @@ class Chores:
             again = chore.do()
         except (DatabaseError, InterfaceError) as error:
             self._tell(chore, f"the database: {str(error).strip() or type(error).__name__}")
+            metrics.chore_rounds.labels(chore.name, "failed").inc()
             return AFTER_FAILURE
         except Exception:
             logger.exception("chore_failed %s; going on", chore.name)
+            metrics.chore_rounds.labels(chore.name, "failed").inc()
             return AFTER_FAILURE
         finally:
             close_old_connections()
         self._failing.discard(chore.name)
+        metrics.chore_rounds.labels(chore.name, "done").inc()
         return 0.0 if again else chore.every
 
     def _tell(self, chore: Chore, why: str) -> None:

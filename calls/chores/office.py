@@ -15,6 +15,7 @@ from typing import IO
 
 from django.conf import settings
 
+from calls import metrics
 from calls.recorder.spool import fingerprint
 
 
@@ -85,9 +86,11 @@ def _staff() -> str:
     """Runs the process to its end; how that came."""
     # More threads of numpy would take the cores that calls are answered on.
     alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # What they count is told by this server.
+    folder = ["--metrics", str(metrics.figures.folder)] if metrics.figures.folder else []
     try:
         with subprocess.Popen(
-            COMMAND, stdin=subprocess.PIPE, cwd=settings.BASE_DIR, env={**os.environ, **alone}
+            [*COMMAND, *folder], stdin=subprocess.PIPE, cwd=settings.BASE_DIR, env={**os.environ, **alone}
         ) as child:
             return f"with {child.wait()}"
     except OSError as error:  # no memory, no process, no file left: there may be some again

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.db.models import Exists, QuerySet
 from django.utils import timezone
 
+from calls import metrics
 from calls.measuring.courtesy import politely
 from calls.measuring.line import Line
 from calls.measuring.listening import listen
@@ -48,7 +49,18 @@ def _keep(call: Call, line: Line, conversation: Conversation) -> bool:
         Call.objects.filter(pk=call.pk).update(
             **figures, measured_at=timezone.now(), measuring_since=None, turns_at=None
         )
+    # One that was measured before, when less of it was there, is counted.
+    if call.first_audio_ms is None and call.response_ms is None:
+        _count(conversation)
     return True
+
+
+def _count(conversation: Conversation) -> None:
+    if conversation.first_audio_ms is not None:
+        metrics.first_audio.observe(conversation.first_audio_ms / 1000)
+    for said in conversation.turns:
+        if said.response_ms is not None:
+            metrics.response.observe(said.response_ms / 1000)
 
 
 def _unchanged(call: Call) -> QuerySet[Call]:

@@ -9,7 +9,7 @@ from django.db import models, transaction
 from django.db.models import Exists, Q
 from django.utils import timezone
 
-from calls import tracing
+from calls import metrics, tracing
 from calls.models.call_queries import CallQuerySet
 from calls.models.events import CallEvent
 from calls.models.tags import Tag
@@ -338,12 +338,15 @@ class Call(models.Model):
             self.answered_at = min(now, self.ended_at or now)
         if self.Status(self.status).terminal and not self.ended_at:
             self.ended_at = now
+            # Once it is certain: whoever is told of the end too, by the same callback say, waits for this row.
             transaction.on_commit(self._note_over, using=self._state.db)
         if duration is not None and self.duration is None:
             self.duration = duration
         return [name for name, value in before.items() if getattr(self, name) != value]
 
     def _note_over(self) -> None:
+        """Counts it, and tells the log and the traces."""
+        metrics.count_call(self.direction, self.status)
         if self.sid is None or self.ended_at is None:
             # Twilio has never heard of it, or it has turned out to go on.
             return

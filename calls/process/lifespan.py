@@ -25,7 +25,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from calls import tracing
+from calls import metrics, tracing
 from calls.chores.office import office
 from calls.media import formats
 from calls.post import post
@@ -33,6 +33,7 @@ from calls.process import logs, oversights
 from calls.process.pools import Pools
 from calls.process.presence import Presence
 from calls.process.problems import Problems
+from calls.process.scraping import tell_of_this_process
 from calls.process.watchdog import HOPELESS, Watchdog
 from calls.recorder import recorder
 from calls.server import missing
@@ -82,6 +83,11 @@ def prepare() -> None:
     problems = Problems(recorder.hasten)
     logging.getLogger().addHandler(problems)
     recorder.attendance.describe = Presence(problems)
+    if settings.METRICS_TOKEN:
+        tell_of_this_process()
+        metrics.figures.join()
+        # After the recorder, which counts until it is closed.
+        atexit.register(metrics.figures.close)
     recorder.start()
     # The last resort, whatever ends the process in an orderly way.
     atexit.register(recorder.close)
@@ -235,6 +241,7 @@ def give_up() -> None:
     logger.critical("loop_hung for %.0f s; this process gives up, so that another one takes its calls", HOPELESS)
     recorder.attendance.gives_up = True
     recorder.close()
+    metrics.figures.close()
     os._exit(GIVEN_UP)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from sys import _current_frames
 from types import FrameType
 
+from calls import metrics
 from calls.server.preparations import ExpectedCall
 from calls.server.stalls import Stall, file_of, place
 from calls.streams import MediaStream
@@ -69,6 +70,7 @@ class Watchdog:
     def _beat(self) -> None:
         now, due = time.monotonic(), self._due
         self._due = now + TICK
+        metrics.loop_delay.observe(max(0.0, now - due))
         if not self._stop.is_set():
             self._loop.call_later(TICK, self._beat)
         if now - due > LIMIT:

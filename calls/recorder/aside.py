@@ -48,6 +48,11 @@ class Aside:
     def __len__(self) -> int:
         return len(self.held)
 
+    @property
+    def since(self) -> float | None:
+        """When the first of those that wait began to. From any thread."""
+        return min((held.since for held in [*self.held.values()]), default=None)
+
     def write(self, rows: list[AnyRow]) -> None:
         """All rows in one transaction, but for those of calls that are locked. Raises only what is away."""
         if self.held:

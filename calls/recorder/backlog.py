@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from django.conf import settings
 
+from calls import metrics
 from calls.media.rows import AnyRow, ChunkRow, GapRow
 from calls.recorder.batches import Batches
 from calls.recorder.packing import pack
@@ -113,6 +114,7 @@ class Backlog:
             if not self.dropped_bytes:
                 logger.critical("storage_full: %s", why)
             self.dropped_bytes += len(chunk.payload)
+            metrics.dropped_bytes.inc(len(chunk.payload))
             self._remember_gap(chunk)
 
     def _remember_gap(self, chunk: ChunkRow) -> None:

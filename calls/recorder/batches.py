@@ -85,6 +85,12 @@ class Batches:
     def oldest(self) -> Batch:
         return self._batches[0]
 
+    @property
+    def since(self) -> float | None:
+        """When the oldest one was handed over. From any thread."""
+        with self._lock:
+            return self._batches[0].since if self._batches else None
+
     def add(self, batch: Batch) -> None:
         with self._lock:
             self._batches.append(batch)

@@ -16,6 +16,7 @@ from contextlib import closing
 from django.conf import settings
 from django.db import connections
 
+from calls import metrics
 from calls.media.rows import AnyRow
 from calls.recorder.aside import Aside
 from calls.recorder.attendance import Attendance
@@ -101,6 +102,13 @@ class Recorder:
         """Seconds for which rows have waited to be written at most, since this was last asked for."""
         longest, self._longest_wait = self._longest_wait, 0.0
         return longest
+
+    @property
+    def longest_waiting(self) -> float:
+        """Seconds for which the oldest row has waited that is not in the database. From any thread."""
+        # What is in the spool was there first, and came when the database had just gone.
+        waiting = (self._batches.since, self._aside.since, self.away_since if self.backlog.is_spooled else None)
+        return max((self._clock() - since for since in waiting if since is not None), default=0.0)
 
     @property
     def spooled_bytes(self) -> int:
@@ -224,6 +232,7 @@ class Recorder:
     def _report_refused(self) -> None:
         for row in self._committer.take_refused():
             logger.warning("stream_rejected reason=token_used stream=%s call=%s", row.sid, row.call_sid)
+            metrics.refuse(metrics.Refusal.USED_TOKEN)
             self._housekeeping.forget(row.sid)
             if self.on_refused is not None:
                 tell(self.on_refused, row.sid)

@@ -45,6 +45,7 @@ from calls.server.outgoing import Outgoing
 from calls.server.socket import Socket
 from calls.server.speaking import Speaking
 from calls.server.stalls import Stall
+from calls.server.tally import Tally
 from calls.server.voice import Voice
 from calls.server.words import Words
 from calls.twiml import RESERVED, START_SUFFIX
@@ -115,6 +116,7 @@ class LiveStream:
         self.prepared: Any = None
         #: Whether it was the handler that ended it.
         self.hung_up = False
+        self._tally = Tally()
         self._gaps_seen = 0
         self.unknown_marks = 0
         self._worst_stall = 0.0
@@ -241,7 +243,7 @@ class LiveStream:
         """What is new since the last beat, by that monotonic time; now and then with the counters."""
         self.hearing.advance(at)
         if with_counters:
-            self.tape.change(**self._counters())
+            self._note_counters()
         return self.cut(at)
 
     def cut(self, at: float) -> list[AnyRow]:
@@ -256,7 +258,7 @@ class LiveStream:
     def last_rows(self, **facts: Any) -> list[AnyRow]:
         """The rest, with what is known of its end."""
         self.tape.close()
-        self.tape.change(**self._counters(), **facts, ended_at=self.ended_at, close_code=self.socket.close_code)
+        self._note_counters(**facts, ended_at=self.ended_at, close_code=self.socket.close_code)
         rows = self.tape.cut_all()
         return rows + self.words.take(rows, self.tape.length)
 
@@ -291,6 +293,12 @@ class LiveStream:
         self._forgotten.add((what, where))
         self.tape.event("await-forgotten", timezone.now(), what=what, line=where)
         return True
+
+    def _note_counters(self, **facts: Any) -> None:
+        """For the stream's row, and for the figures of this process."""
+        counters = self._counters()
+        self._tally.take(counters, sent=self.hearing.playback.sent)
+        self.tape.change(**counters, **facts)
 
     def _counters(self) -> dict[str, Any]:
         return {

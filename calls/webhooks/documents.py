@@ -4,7 +4,7 @@ import logging
 
 from django.core.handlers.asgi import ASGIRequest
 
-from calls import addresses, handlers, twiml
+from calls import addresses, handlers, metrics, twiml
 from calls.security import StreamToken
 from calls.server.departures import Departure, Order
 from calls.server.preparations import ExpectedCall, preparations
@@ -42,16 +42,19 @@ def connect(
         handler = handlers.find(name)
     except Exception as error:
         logger.exception("handler_unusable handler=%r call=%s", name, webhook.call_sid)
+        metrics.refuse(metrics.Refusal.UNUSABLE_HANDLER)
         why = sentence_with_line(error)
         return Answer(twiml.apologise(), f"apologised: the handler {name[:40]!r} cannot be used ({why})")
     if handler is None:
         logger.error("handler_unknown name=%r call=%s; known: %s", name, webhook.call_sid, ", ".join(handlers.names()))
+        metrics.refuse(metrics.Refusal.NO_HANDLER)
         return Answer(twiml.apologise(), f"apologised: there is no handler {name[:40]!r}")
     try:
         noun = _noun(webhook, name, resumed, handed, ticket)
         document = handler.twiml(noun)
     except Exception as error:
         logger.exception("twiml_failed handler=%r call=%s", name, webhook.call_sid)
+        metrics.refuse(metrics.Refusal.NO_DOCUMENT)
         why = sentence_with_line(error)
         return Answer(twiml.apologise(), f"apologised: the document of {name[:40]!r} could not be made ({why})")
     if handler.options.prepare and ticket is None and "<Stream" in document and _stays(webhook):

@@ -6,7 +6,7 @@ from itertools import takewhile
 
 from django.conf import settings
 
-from calls import twiml
+from calls import metrics, twiml
 from calls.models import Call, Stream
 from calls.models.streams import RECONNECTS
 from calls.server.departures import Departure
@@ -54,6 +54,7 @@ def how_to_go_on(webhook: Webhook, past: Past, name: str, resumed: int, ticket: 
         return connect(webhook, name, resumed=resumed + 1, handed=past.handed, ticket=ticket)
     if past.broken > RECONNECTS:
         logger.error("reconnect_given_up call=%s after %d streams in a row", webhook.call_sid, past.broken)
+        metrics.refuse(metrics.Refusal.BROKE_AGAIN)
         return Answer(twiml.apologise(), f"apologised: {past.broken} streams in a row broke at once")
     return connect(webhook, name, resumed=resumed + 1, handed=past.handed, ticket=ticket)
 

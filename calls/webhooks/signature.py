@@ -11,8 +11,9 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from calls import about, tracing
+from calls import about, metrics, tracing
 from calls.media.sids import is_call_sid, is_stream_sid
+from calls.metrics import Refusal
 from calls.security import could_be_signed, is_signed_webhook
 from calls.webhooks.request import Webhook
 
@@ -36,16 +37,23 @@ def from_twilio(view: Answering) -> View:
     async def checked(request: HttpRequest, **kwargs: Any) -> HttpResponse:
         path = _path_on_the_wire(request)
         if not could_be_signed(path, request.headers):
+            metrics.refuse(Refusal.SIGNATURE)
             return HttpResponseForbidden(UNSIGNED, content_type="text/plain")
         body = _signed_body(request)
         if not is_signed_webhook(path, body, request.headers):
+            metrics.refuse(Refusal.SIGNATURE)
             return HttpResponseForbidden(UNSIGNED, content_type="text/plain")
         parameters = _parameters(request, body)
         if not is_call_sid(parameters.get("CallSid")):
+            metrics.refuse(Refusal.NO_CALL_SID)
             reason = "CallSid is missing, or is not CA and 32 hexadecimal digits.\n"
             return HttpResponseBadRequest(reason, content_type="text/plain")
         path = request.path
-        with about.about(parameters["CallSid"], _stream_sid(parameters)), tracing.span("webhook", path=path):
+        with (
+            about.about(parameters["CallSid"], _stream_sid(parameters)),
+            tracing.span("webhook", path=path),
+            metrics.webhook.time(),
+        ):
             return await view(Webhook(request, parameters), **kwargs)
 
     return cast(View, csrf_exempt(require_http_methods(["GET", "POST"])(checked)))

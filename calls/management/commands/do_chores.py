@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -12,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from calls.chores.board import CHORES
 from calls.chores.chore import Chores
 from calls.measuring.courtesy import NICENESS
+from calls.metrics import figures
+from calls.process.scraping import serve
 
 
 class Command(BaseCommand):
@@ -23,9 +26,24 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="End when there is nothing left to do.")
         parser.add_argument("--beside-a-server", action="store_true", help="End with the standard input too.")
+        counted = parser.add_mutually_exclusive_group()
+        counted.add_argument("--metrics", type=Path, help="The folder of the server that tells what is counted.")
+        counted.add_argument("--metrics-port", type=int, help="Answer /metrics there, where no server does it.")
 
-    def handle(self, *args: Any, once: bool, beside_a_server: bool, **options: Any) -> None:
+    def handle(
+        self,
+        *args: Any,
+        once: bool,
+        beside_a_server: bool,
+        metrics: Path | None = None,
+        metrics_port: int | None = None,
+        **options: Any,
+    ) -> None:
         os.nice(NICENESS)
+        if metrics:
+            figures.join(metrics)
+        if metrics_port:
+            serve(metrics_port)
         stop = threading.Event()
         chores = Chores(CHORES, stop)
         if once:
@@ -43,6 +61,7 @@ class Command(BaseCommand):
 
 def _leave() -> None:
     """At once: whatever still waits for a receiver or for the database is done again by whoever comes next."""
+    figures.close()
     logging.shutdown()
     os._exit(0)
 
