@@ -1,9 +1,7 @@
 """`prune_calls` erases what is old enough: the audit row stays, and nothing of the content."""
 
 import datetime as dt
-import os
 import subprocess
-import sys
 from io import StringIO
 
 import pytest
@@ -13,7 +11,6 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from calls.management.commands import prune_calls
 from calls.media.rows import UtteranceRow, encode
 from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow, RecordingAccess, Utterance
 from calls.recordings import retention
@@ -30,7 +27,6 @@ from tests.support.factories import (
     make_stream,
     make_utterance,
 )
-from tests.support.servers import ROOT, database_url, until
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -211,15 +207,13 @@ def test_a_bad_age_is_explained(age):
         prune("--older-than", age)
 
 
-def test_many_calls_go_in_batches():
+@pytest.mark.parametrize("bound", ["BATCH", "BATCH_SAMPLES", "SLICE_BYTES"])
+def test_many_calls_go_in_batches(monkeypatch, bound):
     for _ in range(5):
         old_call()
-    before, prune_calls.BATCH = prune_calls.BATCH, 2
-    try:
-        prune("--older-than", "90d")
-    finally:
-        prune_calls.BATCH = before
-    assert Erasure.objects.count() == 5
+    monkeypatch.setattr(retention, bound, 2)
+    prune("--older-than", "90d")
+    assert (Erasure.objects.count(), Call.objects.count()) == (5, 0)
 
 
 def test_what_an_interruption_left_is_erased_by_the_next_run(monkeypatch):
@@ -257,36 +251,3 @@ def test_a_damaged_spool_file_that_names_an_erased_call_goes_with_it(settings, t
     (tmp_path / "db-3.damaged").write_bytes(b"")
     retention.erase(stream.call, "asked for", audio_only=True)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["db-2.damaged", "db-3.damaged"]
-
-
-@pytest.mark.process
-def test_a_container_of_its_own_erases_again_and_again_until_it_is_stopped(tmp_path):
-    log = tmp_path / "log"
-    old_call(days=91)
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database_url()}
-    command = [sys.executable, "manage.py", "prune_calls", "--every", "1d", "--older-than", "90d", "--skip-checks"]
-    with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output) as prune:
-        try:
-            until(lambda: "Erased 1 calls" in log.read_text(), "the call to be erased")
-            assert prune.poll() is None
-        finally:
-            prune.terminate()
-    assert prune.returncode == 0
-    assert not Call.objects.exists()
-
-
-def test_what_fails_is_said_and_tried_again(settings, monkeypatch, capsys):
-    settings.RECORDING_RETENTION_DAYS = None
-    waited = []
-
-    def wait(seconds):
-        waited.append(seconds)
-        if len(waited) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(prune_calls.time, "sleep", wait)
-    monkeypatch.setattr(prune_calls.signal, "signal", lambda *_: None)
-    with pytest.raises(KeyboardInterrupt):
-        call_command("prune_calls", every=dt.timedelta(days=1))
-    assert waited == [86400, 86400]
-    assert capsys.readouterr().err.count("Nothing was erased: How old?") == 2

@@ -11,6 +11,8 @@ from calls.measuring.backlog import measure_next
 from calls.notices.delivery import Postman
 from calls.notices.keeping import forget_old
 from calls.notices.telling import tell
+from calls.recordings.pruning import pruning
+from calls.store.merging import merge_next
 
 
 CHORES: tuple[Chore, ...] = (
@@ -19,6 +21,8 @@ CHORES: tuple[Chore, ...] = (
     Chore("running-turns", every=0.5, do=Following().go_round),
     Chore("tell", every=2.0, do=tell),
     Chore("deliver", every=1.0, do=Postman().go_round),
+    Chore("merge", every=10.0, do=merge_next),
+    Chore("prune", every=3600.0, do=pruning.go_round),
     Chore("forget-notices", every=3600.0, do=forget_old),
     Chore("watch", every=30.0, do=watch),
     # Apart from the watch, which a mail server that does not answer must not hold up.

@@ -18,6 +18,9 @@ class StreamKeys:
         self._keys: dict[str, tuple[int, int]] = {}
         #: Those of them whose audio was erased: no more of it is written.
         self._silent: set[str] = set()
+        #: The keys of those that were over before, whose rows may have been merged (`calls.store.merging`). Of streams
+        #: that we have begun there is none.
+        self.over: set[int] = set()
         #: Streams whose token or SID somebody else has used: nothing of theirs is stored.
         self.refused: set[str] = set()
 
@@ -25,11 +28,13 @@ class StreamKeys:
         """What was learnt in a transaction that failed may not be there. What was refused before it stays so."""
         self._keys.clear()
         self._silent.clear()
+        self.over.clear()
 
     def close(self, sid: str) -> None:
         """A stream has ended: no more rows will name it, or few."""
-        self._keys.pop(sid, None)
+        keys = self._keys.pop(sid, None)
         self._silent.discard(sid)
+        self.over.discard(keys[0] if keys else 0)
 
     def is_silent(self, sid: str) -> bool:
         """Whether no audio of this stream is written, since it was erased. `of` has learnt that."""
@@ -46,6 +51,8 @@ class StreamKeys:
             return
         key = known[0][0] if known else self._create(row, call)
         self._keys[row.sid] = (key, call.pk)
+        if any(s.ended_at or s.merging_since for s in others):
+            self.over.add(key)
         if not known:
             self._note_beginning(row, key, call)
         if Erasure.objects.using(self._using).of_audio(row.call_sid).exists():
@@ -88,10 +95,12 @@ class StreamKeys:
         if sid not in self._keys:
             silent = Exists(Erasure.objects.of_audio(OuterRef("call__sid")))
             stream = Stream.objects.using(self._using).filter(sid=sid).annotate(silent=silent)
-            found = stream.values_list("pk", "call_id", "silent").first()
+            found = stream.values_list("pk", "call_id", "silent", "ended_at", "merging_since").first()
             if found is None:
                 return None
             self._keys[sid] = found[:2]
             if found[2]:
                 self._silent.add(sid)
+            if any(found[3:]):
+                self.over.add(found[0])
         return self._keys[sid]

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
 
 from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet, Sum
+from django.db.models import Exists, OuterRef, QuerySet, Subquery, Sum
 
 from calls.media.audio import SAMPLE_RATE
 from calls.models import (
@@ -23,6 +23,7 @@ from calls.models import (
     Erasure,
     Notice,
     QuarantinedRow,
+    RecordingAccess,
     Review,
     Stream,
     Utterance,
@@ -30,8 +31,10 @@ from calls.models import (
 from calls.recorder.spool import erase_damaged
 
 
-# Chunks that one transaction deletes: a large one would keep the recorder of live calls waiting on SQLite.
-SLICE = 1000
+# Chunks that one transaction deletes, and bytes: a large one would keep the recorder of live calls waiting on SQLite.
+SLICE, SLICE_BYTES = 1000, 4_000_000
+# Calls that are erased at once, and their samples: a sum over more would be stopped by the statement_timeout.
+BATCH, BATCH_SAMPLES = 100, 3600 * SAMPLE_RATE
 # SQLite says numbers, and takes words.
 SECURE_DELETE = ("OFF", "ON", "FAST")
 
@@ -69,7 +72,7 @@ class Content:
         return cls(
             calls=len(calls),
             samples=sum(call.audio_samples for call in calls),
-            # Call by call: of fifty long ones at once the database would be stopped by its statement_timeout.
+            # Call by call: a sum over fifty long ones at once would be stopped by the statement_timeout.
             bytes=sum(map(audio_bytes, calls)),
             utterances=Utterance.objects.filter(stream__call__in=calls).count(),
             comments=Comment.objects.filter(call__in=calls).count(),
@@ -102,7 +105,7 @@ class Content:
 STAYS = "a line that says what was erased, when, by whom and why; and who had listened to it."
 
 
-def _in_words(calls: Iterable[Call]) -> QuerySet[Answer]:
+def _in_words(calls: Sequence[Call]) -> QuerySet[Answer]:
     return Answer.objects.filter(review__call__in=calls).exclude(text="")
 
 
@@ -115,59 +118,111 @@ def _size(count: int) -> str:
 
 
 def erase(call: Call, reason: str, *, user: User | None = None, audio_only: bool = False) -> int:
-    """Erases a call, or only its audio, and returns how many bytes of audio that were.
+    """Erases a call, or only its audio, and returns how many bytes of audio that were."""
+    return erase_all([call], reason, user=user, audio_only=audio_only)
+
+
+def erase_all(calls: Sequence[Call], reason: str, *, user: User | None = None, audio_only: bool = False) -> int:
+    """Erases calls, or only their audio, and returns how many bytes of audio that were; `batches` has some at a time.
 
     With the audio goes what was said in it, and with that the comments and what reviewers wrote, which may quote it;
     their scores stay.
 
-    The audit row comes first. If this is interrupted, doing it again goes on where it stopped.
+    The audit rows come first. If this is interrupted, doing it again goes on where it stopped.
     """
-    size = audio_bytes(call)
-    facts: dict[str, Any] = {"reason": reason[:200], "bytes": size, "user": user}
-    if call.sid:
-        Erasure.objects.get_or_create(call_sid=call.sid, audio_only=audio_only, defaults=facts)
-    chunks = AudioChunk.objects.filter(stream__call=call).order_by("pk")
-    while some := list(chunks.values_list("pk", flat=True)[:SLICE]):
-        AudioChunk.objects.filter(pk__in=some).delete()
-    erase_damaged(settings.SPOOL_DIR, _names(call))
+    streams = dict(Stream.objects.filter(call__in=calls).values_list("pk", "sid"))
+    names = [sid for sid in (*(call.sid for call in calls), *streams.values()) if sid]
+    sizes = _sizes(streams)
+    _note(calls, sizes, reason[:200], user, audio_only=audio_only)
+    # What is no row of a call's, or too much for one transaction.
+    _erase_chunks(streams)
+    erase_damaged(settings.SPOOL_DIR, names)
     with transaction.atomic():
-        # Before its parts, as whoever measures or reviews it: two who begin at different ends wait for each other.
-        Call.objects.select_for_update().only("pk").filter(pk=call.pk).first()
-        Utterance.objects.filter(stream__call=call).delete()
-        call.comments.all().delete()
-        _in_words([call]).delete()
-        _erase_quarantined(call, audio_only=audio_only)
-        call.accesses.filter(call_sid="").update(call_sid=call.sid or "")
+        # Before their parts, as whoever measures or reviews one: two who begin at different ends wait for each other.
+        locked = list(Call.objects.select_for_update().filter(pk__in=[call.pk for call in calls]).order_by("pk"))
+        _erase_words(locked)
+        _erase_quarantined(names, audio_only=audio_only)
+        _name_accesses(locked)
         if audio_only:
-            Call.objects.filter(pk=call.pk).update(audio_samples=0)
+            Call.objects.filter(pk__in=[call.pk for call in locked]).update(audio_samples=0)
         else:
-            if not call.sid:
-                Erasure.objects.create(audio_only=False, **facts)
-            _erase_history(call)
-            call.delete()
-    return size
+            unnamed = [call for call in locked if not call.sid]
+            Erasure.objects.bulk_create(_erasure(call, sizes, reason[:200], user) for call in unnamed)
+            _erase_rows(locked)
+    return sum(sizes.values())
 
 
-def _erase_history(call: Call) -> None:
-    """What the admin has written down of a call, its title among it. Who heard the call stays: that is evidence."""
-    content_type = ContentType.objects.get_for_model(Call)
-    LogEntry.objects.filter(content_type=content_type, object_id=str(call.pk)).delete()
+def batches(calls: QuerySet[Call]) -> Iterator[list[Call]]:
+    """Some of them at a time, those that ended first, until whoever erases each batch has left none."""
+    while found := list(calls.order_by("ended_at", "pk")[:BATCH]):
+        # The first one in any case, however long it is.
+        most = accumulate(call.audio_samples for call in found)
+        yield [call for call, samples in zip(found, most, strict=True) if samples <= BATCH_SAMPLES] or found[:1]
 
 
-def _names(call: Call) -> list[str]:
-    """What is named in rows of this call that were never written."""
-    return [sid for sid in (call.sid, *call.streams.values_list("sid", flat=True)) if sid]
+def _sizes(streams: Iterable[int]) -> dict[int, int]:
+    """Bytes of audio, by call."""
+    chunks = AudioChunk.objects.filter(stream__in=streams).order_by().values("stream__call")
+    return dict(chunks.annotate(sum=Sum("length")).values_list("stream__call", "sum"))
 
 
-def _erase_quarantined(call: Call, *, audio_only: bool) -> None:
+def _erasure(call: Call, sizes: dict[int, int], reason: str, user: User | None, *, audio_only: bool = False) -> Erasure:
+    size = sizes.get(call.pk, 0)
+    return Erasure(call_sid=call.sid or "", audio_only=audio_only, reason=reason, bytes=size, user=user)
+
+
+@transaction.atomic
+def _note(calls: Sequence[Call], sizes: dict[int, int], reason: str, user: User | None, *, audio_only: bool) -> None:
+    """One audit row for each, however often it is begun. One without a SID has it in the transaction that erases it."""
+    locked = Call.objects.select_for_update().filter(pk__in=[call.pk for call in calls], sid__isnull=False)
+    named = list(locked.order_by("pk"))
+    rows = Erasure.objects.filter(call_sid__in=[call.sid for call in named], audio_only=audio_only)
+    known = set(rows.values_list("call_sid", flat=True))
+    new = [call for call in named if call.sid not in known]
+    Erasure.objects.bulk_create(_erasure(call, sizes, reason, user, audio_only=audio_only) for call in new)
+
+
+def _erase_chunks(streams: Iterable[int]) -> None:
+    chunks = AudioChunk.objects.filter(stream__in=streams).order_by("stream", "start")
+    while found := list(chunks.values_list("pk", "length")[:SLICE]):
+        sizes = accumulate(length for _, length in found)
+        some = [pk for (pk, _), size in zip(found, sizes, strict=True) if size <= SLICE_BYTES] or [found[0][0]]
+        AudioChunk.objects.filter(pk__in=some).delete()
+
+
+def _erase_words(calls: Sequence[Call]) -> None:
+    """What goes with the audio."""
+    Utterance.objects.filter(stream__call__in=calls).delete()
+    Comment.objects.filter(call__in=calls).delete()
+    _in_words(calls).delete()
+
+
+def _name_accesses(calls: Sequence[Call]) -> None:
+    """Who heard them is known when they are gone."""
+    sid = Call.objects.filter(pk=OuterRef("call")).values("sid")
+    accesses = RecordingAccess.objects.filter(call__in=calls, call__sid__isnull=False, call_sid="")
+    accesses.update(call_sid=Subquery(sid))
+
+
+def _erase_rows(calls: Sequence[Call]) -> None:
+    """The calls, with all rows that refer to them; who heard them stays: that is evidence."""
+    # What the admin has written down of them, their titles among it.
+    content_type, keys = ContentType.objects.get_for_model(Call), [str(call.pk) for call in calls]
+    LogEntry.objects.filter(content_type=content_type, object_id__in=keys).delete()
+    # Before their streams, of which each would be taken out of them first.
+    CallEvent.objects.filter(call__in=calls).delete()
+    Call.objects.filter(pk__in=[call.pk for call in calls]).delete()
+
+
+def _erase_quarantined(names: Sequence[str], *, audio_only: bool) -> None:
     """Refused rows name their stream or call only within, in plain bytes."""
-    names = [name.encode() for name in _names(call)]
+    wanted = [name.encode() for name in names]
     rows = (
         QuarantinedRow.objects.filter(kind__in=["ChunkRow", "UtteranceRow", "batch"])
         if audio_only
         else QuarantinedRow.objects.all()
     )
-    found = [row.pk for row in rows.iterator(chunk_size=100) if any(name in bytes(row.data) for name in names)]
+    found = [row.pk for row in rows.iterator(chunk_size=100) if any(name in bytes(row.data) for name in wanted)]
     QuarantinedRow.objects.filter(pk__in=found).delete()
 
 

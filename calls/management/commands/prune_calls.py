@@ -2,25 +2,19 @@
 
 import datetime as dt
 import re
-import signal
-import sys
-import time
 from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, InterfaceError, connections
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from tqdm import tqdm
 
 from calls.models import Call
-from calls.recordings.retention import audio_bytes, erasable, erase, leaving_no_traces
+from calls.recordings.retention import BATCH, audio_bytes, batches, erasable, erase_all, leaving_no_traces
 
 
-# Calls that are looked up at once.
-BATCH = 100
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -39,61 +33,32 @@ class Command(BaseCommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="only say what would be erased")
 
-        parser.add_argument(
-            "--every", type=age, metavar="AGE", help="such as 1d: again and again, until it is told to stop"
-        )
-
     def handle(self, *args: Any, **options: Any) -> None:
-        self.options = options
-        if options["every"]:
-            self.repeat(options["every"])
-        else:
-            self.prune()
-
-    def repeat(self, every: dt.timedelta) -> None:
-        """For a container of its own. An error is reported and does not end it: the database may be back next time."""
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        while True:
-            try:
-                self.prune()
-            except (CommandError, DatabaseError, InterfaceError) as error:
-                self.stderr.write(self.style.ERROR(f"Nothing was erased: {' '.join(str(error).split())}"))
-            connections.close_all()
-            time.sleep(every.total_seconds())
-
-    def prune(self) -> None:
-        options, calls = self.options, self.chosen()
+        calls = self.chosen(options["older_than"], options["number"], audio_only=options["audio_only"])
         count = calls.count()
         what = "the audio of {} calls" if options["audio_only"] else "{} calls"
         if options["dry_run"]:
             size = sum(audio_bytes(call) for call in calls.only("pk").iterator(chunk_size=BATCH))
             self.stdout.write(f"Would erase {what.format(count)}, {size} bytes of audio. Nothing was changed.")
             return
-        erased, size = self.erase(calls, count)
+        quiet = None if options["verbosity"] else True
+        erased = size = 0
+        with leaving_no_traces(), tqdm(total=count, unit=" calls", leave=False, disable=quiet) as bar:
+            for batch in batches(calls):
+                size += erase_all(batch, "prune_calls", audio_only=options["audio_only"])
+                erased += len(batch)
+                bar.update(len(batch))
         self.stdout.write(self.style.SUCCESS(f"Erased {what.format(erased)}, {size} bytes of audio."))
 
-    def chosen(self) -> QuerySet[Call]:
-        age = self.options["older_than"]
+    def chosen(self, age: dt.timedelta | None, numbers: list[str], *, audio_only: bool) -> QuerySet[Call]:
         if age is None and settings.RECORDING_RETENTION_DAYS:
             age = dt.timedelta(days=settings.RECORDING_RETENTION_DAYS)
         if age is None:
             raise CommandError("How old? Use --older-than 90d, or set RECORDING_RETENTION_DAYS.")
         old = Call.objects.filter(ended_at__lt=timezone.now() - age)
-        if numbers := self.options["number"]:
+        if numbers:
             old = old.filter(Q(from_number__in=numbers) | Q(to_number__in=numbers))
-        return erasable(old, audio_only=self.options["audio_only"])
-
-    def erase(self, calls: QuerySet[Call], count: int) -> tuple[int, int]:
-        """One call at a time, so that an interruption costs nothing."""
-        erased = size = 0
-        quiet = None if self.options["verbosity"] else True
-        with leaving_no_traces(), tqdm(total=count, unit=" calls", leave=False, disable=quiet) as bar:
-            while batch := list(calls.order_by("pk")[:BATCH]):
-                for call in batch:
-                    size += erase(call, "prune_calls", audio_only=self.options["audio_only"])
-                    erased += 1
-                    bar.update()
-        return erased, size
+        return erasable(old, audio_only=audio_only)
 
 
 def age(text: str) -> dt.timedelta:
