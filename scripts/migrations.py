@@ -72,7 +72,7 @@ def _of_a_known_table(operation: Operation, state: ProjectState) -> Iterator[str
     if isinstance(operation, TAKE_AWAY):
         yield f"{operation.describe()}: do that in the release after the one that no longer uses it"
     elif isinstance(operation, ops.AddField) and not _has_value(operation.field):
-        yield f"{operation.describe()}: it needs null=True or a db_default, or workers that do not know it cannot insert"
+        yield f"{operation.describe()}: without null=True or a db_default, workers that do not know it cannot insert"
     elif isinstance(operation, ops.AlterField):
         before = state.models[APP, operation.model_name_lower].fields[operation.name]
         if narrowed := list(_narrowed(before, operation.field)):

@@ -189,7 +189,8 @@ def test_each_container_has_only_the_secrets_that_it_needs(configured):
 
     assert seen("db") == ({"/run/secrets/db"}, set())
     assert seen("redis") == ({"/run/secrets/redis"}, {"REDIS_PASSWORD", "REDIS_PASSWORD_FILE"})
-    assert seen("migrate") == seen("prune") == ({"/run/secrets/app"}, set())
+    assert seen("migrate") == ({"/run/secrets/app"}, set())
+    assert seen("backup") == ({"/run/secrets/db"}, set())
     assert seen("proxy") == (set(), set())
     assert seen("web")[0] == {"/run/secrets/app", "/run/secrets/web"}
 

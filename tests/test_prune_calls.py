@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from calls.media.rows import UtteranceRow, encode
 from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow, RecordingAccess, Utterance
-from calls.recordings import retention
+from calls.recordings import pruning, retention
+from calls.recordings.pruning import LOCK, Pruning
 from calls.recordings.retention import erase
 from tests.support.batches import chunk
 from tests.support.factories import (
@@ -251,3 +252,58 @@ def test_a_damaged_spool_file_that_names_an_erased_call_goes_with_it(settings, t
     (tmp_path / "db-3.damaged").write_bytes(b"")
     retention.erase(stream.call, "asked for", audio_only=True)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["db-2.damaged", "db-3.damaged"]
+
+
+# --- by itself -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_older_than_the_settings_say_goes_by_itself_and_the_log_says_so_once(settings, caplog):
+    settings.RECORDING_RETENTION_DAYS = 30
+    old_call(days=31)
+    young = old_call(days=29)
+    with caplog.at_level("INFO"):
+        assert not Pruning().go_round()
+    assert left() == {young.sid}
+    assert Erasure.objects.get().reason == "RECORDING_RETENTION_DAYS"
+    assert caplog.messages == ["pruned calls=1 bytes=1600"]
+
+
+def test_nothing_goes_by_itself_while_that_is_not_set(settings):
+    settings.RECORDING_RETENTION_DAYS = None
+    old_call()
+    assert not Pruning().go_round()
+    assert Call.objects.exists()
+
+
+def test_a_round_that_takes_long_leaves_the_rest_to_the_next_one(settings, monkeypatch):
+    settings.RECORDING_RETENTION_DAYS = 30
+    monkeypatch.setattr(retention, "BATCH", 1)
+    monkeypatch.setattr(pruning, "ROUND", -1.0)
+    for _ in range(2):
+        old_call()
+    rounds = Pruning()
+    assert rounds.go_round()
+    assert Call.objects.count() == 1
+    while rounds.go_round():
+        continue
+    assert not Call.objects.exists()
+
+
+@pytest.mark.postgres
+def test_two_machines_do_not_prune_at_once(settings):
+    settings.RECORDING_RETENTION_DAYS = 30
+    old_call()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        assert not Pruning().go_round()
+        assert Call.objects.exists()
+    other.close()
+
+
+def test_audit_rows_are_one_for_each_call_however_often_it_is_begun(monkeypatch):
+    calls = [old_call() for _ in range(3)]
+    erase(calls[0], "asked for", audio_only=True)
+    retention.erase_all(calls, "twice")
+    retention.erase_all(calls, "twice")
+    assert (Erasure.objects.count(), Erasure.objects.filter(audio_only=False).count()) == (4, 3)

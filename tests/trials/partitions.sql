@@ -28,8 +28,8 @@ SELECT pg_size_pretty(pg_relation_size('plain')) AS rows, pg_size_pretty(pg_inde
 \echo '--- erase the oldest month, in slices of 1000 as retention does'
 DO $$
 BEGIN
-    FOR first IN 1..69445 BY 84 LOOP
-        DELETE FROM plain WHERE stream_id BETWEEN first AND LEAST(first + 83, 69445);
+    FOR stream IN 1..69445 BY 84 LOOP
+        DELETE FROM plain WHERE stream_id BETWEEN stream AND LEAST(stream + 83, 69445);
         COMMIT;
     END LOOP;
 END $$;
