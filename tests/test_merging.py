@@ -18,7 +18,7 @@ from tests.support.batches import chunk, ended, stream_row
 from tests.support.factories import make_call, make_chunk, make_gap, make_stream
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
 HOUR_AGO = dt.timedelta(hours=1)
 
 
