@@ -1,6 +1,5 @@
 """`manage.py merge_audio`: rows of audio become fewer and longer ones, of calls that are over."""
 
-import os
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -8,7 +7,6 @@ from django.db import Error as DatabaseError
 from tqdm import tqdm
 
 from calls.management.arguments import day
-from calls.measuring.courtesy import NICENESS
 from calls.store import merging
 
 
@@ -22,7 +20,6 @@ class Command(BaseCommand):
         parser.add_argument("--since", type=day, metavar="YYYY-MM-DD", help="only what ended on that day or later")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        os.nice(NICENESS)
         streams = merging.due()
         if since := options["since"]:
             streams = streams.filter(ended_at__gte=since)
