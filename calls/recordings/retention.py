@@ -130,10 +130,11 @@ def erase_all(calls: Sequence[Call], reason: str, *, user: User | None = None, a
 
     The audit rows come first. If this is interrupted, doing it again goes on where it stopped.
     """
+    sizes = _sizes(calls)
+    _note(calls, sizes, reason[:200], user, audio_only=audio_only)
+    # From here on no other stream of theirs begins.
     streams = dict(Stream.objects.filter(call__in=calls).values_list("pk", "sid"))
     names = [sid for sid in (*(call.sid for call in calls), *streams.values()) if sid]
-    sizes = _sizes(streams)
-    _note(calls, sizes, reason[:200], user, audio_only=audio_only)
     # What is no row of a call's, or too much for one transaction.
     _erase_chunks(streams)
     erase_damaged(settings.SPOOL_DIR, names)
@@ -160,8 +161,10 @@ def batches(calls: QuerySet[Call]) -> Iterator[list[Call]]:
         yield [call for call, samples in zip(found, most, strict=True) if samples <= BATCH_SAMPLES] or found[:1]
 
 
-def _sizes(streams: Iterable[int]) -> dict[int, int]:
+def _sizes(calls: Sequence[Call]) -> dict[int, int]:
     """Bytes of audio, by call."""
+    # Two queries: of one, PostgreSQL might read the whole table.
+    streams = list(Stream.objects.filter(call__in=calls).values_list("pk", flat=True))
     chunks = AudioChunk.objects.filter(stream__in=streams).order_by().values("stream__call")
     return dict(chunks.annotate(sum=Sum("length")).values_list("stream__call", "sum"))
 
