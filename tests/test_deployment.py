@@ -150,7 +150,7 @@ def test_a_worker_can_write_to_the_spool_and_to_tmp_and_to_nothing_else():
 
 def test_what_must_outlive_a_container_lies_on_a_named_volume():
     kept = {volume.split(":")[0] for service in compose()["services"].values() for volume in service.get("volumes", [])}
-    assert set(compose()["volumes"]) == {"db", "spool", "caddy"} == {name for name in kept if name.isalpha()}
+    assert set(compose()["volumes"]) == {"db", "spool", "caddy", "backups"} == {name for name in kept if name.isalpha()}
 
 
 def test_every_setting_reaches_the_workers():
