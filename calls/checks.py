@@ -310,7 +310,7 @@ def check_scale() -> Iterator[CheckMessage]:
     if settings.RECORDING_RETENTION_DAYS is None and settings.PUBLIC_URL.startswith("https"):
         yield Warning(
             "RECORDING_RETENTION_DAYS is not set: recordings are kept for ever.",
-            hint="Set it, and run `manage.py prune_calls` daily.",
+            hint="Set it: what is older is erased by itself, beside the calls.",
             id="calls.W005",
         )
     if "*" in settings.ALLOWED_HOSTS:

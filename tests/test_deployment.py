@@ -191,7 +191,7 @@ def test_what_must_outlive_a_container_lies_on_a_named_volume():
     kept = {volume.split(":")[0] for service in compose()["services"].values() for volume in service.get("volumes", [])}
     assert (
         set(compose()["volumes"])
-        == {"db", "spool", "caddy", "prometheus", "grafana"}
+        == {"db", "spool", "caddy", "archive", "prometheus", "grafana", "backups"}
         == {name for name in kept if name.isalpha()}
     )
 
@@ -233,7 +233,8 @@ def test_each_container_has_only_the_secrets_that_it_needs(configured):
 
     assert seen("db") == ({"/run/secrets/db"}, set())
     assert seen("redis") == ({"/run/secrets/redis"}, {"REDIS_PASSWORD", "REDIS_PASSWORD_FILE"})
-    assert seen("migrate") == seen("prune") == ({"/run/secrets/app"}, set())
+    assert seen("migrate") == ({"/run/secrets/app"}, set())
+    assert seen("backup") == ({"/run/secrets/db"}, set())
     assert seen("proxy") == (set(), set())
     assert seen("web")[0] == {"/run/secrets/app", "/run/secrets/web"}
 

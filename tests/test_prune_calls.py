@@ -1,9 +1,7 @@
 """`prune_calls` erases what is old enough: the audit row stays, and nothing of the content."""
 
 import datetime as dt
-import os
 import subprocess
-import sys
 from io import StringIO
 
 import pytest
@@ -13,10 +11,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from calls.management.commands import prune_calls
 from calls.media.rows import UtteranceRow, encode
 from calls.models import AudioChunk, Call, Dtmf, Erasure, QuarantinedRow, RecordingAccess, Utterance
-from calls.recordings import retention
+from calls.recordings import pruning, retention
+from calls.recordings.pruning import LOCK, Pruning
 from calls.recordings.retention import erase
 from tests.support.batches import chunk
 from tests.support.factories import (
@@ -30,7 +28,6 @@ from tests.support.factories import (
     make_stream,
     make_utterance,
 )
-from tests.support.servers import ROOT, database_url, until
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -211,15 +208,13 @@ def test_a_bad_age_is_explained(age):
         prune("--older-than", age)
 
 
-def test_many_calls_go_in_batches():
+@pytest.mark.parametrize("bound", ["BATCH", "BATCH_SAMPLES", "SLICE_BYTES"])
+def test_many_calls_go_in_batches(monkeypatch, bound):
     for _ in range(5):
         old_call()
-    before, prune_calls.BATCH = prune_calls.BATCH, 2
-    try:
-        prune("--older-than", "90d")
-    finally:
-        prune_calls.BATCH = before
-    assert Erasure.objects.count() == 5
+    monkeypatch.setattr(retention, bound, 2)
+    prune("--older-than", "90d")
+    assert (Erasure.objects.count(), Call.objects.count()) == (5, 0)
 
 
 def test_what_an_interruption_left_is_erased_by_the_next_run(monkeypatch):
@@ -259,34 +254,56 @@ def test_a_damaged_spool_file_that_names_an_erased_call_goes_with_it(settings, t
     assert sorted(file.name for file in tmp_path.iterdir()) == ["db-2.damaged", "db-3.damaged"]
 
 
-@pytest.mark.process
-def test_a_container_of_its_own_erases_again_and_again_until_it_is_stopped(tmp_path):
-    log = tmp_path / "log"
-    old_call(days=91)
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database_url()}
-    command = [sys.executable, "manage.py", "prune_calls", "--every", "1d", "--older-than", "90d", "--skip-checks"]
-    with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output) as prune:
-        try:
-            until(lambda: "Erased 1 calls" in log.read_text(), "the call to be erased")
-            assert prune.poll() is None
-        finally:
-            prune.terminate()
-    assert prune.returncode == 0
+# --- by itself -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_older_than_the_settings_say_goes_by_itself_and_the_log_says_so_once(settings, caplog):
+    settings.RECORDING_RETENTION_DAYS = 30
+    old_call(days=31)
+    young = old_call(days=29)
+    with caplog.at_level("INFO"):
+        assert not Pruning().go_round()
+    assert left() == {young.sid}
+    assert Erasure.objects.get().reason == "RECORDING_RETENTION_DAYS"
+    assert caplog.messages == ["pruned calls=1 bytes=1600"]
+
+
+def test_nothing_goes_by_itself_while_that_is_not_set(settings):
+    settings.RECORDING_RETENTION_DAYS = None
+    old_call()
+    assert not Pruning().go_round()
+    assert Call.objects.exists()
+
+
+def test_a_round_that_takes_long_leaves_the_rest_to_the_next_one(settings, monkeypatch):
+    settings.RECORDING_RETENTION_DAYS = 30
+    monkeypatch.setattr(retention, "BATCH", 1)
+    monkeypatch.setattr(pruning, "ROUND", -1.0)
+    for _ in range(2):
+        old_call()
+    rounds = Pruning()
+    assert rounds.go_round()
+    assert Call.objects.count() == 1
+    while rounds.go_round():
+        continue
     assert not Call.objects.exists()
 
 
-def test_what_fails_is_said_and_tried_again(settings, monkeypatch, capsys):
-    settings.RECORDING_RETENTION_DAYS = None
-    waited = []
+@pytest.mark.postgres
+def test_two_machines_do_not_prune_at_once(settings):
+    settings.RECORDING_RETENTION_DAYS = 30
+    old_call()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        assert not Pruning().go_round()
+        assert Call.objects.exists()
+    other.close()
 
-    def wait(seconds):
-        waited.append(seconds)
-        if len(waited) == 2:
-            raise KeyboardInterrupt
 
-    monkeypatch.setattr(prune_calls.time, "sleep", wait)
-    monkeypatch.setattr(prune_calls.signal, "signal", lambda *_: None)
-    with pytest.raises(KeyboardInterrupt):
-        call_command("prune_calls", every=dt.timedelta(days=1))
-    assert waited == [86400, 86400]
-    assert capsys.readouterr().err.count("Nothing was erased: How old?") == 2
+def test_audit_rows_are_one_for_each_call_however_often_it_is_begun(monkeypatch):
+    calls = [old_call() for _ in range(3)]
+    erase(calls[0], "asked for", audio_only=True)
+    retention.erase_all(calls, "twice")
+    retention.erase_all(calls, "twice")
+    assert (Erasure.objects.count(), Erasure.objects.filter(audio_only=False).count()) == (4, 3)

@@ -12,6 +12,8 @@ from calls.notices.delivery import Postman
 from calls.notices.keeping import forget_old
 from calls.notices.telling import tell
 from calls.recorder.attendance import forget_workers
+from calls.recordings.pruning import pruning
+from calls.store.merging import merge_next
 
 
 CHORES: tuple[Chore, ...] = (
@@ -20,6 +22,8 @@ CHORES: tuple[Chore, ...] = (
     Chore("running-turns", every=0.5, do=Following().go_round),
     Chore("tell", every=2.0, do=tell),
     Chore("deliver", every=1.0, do=Postman().go_round),
+    Chore("merge", every=10.0, do=merge_next),
+    Chore("prune", every=3600.0, do=pruning.go_round),
     Chore("forget-notices", every=3600.0, do=forget_old),
     Chore("forget-workers", every=3600.0, do=forget_workers),
     Chore("watch", every=30.0, do=watch),

@@ -108,6 +108,10 @@ class Stream(models.Model):
     archiving_at = models.DateTimeField(
         null=True, blank=True, help_text="When whoever moves its audio has last said so; empty once that is done."
     )
+    merging_since = models.DateTimeField(
+        null=True, editable=False, help_text="When somebody began to merge its rows of audio into longer ones."
+    )
+    merged_at = models.DateTimeField(null=True, editable=False, help_text="When all of them were.")
     length = models.PositiveBigIntegerField(default=0, help_text="Samples on the stream's own clock.")
     absent = models.PositiveBigIntegerField(
         default=0, help_text="Samples after its end during which the call had no stream."
@@ -149,6 +153,10 @@ class Stream(models.Model):
             models.Index(name="stream_live", fields=["lease_at"], condition=Q(ended_at__isnull=True)),
             # Review queues: calls whose handler failed.
             models.Index(name="stream_failed", fields=["started_at", "call"], condition=Q(handler_failed=True)),
+            # Streams whose rows of audio are still to be merged, by when they ended.
+            models.Index(
+                name="stream_unmerged", fields=["ended_at"], condition=Q(merged_at=None, ended_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

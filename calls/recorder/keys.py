@@ -20,6 +20,9 @@ class StreamKeys:
         self._sealing: dict[str, str] = {}
         #: Those of them whose audio was erased: no more of it is written.
         self._silent: set[str] = set()
+        #: The keys of those that were over before, whose rows may have been merged (`calls.store.merging`). Of streams
+        #: that we have begun there is none.
+        self.over: set[int] = set()
         #: Streams whose token or SID somebody else has used: nothing of theirs is stored.
         self.refused: set[str] = set()
 
@@ -28,12 +31,14 @@ class StreamKeys:
         self._keys.clear()
         self._sealing.clear()
         self._silent.clear()
+        self.over.clear()
 
     def close(self, sid: str) -> None:
         """A stream has ended: no more rows will name it, or few."""
-        self._keys.pop(sid, None)
+        keys = self._keys.pop(sid, None)
         self._sealing.pop(sid, None)
         self._silent.discard(sid)
+        self.over.discard(keys[0] if keys else 0)
 
     def is_silent(self, sid: str) -> bool:
         """Whether no audio of this stream is written, since it was erased. `of` has learnt that."""
@@ -56,6 +61,8 @@ class StreamKeys:
         self._keys[row.sid] = (key, call.pk)
         # Its row knows better than what comes again out of a spool: the key may have been wrapped anew, or erased.
         self._sealing[row.sid] = known[0][4] if known else row.sealing_key
+        if any(s.ended_at or s.merging_since for s in others):
+            self.over.add(key)
         if not known:
             self._note_beginning(row, key, call)
         if Erasure.objects.using(self._using).of_audio(row.call_sid).exists():
@@ -99,10 +106,12 @@ class StreamKeys:
         if sid not in self._keys:
             silent = Exists(Erasure.objects.of_audio(OuterRef("call__sid")))
             stream = Stream.objects.using(self._using).filter(sid=sid).annotate(silent=silent)
-            found = stream.values_list("pk", "call_id", "silent", "sealing_key").first()
+            found = stream.values_list("pk", "call_id", "silent", "sealing_key", "ended_at", "merging_since").first()
             if found is None:
                 return None
             self._keys[sid], self._sealing[sid] = found[:2], found[3]
             if found[2]:
                 self._silent.add(sid)
+            if any(found[3:]):
+                self.over.add(found[0])
         return self._keys[sid]

@@ -11,6 +11,7 @@ from django.db import IntegrityError, connections, transaction
 
 from calls import vault
 from calls.media.audio import peaks
+from calls.media.lane import MAX_CHUNK
 from calls.media.rows import (
     MASKED,
     AnyRow,
@@ -39,6 +40,9 @@ PEAK_STEP = 3
 MOST_TEXT = 10_000
 CHUNKS = f'{AudioChunk._meta.db_table} (stream_id, track, "index", start, length, payload, peaks)'
 _MOMENTS = ("handler_finished_at", "ended_at", "lease_at", "transcribed_at")
+
+# As the columns of CHUNKS.
+ChunkValues = tuple[int, str, int, int, int, bytes, bytes]
 
 R = TypeVar("R", ChunkRow, GapRow, MarkRow, DtmfRow, UtteranceRow, StreamChange)
 
@@ -132,6 +136,8 @@ class Writer:
             for row, key in self._with_keys(rows)
             if not self._keys.is_silent(row.stream)
         ]
+        if over := self._keys.over.intersection(value[0] for value in values) if self._keys.over else None:
+            values = self._not_stored(values, over)
         if not values:
             return
         connection = connections[self._using]
@@ -148,6 +154,24 @@ class Writer:
 
     def _seal(self, row: ChunkRow) -> bytes:
         return vault.seal(self._keys.sealing_key(row.stream), row.stream, row.track, row.start, row.payload)
+
+    def _not_stored(self, values: list[ChunkValues], over: set[int]) -> list[ChunkValues]:
+        """What of them is new: where rows were merged, their numbers no longer keep what is written again from being
+        there twice. Whoever merges these streams waits for us, and we for them."""
+        locked = Stream.objects.using(self._using).select_for_update(no_key=True).filter(pk__in=over).order_by("pk")
+        merged = [pk for pk, since in locked.values_list("pk", "merging_since") if since]
+        stored: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
+        first, last = min(value[3] for value in values), max(value[3] for value in values)
+        chunks = AudioChunk.objects.using(self._using).filter(
+            stream__in=merged, start__gt=first - MAX_CHUNK, start__lte=last
+        )
+        for stream, track, start, length in chunks.values_list("stream", "track", "start", "length"):
+            stored[stream, track].append((start, start + length))
+        return [
+            value
+            for value in values
+            if not any(start <= value[3] and value[3] + value[4] <= end for start, end in stored[value[0], value[1]])
+        ]
 
     def _write_gaps(self, rows: list[GapRow]) -> None:
         """A gap that grew is written again, longer."""
@@ -286,6 +310,9 @@ class Writer:
             name: dt.datetime.fromisoformat(value) if name in _MOMENTS and isinstance(value, str) else value
             for name, value in row.fields.items()
         }
+        if "ended_at" in fields:
+            # Where others took it for dead, and merged it, more has come since.
+            fields["merged_at"] = None
         Stream.objects.using(self._using).filter(pk=keys[0]).update(**fields)
         if "ended_at" in fields:
             self._keys.close(row.stream)

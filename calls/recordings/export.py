@@ -36,20 +36,26 @@ def facts(call: Call) -> Iterator[bytes]:
 def _stream(stream: Stream) -> dict[str, Any]:
     related = {"gaps": stream.gaps, "marks": stream.marks, "dtmf": stream.dtmf, "utterances": stream.utterances}
     rows = {name: [_fields(row, "stream") for row in rows.all()] for name, rows in related.items()}  # type: ignore[attr-defined]
-    return {**_fields(stream, "call", "nonce", "dial", "sealing_key"), **rows}
+    own = ("call", "nonce", "dial", "sealing_key", "merging_since", "merged_at")
+    stored = ("archive", "archive_sha256", "archive_spare", "archiving_at")
+    return {**_fields(stream, *own, *stored), **rows}
 
 
 def _fields(row: Model, *left_out: str) -> dict[str, Any]:
-    """A row's own fields. The token's nonce and its key stay here, and so does who waits for a caller."""
+    """A row's own fields. The token's nonce and its key stay here, and so do who waits for a caller and how audio is
+    stored."""
     fields = (field for field in row._meta.concrete_fields if field.name not in left_out)
     return {field.attname: getattr(row, field.attname) for field in fields}
 
 
 def frames(call: Call) -> Iterator[bytes]:
-    """What was recorded as JSON Lines: where each piece of raw µ-law lies on its stream's clock, and its checksum."""
+    """What was recorded as JSON Lines: where each piece of raw µ-law lies on its stream's clock, and its checksum.
+
+    They are unbroken runs of ten seconds at most, in whatever rows these are stored.
+    """
     chunks = AudioChunk.objects.filter(stream__call=call).order_by("stream__started_at", "stream", "track", "start")
     sids = dict(call.streams.values_list("pk", "sid"))
-    for piece in store.pieces(chunks, at_once=500):
+    for piece in store.runs(store.pieces(chunks, at_once=500)):
         line = {
             "stream": sids[piece.stream_id],
             "track": piece.track,

@@ -28,11 +28,15 @@ def free(calls: QuerySet[Call]) -> QuerySet[Call]:
     return calls.filter(~Exists(LegalHold.objects.standing().filter(call=OuterRef("pk"))))
 
 
-def lock_free(call: Call) -> None:
-    """Locks a call that is to be erased; within a transaction. OnHold if it is under a hold."""
-    Call.objects.select_for_update().only("pk").filter(pk=call.pk).first()
-    if holds := list(call.holds.standing().select_related("placed_by")):
-        raise OnHold(f"{call} is under legal hold, and is not erased. {' '.join(map(in_words, holds))}")
+def lock_free(calls: Iterable[Call]) -> list[Call]:
+    """Locks calls that are to be erased, those that are still there; within a transaction. OnHold if one is held."""
+    locked = list(Call.objects.select_for_update().filter(pk__in=[call.pk for call in calls]).order_by("pk"))
+    standing = LegalHold.objects.standing().filter(call__in=locked).select_related("call", "placed_by")
+    if holds := list(standing.order_by("call", "placed_at")):
+        call = holds[0].call
+        reasons = " ".join(in_words(hold) for hold in holds if hold.call == call)
+        raise OnHold(f"{call} is under legal hold, and is not erased. {reasons}")
+    return locked
 
 
 def in_words(hold: LegalHold) -> str:

@@ -7,18 +7,19 @@ It may lie in the archive (`archive`), where `moving` brings it; the row stays.
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import starmap
+from itertools import groupby, starmap
 
 from django.db.models import F, QuerySet
 from django.db.models.functions import Length
 
 from calls import vault
+from calls.media.lane import MAX_CHUNK
 from calls.models import AudioChunk, Call, Stream
 from calls.store import archive
 from calls.store.archive import ArchiveError, Away, Missing
 
 
-__all__ = ["ArchiveError", "Away", "Missing", "Piece", "check", "damage", "packed", "pieces"]
+__all__ = ["ArchiveError", "Away", "Missing", "Piece", "check", "damage", "packed", "pieces", "runs"]
 
 logger = logging.getLogger(__name__)
 
@@ -140,3 +141,29 @@ def _payloads(batch: Sequence[_Row]) -> dict[int, bytes]:
             spans = {row.pk: (row.offset or 0, row.size or 0) for row in away if row.stream_id == stream_id}
             found |= archive.read_spans(name, spans)
     return found
+
+
+def runs(found: Iterable[Piece]) -> Iterator[Piece]:
+    """The same audio in as few pieces as can be, each lane's counted from 0 on; they come lane by lane, in order.
+
+    An unbroken run is cut after each MAX_CHUNK samples: the same however its rows were cut.
+    """
+    for (stream, track), lane in groupby(found, key=lambda piece: (piece.stream_id, piece.track)):
+        for index, (start, audio) in enumerate(_joined(lane)):
+            yield Piece(stream, track, index, start, audio)
+
+
+def _joined(lane: Iterable[Piece]) -> Iterator[tuple[int, bytes]]:
+    start, run = 0, bytearray()
+    for piece in lane:
+        if piece.start != start + len(run):
+            if run:
+                yield start, bytes(run)
+            start, run = piece.start, bytearray()
+        run += piece.audio
+        while len(run) >= MAX_CHUNK:
+            yield start, bytes(run[:MAX_CHUNK])
+            start += MAX_CHUNK
+            del run[:MAX_CHUNK]
+    if run:
+        yield start, bytes(run)

@@ -17,7 +17,7 @@ What is in the object before the rows that are emptied stays where it is: offset
 
 import datetime as dt
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from django.db import connection, transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
@@ -245,27 +245,28 @@ def _keep(rows: list[AudioChunk]) -> None:
         cursor.executemany(KEEP, [(row.offset, row.size, bytes(row.payload), row.pk) for row in rows])
 
 
-def has_objects(call: Call) -> bool:
-    return _with_objects(call).exists()
+def have_objects(calls: Iterable[Call]) -> bool:
+    return _with_objects(calls).exists()
 
 
-def check_discardable(call: Call) -> None:
-    """Raises Away if objects of a call could not be deleted now."""
-    if has_objects(call):
+def check_discardable(calls: Iterable[Call]) -> None:
+    """Raises Away if objects of these calls could not be deleted now."""
+    if have_objects(calls):
         archive.ask()
 
 
-def discard(call: Call) -> None:
-    """Deletes the objects of a call that is being erased; its rows are whoever's who erases it.
+def discard(calls: Iterable[Call]) -> None:
+    """Deletes the objects of calls that are being erased; their rows are whoever's who erases them.
 
     Raises Away if they cannot be deleted, and Busy if one is being written just now.
     """
-    for stream in _with_objects(call):
+    for stream in _with_objects(calls):
         with Move(stream) as move:
             for name in filter(None, move.names()):
                 archive.delete(name)
             move.write(archive="", archive_sha256="", archive_spare="")
 
 
-def _with_objects(call: Call) -> QuerySet[Stream]:
-    return call.streams.filter(~Q(archive="") | ~Q(archive_spare="") | Q(archiving_at__isnull=False))
+def _with_objects(calls: Iterable[Call]) -> QuerySet[Stream]:
+    begun = ~Q(archive="") | ~Q(archive_spare="") | Q(archiving_at__isnull=False)
+    return Stream.objects.filter(begun, call__in=calls)
