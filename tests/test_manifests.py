@@ -14,10 +14,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from django.core.management import get_commands
+from django.core.management import get_commands, load_command_class
 
 from calls.addresses import HEALTH, READINESS
-from tests.support.production import PATH, ROOT, dockerfile, flag, service, web_command
+from tests.support.production import PATH, ROOT, compose, dockerfile, flag, service, web_command
 from tests.test_project import names_in_example, names_in_settings, pins
 
 
@@ -50,7 +50,6 @@ def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
     found = {}
     for manifest in manifests:
         spec = manifest.get("spec", {})
-        spec = spec.get("jobTemplate", {}).get("spec", spec)
         if "template" in spec:
             found[manifest["kind"]] = spec["template"]["spec"]
     return found
@@ -184,12 +183,18 @@ def documented() -> set[tuple[str, str]]:
     }
 
 
-def test_every_command_that_is_named_anywhere_exists(manifests):
+def test_every_command_that_is_named_anywhere_exists():
     known = get_commands()
     assert [(name, command) for name, command in documented() if command not in known] == []
+
+
+def test_every_command_that_production_runs_takes_the_options_that_it_is_run_with(manifests):
     ran = [pod["containers"][0]["command"] for pod in pods(manifests["base"]).values()]
-    ran += [service(name)["command"] for name in ("migrate", "prune")]
-    assert {words[2] for words in ran if words[1] == "manage.py"} <= set(known)
+    ran += [each["command"] for each in compose()["services"].values() if "command" in each]
+    ran = [words[2:] for words in ran if words[1] == "manage.py"]
+    assert ran
+    for name, *options in ran:
+        load_command_class(get_commands()[name], name).create_parser("manage.py", name).parse_args(options)
 
 
 def test_the_locked_wheels_are_the_pinned_versions_and_each_has_its_hash():
