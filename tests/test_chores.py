@@ -92,11 +92,12 @@ def test_done_once_each_chore_is_done_until_nothing_is_left(monkeypatch):
     assert (left, nice) == ([], [19])
 
 
-def test_a_lock_is_held_by_one_process_of_a_machine(tmp_path):
-    lock = take_lock(tmp_path / "spool" / "x.chores")
-    assert take_lock(tmp_path / "spool" / "x.chores") is None
+def test_a_lock_is_held_by_one_process_of_a_machine(tmp_path, settings):
+    settings.SPOOL_DIR = tmp_path / "spool"
+    lock = take_lock()
+    assert take_lock() is None
     lock.close()
-    again = take_lock(tmp_path / "spool" / "x.chores")
+    again = take_lock()
     assert again
     again.close()
 

@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from calls.chores.office import lock_path, take_lock
+from calls.chores.office import take_lock
 from calls.management.diagnosis import machine, network, work
 from calls.models import Call, CallEvent, Notice, Stream
 from simulator import ApiError, PhoneNumber, TwilioApi
@@ -388,7 +388,7 @@ def ended(minutes, **facts):
 
 
 def test_a_server_process_that_does_the_chores_is_found_by_its_lock(settings):
-    with take_lock(lock_path()):
+    with take_lock():
         assert "ok    The chores are done by a server process of this machine." in doctor()[0]
     assert "skip  No server process of this machine does the chores" in doctor()[0]
 
@@ -421,7 +421,7 @@ def test_one_call_that_cannot_be_measured_does_not_count_once_a_later_one_is():
 
 def test_chores_that_are_done_and_come_to_nothing_are_a_warning_that_leads_to_the_log():
     ended(minutes=6)
-    with take_lock(lock_path()):
+    with take_lock():
         assert "chore_failed" in work.check_chores().hint
 
 

@@ -4,7 +4,6 @@ It is a child of that server and ends with it, even after `kill -9`: then its in
 too, and another server process of this machine starts the next one.
 """
 
-import fcntl
 import logging
 import os
 import subprocess
@@ -15,7 +14,7 @@ from typing import IO
 
 from django.conf import settings
 
-from calls import metrics
+from calls import locks, metrics
 from calls.recorder.spool import fingerprint
 
 
@@ -51,7 +50,7 @@ class Office:
 
     def _take_lock(self) -> IO[bytes] | None:
         try:
-            return take_lock(lock_path())
+            return take_lock()
         except OSError as error:
             if not self._has_told:
                 logger.warning("chores_wait: %s", error)
@@ -64,22 +63,11 @@ def lock_path() -> Path:
     return Path(settings.SPOOL_DIR) / f"{fingerprint(settings.DATABASES['default'])}.chores"
 
 
-def take_lock(path: Path) -> IO[bytes] | None:
-    """The file, locked until it is closed or this process is gone. None if another process holds it.
-
-    Raises OSError where none can be written, or its file system knows no locks.
-    """
+def take_lock() -> IO[bytes] | None:
+    """The lock of this machine's chores, None if another process holds it. OSError as `locks.take`."""
+    path = lock_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError:
-        file.close()
-        raise
-    return file
+    return locks.take(path)
 
 
 def _staff() -> str:

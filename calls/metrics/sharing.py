@@ -29,6 +29,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from calls import locks
 from calls.metrics.definitions import registry
 
 
@@ -187,7 +188,7 @@ def _enter(folder: Path, name: str) -> IO[bytes] | None:
     with _one_at_a_time(root):
         folder.mkdir(exist_ok=True)
         with _one_at_a_time(folder):
-            lock = _take(folder / f"{name}{LOCK}")
+            lock = locks.take(folder / f"{name}{LOCK}")
             _bury(folder)
         _remove_dead(root)
     return lock
@@ -207,20 +208,6 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-def _take(path: Path) -> IO[bytes] | None:
-    """The file, locked until it is closed or this process is gone. None if another one holds it."""
-    file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError:
-        file.close()
-        raise
-    return file
-
-
 def _load(path: Path) -> Snapshot:
     return msgspec.json.decode(path.read_bytes(), type=Snapshot)
 
@@ -235,7 +222,7 @@ def _write(path: Path, snapshot: Snapshot) -> None:
 def _bury(folder: Path) -> None:
     """Adds what dead processes have counted to the past, and removes their files."""
     for lock in folder.glob(f"*{LOCK}"):
-        held = _take(lock)
+        held = locks.take(lock)
         if held is None:
             continue
         with held:
@@ -263,7 +250,7 @@ def _remove_dead(root: Path) -> None:
 
 
 def _is_held(lock: Path) -> bool:
-    file = _take(lock)
+    file = locks.take(lock)
     if file is None:
         return True
     file.close()

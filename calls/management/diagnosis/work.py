@@ -8,7 +8,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from calls import vault
-from calls.chores.office import lock_path, take_lock
+from calls.chores.office import take_lock
 from calls.management.diagnosis.finding import Finding
 from calls.measuring.backlog import RECENT, measurable
 from calls.models import Call, Delivery
@@ -48,7 +48,7 @@ def check_chores() -> Finding:
 def _is_done_here() -> bool:
     """Whether a server process holds the lock. One that looks for it at this very moment does so again in 10 s."""
     try:
-        lock = take_lock(lock_path())
+        lock = take_lock()
     except OSError:  # that SPOOL_DIR cannot be written to is a finding of the system checks
         return False
     if lock:
