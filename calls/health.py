@@ -73,7 +73,7 @@ readiness = Readiness()
 def why_not_ready() -> list[str]:
     """Why this process takes no new calls; nothing if it does."""
     reasons = {
-        "draining": switchboard.leaving or switchboard.draining,
+        "draining": switchboard.is_draining,
         "full": switchboard.is_full,
         "storage full": recorder.has_no_room,
     }

@@ -105,6 +105,12 @@ def test_how_long_rows_have_waited_is_told_once(recorder, clock):
     assert [recorder.take_longest_wait(), recorder.take_longest_wait()] == [3, 0]
 
 
+def test_a_row_that_still_waits_counts_as_well(recorder, clock):
+    recorder.submit([stream_row()])
+    clock.now += 3
+    assert [recorder.take_longest_wait(), recorder.take_longest_wait()] == [3, 3]
+
+
 @pytest.mark.django_db
 def test_a_worker_that_says_nothing_for_long_is_gone():
     make_worker("web-1")

@@ -54,11 +54,16 @@ def owed(user: User, session: Mapping[str, Any]) -> Owed:
 
 
 def is_required(user: User, session: Mapping[str, Any]) -> bool:
-    if settings.OIDC_HAS_SECOND_FACTOR and session.get(BACKEND_SESSION_KEY) == SSO:
+    if _is_seen_to(session):
         return False
     if settings.REQUIRE_SECOND_FACTOR == "listeners":
         return any(user.has_perm(name) for name in LISTENING)
     return bool(settings.REQUIRE_SECOND_FACTOR == "all")
+
+
+def _is_seen_to(session: Mapping[str, Any]) -> bool:
+    """Whether the provider of single sign-on has asked for one."""
+    return bool(settings.OIDC_HAS_SECOND_FACTOR) and session.get(BACKEND_SESSION_KEY) == SSO
 
 
 def _is_theirs(persistent_id: str, user: User) -> bool:
@@ -151,8 +156,7 @@ def _let_in(request: HttpRequest, device: Device) -> None:
 
 def _begin(request: HttpRequest, user: User, **kwargs: Any) -> None:
     """A session begins: whoever has a second factor is asked for it."""
-    by_sso = settings.OIDC_HAS_SECOND_FACTOR and request.session.get(BACKEND_SESSION_KEY) == SSO
-    if device_of(user) and not by_sso:
+    if device_of(user) and not _is_seen_to(request.session):
         request.session[_ASKED] = True
 
 

@@ -21,8 +21,6 @@ _ASKED = {"hang-up": "hung up", "goodbye": "said goodbye and hung up", "transfer
 KINDS = (*PROBLEMS, *_ASKED, "presumed-over", "completed", "busy", "no-answer", "failed", "canceled")
 # A socket closes, and its call ends, within this time of each other.
 TOGETHER = dt.timedelta(seconds=5)
-# Of how many moves from one stream to the next each is told.
-MOST_MOVES = 3
 
 Tone = Literal["good", "warn", "bad", "quiet"]
 Workers = Mapping[str, Worker]
@@ -34,10 +32,6 @@ class Ending:
 
     text: str
     tone: Tone = "good"
-
-    @property
-    def is_bad(self) -> bool:
-        return self.tone in ("warn", "bad")
 
 
 def workers_of(streams: Iterable[Stream]) -> dict[str, Worker]:

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 
-# Who has not been heard of for so long is gone: as a stream's lease (calls.recorder.housekeeping).
+# Who has not been heard of for so long is gone, and so are its leases of streams (calls.recorder.housekeeping).
 SILENCE = dt.timedelta(seconds=14)
 # What was known of a process is kept for so long after it was last heard of.
 KEPT = dt.timedelta(days=7)

@@ -36,7 +36,7 @@ class Presence:
             "queue_bytes": recorder.queued_bytes,
             "spool_bytes": recorder.spooled_bytes,
             "dropped_bytes": recorder.dropped_bytes,
-            "draining": switchboard.leaving or switchboard.draining,
+            "draining": switchboard.is_draining,
             "reasons": why_not_ready(),
             "does_chores": office.is_open,
             "problems": self._problems.latest(),

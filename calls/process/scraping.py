@@ -48,7 +48,7 @@ def tell_of_this_process() -> None:
     _gauge(
         "callstream_draining",
         "1 once the process takes no new calls because it is to end.",
-        lambda: switchboard.leaving or switchboard.draining,
+        lambda: switchboard.is_draining,
     )
     _gauge(
         "callstream_recorder_lag_seconds",

@@ -20,6 +20,7 @@ from django.utils import timezone
 from calls import vault
 from calls.media.rows import AnyRow, ChunkRow, GapRow, StreamChange, StreamRow
 from calls.models import Call, CallEvent, Erasure, Stream
+from calls.models.workers import SILENCE
 from calls.recorder.attendance import Attendance
 from calls.recorder.backlog import replay
 from calls.recorder.committer import Committer, unpack
@@ -37,7 +38,7 @@ HEARTBEAT = 5
 # ... and this long after the last time where there is something to be told or read soon.
 HASTE = 1
 # A stream whose lease is this old has no process any more; with one heartbeat that makes less than 20 s.
-LEASE = 14
+LEASE = SILENCE // dt.timedelta(seconds=1)
 # What a process that was killed had not written yet is at most this long, in samples.
 UNWRITTEN = 4000
 # A call without a stream and without a <Dial> is over after this many seconds: its number sends no status callback.

@@ -99,9 +99,9 @@ class Recorder:
         self._housekeeping.hasten()
 
     def take_longest_wait(self) -> float:
-        """Seconds for which rows have waited to be written at most, since this was last asked for."""
+        """Seconds for which rows have waited at most since this was last asked for, those that still wait among them."""
         longest, self._longest_wait = self._longest_wait, 0.0
-        return longest
+        return max(longest, self.longest_waiting)
 
     @property
     def longest_waiting(self) -> float:

@@ -83,6 +83,11 @@ class Switchboard:
         return len(self.live) + len(self.relays) + len(outings)
 
     @property
+    def is_draining(self) -> bool:
+        """Whether it takes no new calls, or is about to."""
+        return self.leaving or self.draining
+
+    @property
     def is_full(self) -> bool:
         """Whoever was sent to another number has a place for when they are back."""
         return self.count >= int(settings.MAX_STREAMS)
