@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
@@ -114,6 +115,18 @@ def test_a_refusal_costs_no_query(client, path, django_assert_num_queries):
     with django_assert_num_queries(0):
         assert client.post(path, INCOMING).status_code == 403
     assert not Call.objects.exists()
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.django_db
+def test_what_staff_have_to_show_costs_a_webhook_nothing(client, path, django_assert_max_num_queries, settings):
+    settings.REQUIRE_SECOND_FACTOR = "all"
+    client.cookies["sessionid"] = "somebody's"
+    with django_assert_max_num_queries(30) as queries:
+        response = post(client, path, INCOMING)
+    asked = " ".join(query["sql"] for query in queries.captured_queries)
+    assert not re.search("django_session|auth_|otp_|audit", asked)
+    assert "Cookie" not in response.get("Vary", "")
 
 
 def test_a_json_body_that_is_not_the_signed_one_is_refused(client):
