@@ -7,6 +7,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
+from calls.about import about
 from calls.models import Stream, Worker
 from calls.process.problems import MOST, Problems
 from calls.recorder.attendance import DrainOrder, forget_workers
@@ -162,6 +163,13 @@ def test_an_error_is_told_at_once_and_names_its_exception(problems):
         log.exception("handler_failed handler=pizza")
     assert problems.latest()[0]["text"] == "handler_failed handler=pizza (ValueError: no such order)"
     assert problems.told == [1]
+
+
+def test_a_line_without_sids_is_of_the_call_that_its_task_is_about(problems):
+    with about(CALL, STREAM):
+        logging.getLogger("calls.test_workers.library").error("Task exception was never retrieved")
+    [kept] = problems.latest()
+    assert (kept["event"], kept["call"], kept["stream"]) == ("", CALL, STREAM)
 
 
 def test_few_are_kept_and_what_comes_again_is_counted(problems):

@@ -68,7 +68,7 @@ class Json(logging.Formatter):
             "time": f"{dt.datetime.fromtimestamp(record.created, dt.UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": _event(record),
+            "event": event_of(record),
             "message": self._text(message, MOST_MESSAGE),
             **_about(facts, message),
             **process,
@@ -97,6 +97,11 @@ class Json(logging.Formatter):
         return _cut(masked(text) if self._masks else text, most, keeps_end=keeps_end)
 
 
+def sids_of(record: logging.LogRecord) -> dict[str, str]:
+    """`call_sid` and `stream_sid` of what a line is about, "" for what there is none of."""
+    return _about(_facts(record), _message(record))
+
+
 def _about(facts: dict[str, Any], message: str) -> dict[str, str]:
     """What the line itself says goes before what its task is about: a thread may speak of any call."""
     known = dict(zip(_NAMES.values(), about.sids(), strict=True))
@@ -117,8 +122,8 @@ def _message(record: logging.LogRecord) -> str:
         return f"{_words(record.msg)} (its arguments do not fit: {type(error).__name__})"
 
 
-def _event(record: logging.LogRecord) -> str:
-    """The name of the event, of a line of ours."""
+def event_of(record: logging.LogRecord) -> str:
+    """The name of the event, of a line of ours; else ""."""
     found = EVENT.match(_words(record.msg)) if record.name.startswith("calls.") else None
     return found[0] if found else ""
 

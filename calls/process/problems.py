@@ -1,18 +1,16 @@
 """The last warnings and errors of this process's log, so that what it said last can be read when it is gone."""
 
 import logging
-import re
 from collections.abc import Callable
 from typing import Any
 
 from calls.masking import masked
 from calls.media.storable import storable
+from calls.process.lines import event_of, sids_of
 
 
 # How many are kept, and how many characters of each.
 MOST, LONGEST = 20, 300
-_EVENT = re.compile(r"[a-z]+(?:_[a-z]+)*(?![\w/.])")
-_CALL, _STREAM = re.compile(r"\bCA[0-9a-f]{32}\b"), re.compile(r"\bMZ[0-9a-f]{32}\b")
 
 
 class Problems(logging.Handler):
@@ -42,8 +40,8 @@ class Problems(logging.Handler):
         text = record.getMessage()
         if record.exc_info and (error := record.exc_info[1]) is not None:
             text += f" ({type(error).__name__}: {error})"
-        event = found[0] if (found := _EVENT.match(text)) else ""
-        call, stream = (found[0] if (found := pattern.search(text)) else "" for pattern in (_CALL, _STREAM))
+        event, sids = event_of(record), sids_of(record)
+        call, stream = sids["call_sid"], sids["stream_sid"]
         about = (event or text[:LONGEST], record.levelname, call, stream)
         times = self._kept.pop(about, {}).get("times", 0) + 1
         self._kept[about] = {

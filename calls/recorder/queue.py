@@ -99,7 +99,7 @@ class Recorder:
         self._housekeeping.hasten()
 
     def take_longest_wait(self) -> float:
-        """Seconds for which rows have waited at most since this was last asked for, those that still wait among them."""
+        """Seconds for which rows have waited at most, or wait by now, since this was last asked for."""
         longest, self._longest_wait = self._longest_wait, 0.0
         return max(longest, self.longest_waiting)
 
