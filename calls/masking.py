@@ -2,7 +2,8 @@
 
 What looks like a number of E.164 is one: a plus sign, in one of the ways in which addresses and Python escape it, and
 seven digits or more, with what people write between them. So is what stands behind the names that Twilio and we give
-to numbers, with or without a plus. SIDs, moments and sizes have neither.
+to numbers, with or without a plus. SIDs, moments and sizes have neither: a log is full of them, unlike what staff are
+shown of a call, where `calls.access.numbers` takes all long digits for a number and also knows the call's own.
 """
 
 import re

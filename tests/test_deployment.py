@@ -184,10 +184,14 @@ def test_compose_says_which_setting_is_missing(name, tmp_path, monkeypatch):
     assert (read.returncode, f"{name} is" in read.stderr) == (1, True), read.stderr
 
 
-def test_every_container_has_its_limits_and_a_log_that_ends(configured):
-    for name, found in configured["services"].items():
+def test_every_container_has_its_limits_and_a_log_that_ends():
+    for name, found in compose()["services"].items():
         assert {"mem_limit", "pids_limit"} <= found.keys(), name
         assert found["logging"] == {"driver": "json-file", "options": {"max-size": "20m", "max-file": "5"}}, name
+
+
+def test_a_dump_is_made_by_the_database_s_own_version():
+    assert service("backup")["image"] == service("db")["image"]
 
 
 def test_what_must_outlive_a_container_lies_on_a_named_volume():

@@ -10,13 +10,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
-from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from tqdm import tqdm
 
 from calls.management.arguments import age
-from calls.models import AudioChunk, Call, Erasure, Stream
-from calls.recordings.retention import erasable
+from calls.models import Call, Erasure, Stream
+from calls.recordings.retention import audio_bytes, erasable
 from calls.store import ArchiveError, Away, archive
 from calls.store.archive import Busy
 from calls.store.moving import bring_back, late, store, unmoved
@@ -83,7 +83,7 @@ class Command(BaseCommand):
         count = calls.count()
         where = "back into the database" if self.options["back"] else "into the archive"
         if self.options["dry_run"]:
-            size = sum(_size(call) for call in _pages(calls))
+            size = sum(audio_bytes(call) for call in _pages(calls))
             self.stdout.write(f"Would move {size} bytes of audio of {_calls(count)} {where}. Nothing was changed.")
             return
         moved, size = self.move_each(calls, count)
@@ -145,11 +145,6 @@ def _pages(calls: QuerySet[Call]) -> Iterator[Call]:
     while page := list(calls.filter(pk__gt=last).order_by("pk").only("pk", "sid")[:BATCH]):
         last = page[-1].pk
         yield from page
-
-
-def _size(call: Call) -> int:
-    chunks = AudioChunk.objects.filter(stream__call=call)
-    return int(chunks.aggregate(sum=Sum("length", default=0))["sum"])
 
 
 def _calls(count: int) -> str:
