@@ -244,7 +244,7 @@ def check_logs() -> Iterator[CheckMessage]:
     if not all(find_spec(name) for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")):
         yield Error(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed.",
-            hint="pip install 'callstream[tracing]', or what that names in pyproject.toml.",
+            hint=_hint("tracing", "opentelemetry-exporter-otlp-proto-http"),
             id="calls.E032",
         )
     if not re.match("https?://[^/]", settings.OTEL_EXPORTER_OTLP_ENDPOINT):
@@ -281,6 +281,13 @@ def check_spool() -> Iterator[CheckMessage]:
             hint="Audio waits there while the database is away. Name a folder on a local disk.",
             id="calls.E009",
         )
+
+
+def _hint(extra: str, package: str) -> str:
+    return (
+        f"pip install 'callstream[{extra}]'; `make install` and the image take it from a line `{package}` in "
+        "handlers/requirements.txt."
+    )
 
 
 def check_keys() -> Iterator[CheckMessage]:
@@ -339,7 +346,7 @@ def check_archive() -> Iterator[CheckMessage]:
     if settings.ARCHIVE_URL.startswith("s3:") and find_spec("storages") is None:
         yield Error(
             "ARCHIVE_URL is s3://, and django-storages is not installed.",
-            hint="pip install 'callstream[archive]'; an image takes it from handlers/requirements.txt",
+            hint=_hint("archive", "django-storages[s3]"),
             id="calls.E041",
         )
     folder = found[archive_url.ALIAS]["OPTIONS"].get("location") if found else None
@@ -380,7 +387,7 @@ def check_sso() -> Iterator[CheckMessage]:
     if find_spec("mozilla_django_oidc") is None:
         yield Error(
             "OIDC_ISSUER is set, and mozilla-django-oidc is not installed.",
-            hint="Name it in handlers/requirements.txt, which `make install` and the image read.",
+            hint=_hint("sso", "mozilla-django-oidc"),
             id="calls.E065",
         )
     if not settings.OIDC_GROUPS and not settings.OIDC_SUPERUSERS:

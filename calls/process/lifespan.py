@@ -71,11 +71,11 @@ SignalHandler = Callable[[int, FrameType | None], Any]
 def prepare() -> None:
     """For a server process: runs the system checks (ASGI servers run none), starts the recorder, tunes Python."""
     logs.install(recorder.owner)
-    if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
-        tracing.start(settings.OTEL_SERVICE_NAME, recorder.owner, masks=settings.MASK_NUMBERS_IN_LOGS)
     errors = [message for message in checks.run_checks() if message.is_serious()]
     if errors:
         raise ImproperlyConfigured("\n".join(str(error) for error in errors))
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        tracing.start(settings.OTEL_SERVICE_NAME, recorder.owner, masks=settings.MASK_NUMBERS_IN_LOGS)
     daphne.install()
     # Or the first call to play another format than µ-law would wait for numpy, and all calls with it.
     formats.load()
