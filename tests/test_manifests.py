@@ -50,6 +50,7 @@ def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
     found = {}
     for manifest in manifests:
         spec = manifest.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
         if "template" in spec:
             found[manifest["kind"]] = spec["template"]["spec"]
     return found
@@ -118,6 +119,14 @@ def test_every_pod_runs_as_the_images_user_and_can_do_nothing_else(manifests):
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert "memory" in container["resources"]["limits"]
+
+
+def test_whoever_gathers_metrics_reaches_the_chores_where_they_are_told(manifests):
+    [chores] = pods(manifests["base"])["Deployment"]["containers"]
+    assert str(chores["ports"][0]["containerPort"]) == chores["command"][-1]
+    policies = {each["metadata"]["name"]: each["spec"] for each in of_kind(manifests["base"], "NetworkPolicy")}
+    [way_in] = policies["callstream-chores"]["ingress"]
+    assert way_in["ports"] == [{"port": chores["ports"][0]["name"]}]
 
 
 def test_the_spool_outlives_its_pod(manifests):

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.db import transaction
@@ -126,9 +125,8 @@ class Orders:
         logger.warning("drain_asked active=%d limit=%s", self._switchboard.count, limit)
         # The proxy has to know before calls come back to it.
         seconds = None if order.seconds is None else max(order.seconds, NOTICE)
-        draining: Any = self._switchboard.drain(seconds, asyncio.Event())
         recorder.hasten()
-        cut = await draining
+        cut = await self._switchboard.drain(seconds, asyncio.Event())
         logger.warning("drain_empty cut=%d", cut)
         recorder.hasten()
 
