@@ -38,10 +38,9 @@ def second_factor_page(request: HttpRequest, site: "StaffSite") -> HttpResponseB
     assert isinstance(user, User), "admin_view lets nobody else in"
     if second_factor.device_of(user) is None:
         return _set_up(request, user, site)
-    if second_factor.owed(user, request.session) is not Owed.NOTHING:
-        return _ask(request, user, site)
-    if DEVICE_ID_SESSION_KEY not in request.session:
-        # A session that began before it was set up elsewhere.
+    # Also in a session that began before it was set up elsewhere.
+    is_shown = DEVICE_ID_SESSION_KEY in request.session
+    if not is_shown or second_factor.owed(user, request.session) is not Owed.NOTHING:
         return _ask(request, user, site)
     return _look_after(request, user, site)
 
@@ -52,8 +51,12 @@ def _ask(request: HttpRequest, user: User, site: "StaffSite") -> HttpResponseBas
         wait = second_factor.check(request, user, request.POST.get("code", "")[:32])
         if not wait:
             return redirect(_next(request))
-        error, status = f"That is not it. You may try again in {wait} second{'' if wait == 1 else 's'}.", 403
+        error, status = _not_it(wait), 403
     return _page(request, site, "ask", "Second factor", status, error=error)
+
+
+def _not_it(wait: int) -> str:
+    return f"That is not it. You may try again in {wait} second{'' if wait == 1 else 's'}."
 
 
 def _set_up(request: HttpRequest, user: User, site: "StaffSite") -> HttpResponseBase:
@@ -79,7 +82,7 @@ def _look_after(request: HttpRequest, user: User, site: "StaffSite") -> HttpResp
             codes = second_factor.new_codes(user)
             auditing.record(Event.CODES_MADE, user, user=user)
             return _codes(request, site, codes)
-        error = f"That is not it. You may try again in {wait} second{'' if wait == 1 else 's'}."
+        error = _not_it(wait)
     return _page(request, site, "look_after", "Second factor", 403 if error else 200, error=error)
 
 

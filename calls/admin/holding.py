@@ -104,10 +104,12 @@ class Holding(CallMixin):
             chosen = [hold for hold in standing if str(hold.pk) == what]
             if holds.lift(chosen, user, reason):
                 done = [call for call in calls if call.pk == chosen[0].call_id]
+            else:  # between two looks at it
+                self.message_user(request, "Somebody else has lifted it already.", messages.WARNING)
         word = "Legal hold placed" if what == PLACE else "Legal hold lifted"
         if done:
             LogEntry.objects.log_actions(user.pk, done, CHANGE, change_message=f"{word}: {reason}")
-        self.message_user(request, f"{word}: {len(done)} call{'' if len(done) == 1 else 's'}.", messages.SUCCESS)
+            self.message_user(request, f"{word}: {len(done)} call{'' if len(done) == 1 else 's'}.", messages.SUCCESS)
         return HttpResponseRedirect(self._page_of(request, calls))
 
     def _hold_url(self, request: HttpRequest, keys: list[int]) -> str:
