@@ -5,6 +5,7 @@ import re
 from argparse import ArgumentTypeError
 
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -16,6 +17,15 @@ def day(text: str) -> dt.datetime:
         return timezone.make_aware(dt.datetime.strptime(text, "%Y-%m-%d"))
     except ValueError as error:
         raise ArgumentTypeError(f"{text} is not a day such as 2026-03-14") from error
+
+
+def moment(text: str) -> dt.datetime:
+    """Such as 2026-03-14T15:09:26Z, or the beginning of a day; without an offset, in TIME_ZONE."""
+    try:
+        found = parse_datetime(text) or dt.datetime.strptime(text, "%Y-%m-%d")
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text} is not a date such as 2026-03-14 or 2026-03-14T15:09") from error
+    return timezone.make_aware(found) if timezone.is_naive(found) else found
 
 
 def age(text: str) -> dt.timedelta:

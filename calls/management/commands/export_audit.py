@@ -1,35 +1,20 @@
 """`manage.py export_audit`: who logged in, changed rights, listened, took away, erased or stepped in, as JSON lines."""
 
 import contextlib
-import datetime as dt
 import json
 import os
 import time
-from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from calls.access.journal import Position, told
-from calls.management.arguments import day
+from calls.management.arguments import moment
 
 
 # Seconds between two looks with --follow.
 LOOK_AGAIN = 5.0
-
-
-def moment(text: str) -> dt.datetime:
-    """2026-03-14T15:09:26Z, or the beginning of a day; without an offset, in TIME_ZONE."""
-    try:
-        found = parse_datetime(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text}: {error}") from error
-    if found is None:
-        return day(text)
-    return timezone.make_aware(found) if timezone.is_naive(found) else found
 
 
 class Command(BaseCommand):

@@ -1,15 +1,12 @@
 """`manage.py verify_calls --all`: checks that every sample of every stream is stored or explained."""
 
-import datetime as dt
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Exists, OuterRef, QuerySet
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 from tqdm import tqdm
 
+from calls.management.arguments import moment
 from calls.models import Call, Erasure, Stream
 from calls.recordings.verification import damage, problems
 from calls.store import Away
@@ -64,16 +61,3 @@ def _chosen(options: dict[str, Any]) -> QuerySet[Call]:
 def _erased() -> QuerySet[Erasure]:
     """What somebody has erased, or is erasing, is not lost."""
     return Erasure.objects.filter(call_sid=OuterRef("call__sid"))
-
-
-def moment(text: str) -> dt.datetime:
-    """A date or a date and time, in our time zone unless it names another."""
-    try:
-        found = parse_datetime(text)
-        if found is None and (day := parse_date(text)):
-            found = dt.datetime.combine(day, dt.time())
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text}: {error}") from error
-    if found is None:
-        raise ArgumentTypeError(f"{text} is not a date such as 2026-03-14 or 2026-03-14T15:09")
-    return found if timezone.is_aware(found) else timezone.make_aware(found)
