@@ -351,10 +351,11 @@ def check_archive() -> Iterator[CheckMessage]:
         )
     folder = found[archive_url.ALIAS]["OPTIONS"].get("location") if found else None
     if folder and not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
-        yield Error(
+        # No error: a disk that is away stops neither `migrate` nor `drain`. Whatever needs the archive says so itself.
+        yield Warning(
             f"ARCHIVE_URL names {folder}, which is not a folder that we can read and write.",
             hint="Make it, below where its disk is mounted, and give it to the user that the server runs as.",
-            id="calls.E042",
+            id="calls.W011",
         )
 
 

@@ -130,7 +130,7 @@ def test_only_who_may_drain_does(client, db):
 @pytest.mark.parametrize(("calls", "seconds"), [("let-end", None), ("hand-on", 0)])
 def test_a_worker_is_drained_after_a_question_and_that_is_on_record(client, ops, calls, seconds):
     worker, _ = make_worker("web-1"), make_worker("web-2")
-    assert "go on until they end by themselves" in text(client, f"{PAGE}{worker.pk}/drain/")
+    assert "Goes on until it ends by itself" in text(client, f"{PAGE}{worker.pk}/drain/")
     client.post(f"{PAGE}{worker.pk}/drain/", {"calls": calls})
     worker.refresh_from_db()
     assert (worker.drain_asked_by, worker.drain_seconds) == (ops.username, seconds)

@@ -398,7 +398,7 @@ def test_an_address_that_is_none_is_said_at_start(settings, url, why):
 
 def test_a_folder_that_is_not_there_is_said_at_start(settings, tmp_path):
     settings.ARCHIVE_URL = f"file://{tmp_path}/none"
-    assert [error.id for error in checks.check_archive()] == ["calls.E042"]
+    assert [error.id for error in checks.check_archive()] == ["calls.W011"]
 
 
 def test_a_missing_extra_is_said_at_start(settings, monkeypatch):

@@ -183,3 +183,9 @@ def test_a_state_that_is_none_is_refused(tmp_path):
     (tmp_path / "state.json").write_text("[1]")
     with pytest.raises(CommandError, match="not what this command writes"):
         export("--state", str(tmp_path / "state.json"))
+
+
+def test_a_state_that_cannot_be_noted_is_said_before_a_line_is_written(tmp_path, capsys):
+    with pytest.raises(CommandError, match="cannot be written"):
+        call_command("export_audit", "--state", str(tmp_path / "none" / "state.json"))
+    assert capsys.readouterr().out == ""

@@ -55,6 +55,8 @@ REFUSED = {
     ("web-3",): "web-3 is not there any more: last heard of at ",
     ("web-1", "web-2"): "No worker would take new calls any more. Start another one first, or say --all",
     ("--cancel",): "Take which workers back?",
+    ("--now",): "Drain which workers? Name them",
+    ("--wait", "5"): "Drain which workers? Name them",
     ("--cancel", "--all", "--now"): "--cancel takes nothing but the workers.",
     ("--all", "web-1"): "--all is all of them: name no others.",
 }

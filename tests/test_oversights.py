@@ -1,5 +1,7 @@
 """Warnings as lines of the log, and what is forgotten by the line where it is missing."""
 
+import warnings
+
 import pytest
 from django.conf import settings
 
@@ -9,6 +11,13 @@ from calls.process import oversights
 def test_another_warning_is_a_line_of_the_log(caplog):
     oversights._show(UserWarning("no such folder"), UserWarning, f"{settings.BASE_DIR}/calls/media/tape.py", 7)
     assert caplog.messages == ["python_warning UserWarning at calls/media/tape.py:7: no such folder"]
+
+
+def test_a_static_file_is_no_news(caplog):
+    with warnings.catch_warnings():
+        oversights.watch()
+        warnings.warn("StreamingHttpResponse must consume synchronous iterators in order to …", Warning, stacklevel=1)
+    assert caplog.messages == []
 
 
 def test_our_own_line_is_not_taken_for_the_users(caplog):

@@ -296,3 +296,9 @@ def test_a_number_in_an_exception_is_masked_for_those_who_may_not_see_it(client)
         html = client.get(address).content.decode()
         assert "5550100001" not in html
         assert "KeyError" in html
+
+
+def test_what_a_dead_process_had_is_not_put_down_to_the_line():
+    stream = make_stream(make_call(), frames_missing=25, end_reason="interrupted")
+    (missing,) = [problem for problem in problems(stream.call, [stream], []) if problem.word == "audio missing"]
+    assert missing.advice == "The line lost it, or our process when it died; the timeline shows where."

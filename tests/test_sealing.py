@@ -234,3 +234,9 @@ def test_what_was_recorded_before_there_were_keys_is_sealed_and_goes_on_where_it
     assert heard(call) == audio
     assert not vault.is_being_sealed(Stream.objects.get().sealing_key)
     assert frames_in(files_of(settings.SPOOL_DIR), audio) == set()
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(CommandError, match=f"{limit} is not a whole number from 1 on"):
+        call_command("seal_calls", "--limit", limit)

@@ -154,7 +154,7 @@ class WorkerAdmin(FactsAdmin[Worker]):
         if not is_back and hand_on is not None:
             done += ", and to hand on those that it has"
         LogEntry.objects.log_actions(user.pk, [worker], CHANGE, done, single_object=True)
-        self.message_user(request, f"{worker}: {done[0].lower()}{done[1:]}.", messages.SUCCESS)
+        self.message_user(request, f"{done}: {worker}.", messages.SUCCESS)
 
 
 def page(request: HttpRequest) -> dict[str, Any]:

@@ -34,3 +34,10 @@ def age(text: str) -> dt.timedelta:
     if not found:
         raise ArgumentTypeError(f"{text} is not an age such as 90d, 12h or 8w")
     return dt.timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+        raise ArgumentTypeError(f"{text} is not a whole number from 1 on")
+    return int(text)

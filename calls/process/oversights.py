@@ -26,6 +26,8 @@ _ORIGIN = re.compile(r'File "(.*)", line (\d+), in ')
 def watch() -> None:
     """Takes the warnings of this process; to be called in the thread of its loop, once the server has begun."""
     warnings.filterwarnings("always", _FORGOTTEN.pattern, RuntimeWarning)
+    # Of WhiteNoise's answers, once a process: Django reads static files in a thread then, which is as it should be.
+    warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators", Warning)
     warnings.showwarning = _show
     if settings.DEBUG:
         remember_origins()

@@ -47,7 +47,7 @@ def tell_of_this_process() -> None:
     _gauge("callstream_ready", "1 while new calls are taken, as /healthz/ready says.", lambda: not why_not_ready())
     _gauge(
         "callstream_draining",
-        "1 once the process takes no new calls because it is to end.",
+        "1 once the process takes no new calls because it is to end, or was asked to drain.",
         lambda: switchboard.is_draining,
     )
     _gauge(

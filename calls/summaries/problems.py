@@ -233,7 +233,8 @@ def _of_streams(streams: Sequence[Stream]) -> Iterator[Problem]:
         yield Problem("stream error", "A stream ended with an error.", "The server's log has it.", "bad")
     if missing := sum(stream.frames_missing for stream in streams):
         text = f"{missing / _FRAMES:.2f} s of the caller's audio never came."
-        yield Problem("audio missing", text, "The line lost it; the timeline shows where.")
+        or_died = ", or our process when it died" if Stream.EndReason.INTERRUPTED in reasons else ""
+        yield Problem("audio missing", text, f"The line lost it{or_died}; the timeline shows where.")
     if rejected := sum(stream.frames_rejected for stream in streams):
         yield Problem("messages left out", f"Messages that did not follow Twilio's protocol were left out: {rejected}.")
     if overruns := sum(stream.handler_overruns for stream in streams):

@@ -40,6 +40,8 @@ class Command(BaseCommand):
         if not (options["workers"] or options["here"] or options["all"]):
             if options["cancel"]:
                 raise CommandError("Take which workers back? Name them, or say --here or --all.")
+            if options["now"] or options["seconds"] is not None or options["wait"] is not None:
+                raise CommandError("Drain which workers? Name them, or say --here or --all.")
             return self.tell()
         if options["cancel"] and (options["now"] or options["seconds"] is not None or options["wait"] is not None):
             raise CommandError("--cancel takes nothing but the workers.")

@@ -32,6 +32,8 @@ class Command(BaseCommand):
         if options["follow"] and options["until"]:
             raise CommandError("--follow has no end: leave --until out.")
         position = _read(options["state"])
+        if options["state"]:  # before anything is written that could not be noted
+            _note(options["state"], position)
         with contextlib.suppress(KeyboardInterrupt):
             self._write(position, options)
             while options["follow"]:

@@ -8,6 +8,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from calls import vault
+from calls.management.arguments import at_least_one
 from calls.models import Call
 from calls.recordings.retention import leaving_no_traces
 from calls.store.sealing import seal_stream, to_be_sealed
@@ -24,7 +25,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--limit", type=int, metavar="N", help="at most so many streams, and then stop")
+        parser.add_argument("--limit", type=at_least_one, metavar="N", help="at most so many streams, and then stop")
         parser.add_argument("--dry-run", action="store_true", help="only say how many streams would be sealed")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,7 +34,7 @@ class Command(BaseCommand):
         streams = to_be_sealed(Call.objects.filter(ended_at__lt=timezone.now() - SETTLED)).order_by("pk")
         count = streams.count()
         if options["limit"]:
-            count = min(count, max(0, options["limit"]))
+            count = min(count, options["limit"])
         if options["dry_run"]:
             self.stdout.write(f"Would seal {count} streams. Nothing was changed.")
             return
