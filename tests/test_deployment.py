@@ -97,6 +97,7 @@ def image(folder: Path, source: Path) -> Path:
             if (source / name).is_dir():
                 shutil.copytree(source / name, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
+                (folder / target).parent.mkdir(exist_ok=True)
                 shutil.copy(source / name, folder / target)
     return folder
 
@@ -105,7 +106,7 @@ def image(folder: Path, source: Path) -> Path:
 @pytest.mark.django_db(transaction=True)
 def test_a_handler_of_the_users_answers_calls_in_what_the_image_holds(tmp_path):
     (tmp_path / "image").mkdir()
-    source = shutil.copytree(ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "var", "docs", "tests"))
+    source = shutil.copytree(ROOT, tmp_path / "source", ignore=shutil.ignore_patterns(".*", "var", "tests"))
     shutil.copy(ROOT / ".dockerignore", source)
     (source / "handlers" / "mine.py").write_text("from calls.handlers import echo\n\nmine = echo\n")
     app = image(tmp_path / "image", source)
@@ -118,7 +119,8 @@ def test_a_handler_of_the_users_answers_calls_in_what_the_image_holds(tmp_path):
 def test_the_image_holds_what_answers_calls_and_the_simulator_and_no_other_tool(tmp_path):
     app = image(tmp_path, ROOT)
     names = {path.name for path in app.iterdir()}
-    assert names == {"manage.py", "pyproject.toml", "config", "templates", "calls", "handlers", "simulator"}
+    assert names == {"manage.py", "pyproject.toml", "config", "templates", "calls", "handlers", "simulator", "docs"}
+    assert [*(app / "docs").iterdir()] == [app / "docs/operations.md"]
     told = {"PATH": PATH, "SECRET_KEY": "x" * 50, "PUBLIC_URL": "https://voice.example.org", "TWILIO_AUTH_TOKEN": "t"}
     bench = [sys.executable, "manage.py", "bench_streams", "gate"]
     refused = subprocess.run(bench, cwd=app, env=told, capture_output=True, text=True)
@@ -144,11 +146,12 @@ def test_workers_start_after_the_migration_and_the_proxy_after_the_workers():
     assert service("proxy")["depends_on"] == {"web": {"condition": "service_healthy"}}
 
 
-def test_a_worker_can_write_to_the_spool_and_to_tmp_and_to_nothing_else():
+def test_a_worker_can_write_to_the_spool_the_archive_and_tmp_and_to_nothing_else():
     web = service("web")
     assert web["read_only"] is True
     assert web["tmpfs"] == ["/tmp"]
-    assert [volume for volume in web["volumes"] if not volume.endswith(":ro")] == ["spool:/var/lib/callstream/spool"]
+    volumes = [volume for volume in web["volumes"] if not volume.endswith(":ro")]
+    assert volumes == ["spool:/var/lib/callstream/spool", "archive:/var/lib/callstream/archive"]
     assert "SPOOL_DIR=/var/lib/callstream/spool" in dockerfile()
     assert re.search(r"^USER callstream$", dockerfile(), re.MULTILINE)
 
@@ -401,6 +404,7 @@ def test_workers_that_are_drained_and_replaced_one_by_one_lose_no_call(tmp_path,
     assert row.untrue < 1, row
 
 
+@pytest.mark.process
 def test_a_changed_caddyfile_is_taken_over_without_cutting_a_call(tmp_path, database):
     needs("caddy")
     with Production(tmp_path, database, "http") as production:

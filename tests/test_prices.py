@@ -143,7 +143,10 @@ def test_a_twilio_that_is_away_is_one_line_of_the_log_and_keeps_no_call_from_bei
     Call.objects.update(price_asked_at=None)
     pricing.ask()
     assert Call.objects.filter(price=None).count() == 0
-    assert [message.split()[0] for message in caplog.messages if "price" in message] == ["prices_wait:", "prices_come"]
+    assert [message.split()[0] for message in caplog.messages if "price" in message] == [
+        "prices_wait:",
+        "prices_come_again",
+    ]
 
 
 def test_a_call_that_twilio_does_not_know_is_named_once_and_keeps_no_other_from_its_price(api, caplog):

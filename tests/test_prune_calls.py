@@ -265,7 +265,7 @@ def test_what_is_older_than_the_settings_say_goes_by_itself_and_the_log_says_so_
         assert not Pruning().go_round()
     assert left() == {young.sid}
     assert Erasure.objects.get().reason == "RECORDING_RETENTION_DAYS"
-    assert caplog.messages == ["pruned calls=1 bytes=1600"]
+    assert caplog.messages == ["pruned calls=1 bytes=1600 left=0 first=none"]
 
 
 def test_nothing_goes_by_itself_while_that_is_not_set(settings):

@@ -248,6 +248,7 @@ class CallAdmin(
                 Recording.of(call).check_keys()
         except ArchiveError as error:
             self.message_user(request, f"Nothing was downloaded. {error.said}", messages.ERROR)
+            return None
         except vault.Unreadable as error:
             self.message_user(
                 request, f"Nothing was downloaded. {wording.of_call(call, may_see(request))}: {error}.", messages.ERROR

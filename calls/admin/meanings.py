@@ -25,7 +25,7 @@ _CODE, _LINK = re.compile(r"`([^`]+)`"), re.compile(r"\[([^\]]+)\]\([^)]+\)")
 @cache
 def meanings() -> dict[str, Meaning]:
     """By event; none where the documents were not installed."""
-    path = settings.BASE_DIR / "docs" / "operations.md"
+    path = settings.BASE_DIR / "docs/operations.md"
     if not path.exists():
         return {}
     found = {}
