@@ -18,7 +18,7 @@ from calls.management.diagnosis import machine
 from calls.models import AudioChunk, Call, Erasure, Stream
 from calls.recordings import export
 from calls.recordings.rendering import Recording
-from calls.recordings.retention import erase
+from calls.recordings.retention import erasable, erase
 from calls.store import archive, moving
 from tests.support.buckets import bucket_server
 from tests.support.factories import (
@@ -341,6 +341,15 @@ def test_while_the_archive_is_away_nothing_is_erased_nor_said_to_be(away, folder
     assert not Erasure.objects.exists()
     folder.with_name("unplugged").rename(folder)
     assert heard(call) == before
+
+
+def test_an_object_that_was_left_when_audio_was_erased_goes_the_next_time(folder):
+    call = spoken()
+    moving.store(call.streams.get())
+    AudioChunk.objects.all().delete()
+    erase(erasable(Call.objects.all(), audio_only=True).get(), "asked to", audio_only=True)
+    assert files(folder) == []
+    assert not erasable(Call.objects.all(), audio_only=True).exists()
 
 
 @pytest.mark.parametrize("audio_only", [True, False])

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from calls import vault
 from calls.media.lane import MAX_CHUNK
 from calls.models import AudioChunk, Call, Stream
 from calls.recorder.writer import Writer
@@ -16,6 +17,7 @@ from calls.recordings.verification import problems
 from calls.store import merging
 from tests.support.batches import chunk, ended, stream_row
 from tests.support.factories import make_call, make_chunk, make_gap, make_stream
+from tests.support.sealed import KEY
 
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "recorder"])
@@ -162,9 +164,12 @@ def test_a_stream_that_went_on_after_all_is_merged_again_when_it_ends(merged):
     assert rows() == [(0, 0, 480), (4, 640, 800)]
 
 
-def test_a_stream_that_runs_is_written_without_looking_for_merged_rows(django_assert_num_queries):
+def test_a_stream_that_runs_is_written_without_looking_for_merged_rows(settings, django_assert_num_queries):
+    settings.RECORDING_KEYS = [KEY]
     writer = Writer()
-    writer.write([stream_row()])
+    writer.write([stream_row(sealing_key=vault.new_key("MZ1"))])
+    writer.forget()
+    writer._keys.of("MZ1")
     with django_assert_num_queries(1, using="recorder"):
         writer._write_chunks([chunk(0)])
 

@@ -307,3 +307,12 @@ def test_audit_rows_are_one_for_each_call_however_often_it_is_begun(monkeypatch)
     retention.erase_all(calls, "twice")
     retention.erase_all(calls, "twice")
     assert (Erasure.objects.count(), Erasure.objects.filter(audio_only=False).count()) == (4, 3)
+
+
+def test_words_go_before_the_last_of_the_audio_that_says_that_there_is_more_to_do(monkeypatch):
+    make_utterance(old_call().streams.get())
+    seen, erase_chunks = [], retention._erase_chunks
+    look = lambda: (Utterance.objects.count(), AudioChunk.objects.count())  # noqa: E731
+    monkeypatch.setattr(retention, "_erase_chunks", lambda streams: (seen.append(look()), erase_chunks(streams)))
+    prune("--older-than", "90d", "--audio-only")
+    assert [*seen, look()] == [(0, 1), (0, 0)]

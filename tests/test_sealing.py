@@ -16,6 +16,7 @@ from calls.recorder.committer import Committer
 from calls.recorder.patience import Patience
 from calls.recorder.queue import Recorder
 from calls.recorder.spool import Spool, fingerprint
+from calls.recorder.writer import Writer
 from calls.recordings.rendering import Recording
 from calls.recordings.retention import erase
 from calls.recordings.verification import problems
@@ -240,3 +241,19 @@ def test_what_was_recorded_before_there_were_keys_is_sealed_and_goes_on_where_it
 def test_a_limit_that_is_none_is_refused(limit):
     with pytest.raises(CommandError, match=f"{limit} is not a whole number from 1 on"):
         call_command("seal_calls", "--limit", limit)
+
+
+def test_what_comes_late_is_sealed_if_its_stream_was_meanwhile(recorder):
+    call, writer = record(recorder, NOISE[:4000], key=""), Writer()
+    writer.write([chunk(2, payload=NOISE[:1600], start=8000)])
+    call_command("seal_calls", verbosity=0, stdout=StringIO())
+    writer.write([chunk(3, payload=NOISE[1600:3200], start=9600)])
+    assert Recording.of(call).read(8000, 11_200)[0] == NOISE[:3200]
+
+
+def test_nothing_comes_late_of_what_was_erased_meanwhile(recorder):
+    call, writer = record(recorder), Writer()
+    writer.write([chunk(2, payload=NOISE[:1600], start=8000)])
+    erase(call, "asked for", audio_only=True)
+    writer.write([chunk(3, payload=NOISE[1600:3200], start=9600)])
+    assert not AudioChunk.objects.exists()

@@ -99,6 +99,17 @@ class StreamKeys:
             .pk
         )
 
+    def learn_anew(self, over: set[int]) -> list[int]:
+        """Locks these of `over`, whose audio may have been sealed, merged or erased since they were learnt. Returns
+        those that were merged, or may be."""
+        streams = Stream.objects.using(self._using).filter(pk__in=over)
+        locked = streams.select_for_update(no_key=True).order_by("pk")
+        found = list(locked.values_list("pk", "sid", "sealing_key", "merging_since"))
+        self._sealing.update((sid, key) for _, sid, key, _ in found)
+        erased = Exists(Erasure.objects.of_audio(OuterRef("call__sid")))
+        self._silent.update(streams.filter(erased).values_list("sid", flat=True))
+        return [pk for pk, *_, since in found if since]
+
     def of(self, sid: str) -> tuple[int, int] | None:
         """The keys of a stream and its call; None for one that was refused or erased."""
         if sid in self.refused:
@@ -112,6 +123,6 @@ class StreamKeys:
             self._keys[sid], self._sealing[sid] = found[:2], found[3]
             if found[2]:
                 self._silent.add(sid)
-            if any(found[3:]):
+            if any(found[4:]):
                 self.over.add(found[0])
         return self._keys[sid]

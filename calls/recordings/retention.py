@@ -44,10 +44,12 @@ SECURE_DELETE = ("OFF", "ON", "FAST")
 
 def erasable(calls: QuerySet[Call], *, audio_only: bool = False) -> QuerySet[Call]:
     """Those of the calls that are over, and so are their streams, and that nobody holds; with `audio_only`, those that
-    have any."""
+    have any, or an object in the archive that was left where somebody had begun to erase it."""
     live = Stream.objects.live().filter(call=OuterRef("pk"))
     over = holds.free(calls).filter(~Exists(live), ended_at__isnull=False)
-    return over.filter(Exists(AudioChunk.objects.filter(stream__call=OuterRef("pk")))) if audio_only else over
+    chunks = AudioChunk.objects.filter(stream__call=OuterRef("pk"))
+    objects = moving.with_objects(Stream.objects.filter(call=OuterRef("pk")))
+    return over.filter(Exists(chunks) | Exists(objects)) if audio_only else over
 
 
 def audio_bytes(call: Call) -> int:
@@ -145,19 +147,18 @@ def erase_all(calls: Sequence[Call], reason: str, *, user: User | None = None, a
     names = [sid for sid in (*(call.sid for call in calls), *streams.values()) if sid]
     # What is no row of a call's, or too much for one transaction.
     moving.discard(calls)
+    erase_damaged(settings.SPOOL_DIR, names)
+    if audio_only:
+        # Before the last of the audio: while there is some, it is known that there is more to do.
+        with transaction.atomic():
+            locked = _erase_around(calls, names, audio_only=True)
+            Call.objects.filter(pk__in=[call.pk for call in locked]).update(audio_samples=0)
     _erase_chunks(streams)
     # Somebody may have begun to move what was left; with no rows there is nothing more to move.
     moving.discard(calls)
-    erase_damaged(settings.SPOOL_DIR, names)
-    with transaction.atomic():
-        # Before their parts, as whoever measures or reviews one: two who begin at different ends wait for each other.
-        locked = list(Call.objects.select_for_update().filter(pk__in=[call.pk for call in calls]).order_by("pk"))
-        _erase_words(locked)
-        _erase_quarantined(names, audio_only=audio_only)
-        _name_evidence(locked)
-        if audio_only:
-            Call.objects.filter(pk__in=[call.pk for call in locked]).update(audio_samples=0)
-        else:
+    if not audio_only:
+        with transaction.atomic():
+            locked = _erase_around(calls, names, audio_only=False)
             unnamed = [call for call in locked if not call.sid]
             Erasure.objects.bulk_create(_erasure(call, sizes, reason[:200], user) for call in unnamed)
             _erase_rows(locked)
@@ -173,7 +174,9 @@ def batches(calls: QuerySet[Call]) -> Iterator[list[Call]]:
         some = [call for call, samples in zip(found, most, strict=True) if samples <= BATCH_SAMPLES] or found[:1]
         last = some[-1]
         yield some
-        left = calls.filter(Q(ended_at__gt=last.ended_at) | Q(ended_at=last.ended_at, pk__gt=last.pk))
+        after = Q(ended_at__gt=last.ended_at) | Q(ended_at=last.ended_at, pk__gt=last.pk)
+        # For the index, which takes no OR: what is left alone would be read again for each of them.
+        left = calls.filter(after, ended_at__gte=last.ended_at)
 
 
 def _sizes(calls: Sequence[Call]) -> dict[int, int]:
@@ -208,8 +211,17 @@ def _erase_chunks(streams: Iterable[int]) -> None:
         AudioChunk.objects.filter(pk__in=some).delete()
 
 
+def _erase_around(calls: Sequence[Call], names: Sequence[str], *, audio_only: bool) -> list[Call]:
+    """What goes with the audio, within a transaction; returns those of the calls that are still there, locked."""
+    # Before their parts, as whoever measures or reviews one: two who begin at different ends wait for each other.
+    locked = list(Call.objects.select_for_update().filter(pk__in=[call.pk for call in calls]).order_by("pk"))
+    _erase_words(locked)
+    _erase_quarantined(names, audio_only=audio_only)
+    _name_evidence(locked)
+    return locked
+
+
 def _erase_words(calls: Sequence[Call]) -> None:
-    """What goes with the audio."""
     Utterance.objects.filter(stream__call__in=calls).delete()
     Comment.objects.filter(call__in=calls).delete()
     _in_words(calls).delete()

@@ -70,7 +70,7 @@ def pieces(chunks: QuerySet[AudioChunk], *, at_once: int = 2000) -> Iterator[Pie
             yield _piece(row, row.payload)
             continue
         batch.append(row)
-        held += row.size or 0
+        held += row.size or len(row.payload)
         if held >= TOGETHER:
             yield from _open(batch)
             batch, held = [], 0

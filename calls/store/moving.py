@@ -246,7 +246,7 @@ def _keep(rows: list[AudioChunk]) -> None:
 
 
 def have_objects(calls: Iterable[Call]) -> bool:
-    return _with_objects(calls).exists()
+    return with_objects(Stream.objects.filter(call__in=calls)).exists()
 
 
 def check_discardable(calls: Iterable[Call]) -> None:
@@ -260,13 +260,13 @@ def discard(calls: Iterable[Call]) -> None:
 
     Raises Away if they cannot be deleted, and Busy if one is being written just now.
     """
-    for stream in _with_objects(calls):
+    for stream in with_objects(Stream.objects.filter(call__in=calls)):
         with Move(stream) as move:
             for name in filter(None, move.names()):
                 archive.delete(name)
             move.write(archive="", archive_sha256="", archive_spare="")
 
 
-def _with_objects(calls: Iterable[Call]) -> QuerySet[Stream]:
-    begun = ~Q(archive="") | ~Q(archive_spare="") | Q(archiving_at__isnull=False)
-    return Stream.objects.filter(begun, call__in=calls)
+def with_objects(streams: QuerySet[Stream]) -> QuerySet[Stream]:
+    """Those of the streams that the archive has something of, or may have."""
+    return streams.filter(~Q(archive="") | ~Q(archive_spare="") | Q(archiving_at__isnull=False))
