@@ -6,7 +6,7 @@ test. Few tests fill more than a few tables, and hardly one changes a group.
 
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
-from django.db import connections, transaction
+from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 
@@ -18,27 +18,26 @@ flush = TransactionTestCase._fixture_teardown
 
 def use_quick_emptying():
     """From here on, in this process; the database is as `migrate` left it."""
-    connection = connections["default"]
-    filled = contents(connection)
+    filled = contents()
 
     def empty(self):
-        if contents(connection) != filled:
+        if contents() != filled:
             # A test had groups or permissions of its own. What is made anew has other keys.
             flush(self)
-            filled[:] = contents(connection)
+            filled[:] = contents()
             return
-        delete_all(connection)
+        delete_all()
 
     TransactionTestCase._fixture_teardown = empty
 
 
-def contents(connection):
+def contents():
     """The rows of the tables that `migrate` fills."""
     with connection.cursor() as cursor:
         return [sorted(cursor.execute(f"SELECT * FROM {table}").fetchall()) for table in FILLED]
 
 
-def delete_all(connection):
+def delete_all():
     """Everything else, in one transaction: foreign keys are looked at when it ends."""
     tables = [table for table in connection.introspection.django_table_names() if table not in FILLED]
     has_rows = " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT 1 FROM {table})" for table in tables)
