@@ -67,6 +67,14 @@ class GateMiddleware(MiddlewareMixin):
         if not _knows_users(request.path):
             return None
         auditing.asking.set(request)
+        try:
+            return self._admit(request)
+        except PermissionDenied:
+            # Then no `process_response` of ours follows.
+            auditing.asking.set(None)
+            raise
+
+    def _admit(self, request: HttpRequest) -> HttpResponseBase | None:
         if request.session.session_key is None:
             return None
         user = request.user
