@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from calls.models import Worker
+from calls.recorder import recorder
 from calls.recorder.attendance import DrainOrder
 from calls.server.draining import Orders
 from calls.server.switchboard import Switchboard
@@ -17,6 +18,12 @@ from tests.support.factories import make_worker
 
 GONE = dt.timedelta(seconds=15)
 ORDER = DrainOrder(timezone.now(), None)
+
+
+@pytest.fixture(autouse=True)
+def recorder_of_the_process(monkeypatch):
+    """A switchboard of a test's own takes it over, and gives it back."""
+    monkeypatch.setattr(recorder, "on_refused", recorder.on_refused)
 
 
 @pytest.fixture
