@@ -1,6 +1,7 @@
 """Calls as they are looked for: those that are live or over, those that are due for something, and the one of a SID."""
 
 import datetime as dt
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, models, transaction
@@ -37,6 +38,10 @@ class CallQuerySet(models.QuerySet["Call"]):
     def live(self) -> "CallQuerySet":
         """Calls that have not ended, whatever Twilio last said of them."""
         return self.filter(ended_at__isnull=True)
+
+    def of_numbers(self, numbers: Collection[str]) -> "CallQuerySet":
+        """Calls from or to one of these numbers."""
+        return self.filter(Q(from_number__in=numbers) | Q(to_number__in=numbers))
 
     def running(self, now: dt.datetime, lease: dt.timedelta) -> list[int]:
         """The keys of live calls that somebody can be on, whether or not housekeeping has looked since.

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from tqdm import tqdm
 
@@ -101,7 +101,7 @@ class Command(BaseCommand):
         else:
             calls = calls.filter(ended_at__lt=timezone.now() - self.options["older_than"])
         if numbers := self.options["number"]:
-            calls = calls.filter(Q(from_number__in=numbers) | Q(to_number__in=numbers))
+            calls = calls.of_numbers(numbers)
         erased = Erasure.objects.filter(call_sid=OuterRef("sid"))
         wanted = Exists(self.streams().filter(call=OuterRef("pk")))
         return erasable(calls).filter(wanted, ~Exists(erased))

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 from tqdm import tqdm
 
@@ -62,6 +62,4 @@ class Command(BaseCommand):
         if age is None:
             raise CommandError("How old? Use --older-than 90d, or set RECORDING_RETENTION_DAYS.")
         old = Call.objects.filter(ended_at__lt=timezone.now() - age)
-        if numbers:
-            old = old.filter(Q(from_number__in=numbers) | Q(to_number__in=numbers))
-        return old
+        return old.of_numbers(numbers) if numbers else old
