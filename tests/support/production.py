@@ -210,6 +210,8 @@ class Production:
                 self.up(name)
             case ["compose", "rm", "--stop", "--force", "stand-in"]:
                 self.down("stand-in")
+            case ["compose", "up", "--detach", "--no-deps", "archive"]:
+                pass  # Nothing of these calls is old enough for it.
             case _:
                 return 1, f"Nobody expected: docker {' '.join(words)}\n"
         return 0, ""
