@@ -127,7 +127,8 @@ class Staff(threading.Thread):
     def _sign_in(self, session: requests.Session) -> None:
         login = self.production.url + "/admin/login/"
         session.get(login, timeout=15)
-        form = {"username": STAFF[0], "password": STAFF[1], "csrfmiddlewaretoken": session.cookies["csrftoken"]}
+        form = {"username": STAFF[0], "password": STAFF[1], "next": "/admin/"}
+        form["csrfmiddlewaretoken"] = session.cookies["csrftoken"]
         answer = session.post(login, form, headers={"Referer": login}, timeout=15)
         assert answer.url.endswith("/admin/"), f"signed in, and was sent to {answer.url}"
 
