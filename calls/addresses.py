@@ -11,6 +11,7 @@ from django.conf import settings
 # What Twilio requests ...
 INCOMING, STREAM_ENDED = "incoming", "stream-ended"
 CALL_STATUS, STREAM_STATUS = "call-status", "stream-status"
+WEBHOOKS = (INCOMING, STREAM_ENDED, CALL_STATUS, STREAM_STATUS)
 # ... and where it opens the socket.
 CONNECTION = "connection"
 # A process lives; it takes new calls.

@@ -171,6 +171,7 @@ MIDDLEWARE = [
     "calls.process.scraping.metrics_middleware",
     "calls.health.health_middleware",
     "calls.middleware.PagePolicyMiddleware",  # before whatever answers: static files and errors are pages too
+    "calls.middleware.webhook_middleware",  # before whatever only pages need
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
