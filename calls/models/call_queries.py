@@ -153,18 +153,25 @@ class CallQuerySet(models.QuerySet["Call"]):
         of two callbacks at once, the later one must see what the first one has said. Raises Erased if the call was.
         """
         facts = self._storable(facts)
+        # A savepoint is two statements more: only a row that may have to go again needs one.
+        with transaction.atomic(using=self.db, savepoint=False):
+            if known := self.select_for_update().filter(sid=sid).first():
+                self._add_to(known, facts, at, filled=known.fill(facts))
+                return known
         with transaction.atomic(using=self.db):
-            known = {name: value for name, value in facts.items() if name != "status"}
+            first = {name: value for name, value in facts.items() if name != "status"}
             call, created = self.select_for_update().get_or_create(
-                sid=sid, defaults={**known, "created_at": at or timezone.now()}
+                sid=sid, defaults={**first, "created_at": at or timezone.now()}
             )
             if created and Erasure.objects.using(self.db).filter(call_sid=sid, audio_only=False).exists():
                 raise Erased(sid)
-            filled = [] if created else call.fill(facts)
-            moved = call.advance(facts.get("status", ""), duration=facts.get("duration"), at=at)
-            if filled or moved:
-                call.save(update_fields=[*filled, *moved])
+            self._add_to(call, facts, at, filled=[] if created else call.fill(facts))
         return call
+
+    def _add_to(self, call: "Call", facts: dict[str, Any], at: dt.datetime | None, *, filled: list[str]) -> None:
+        moved = call.advance(facts.get("status", ""), duration=facts.get("duration"), at=at)
+        if filled or moved:
+            call.save(using=self.db, update_fields=[*filled, *moved])
 
     def claim(self, pk: int, sid: str) -> None:
         """Gives the row of a call that we placed its SID. Twilio's reply does so, or a request with its ref, if sooner.

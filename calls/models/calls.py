@@ -319,6 +319,8 @@ class Call(models.Model):
 
     def stop_dialing(self) -> None:
         """Notes that its <Dial>, queue or wait is over, unless another document of ours has taken its place since."""
+        if not self.dialing:
+            return
         later = ["transfer", "transfer-unknown", "stream-ended"]
         replaced = CallEvent.objects.filter(call=self.pk, kind__in=later)
         # In one statement: the row may have changed since it was read.

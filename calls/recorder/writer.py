@@ -50,6 +50,8 @@ class Writer:
     def __init__(self, using: str = DATABASE) -> None:
         self._using = using
         self._keys = StreamKeys(using)
+        # Calls that this transaction has noted, by their SIDs: they are locked, and need not be looked for again.
+        self._noted: dict[str, int] = {}
         # Half the cost of INSERT, for us and for PostgreSQL.
         self._can_copy = self._copies = connections[using].vendor == "postgresql"
 
@@ -86,11 +88,14 @@ class Writer:
                 self._write(kinds)
 
     def _write(self, kinds: dict[type, list[Any]]) -> None:
-        for call in kinds[CallRow]:
-            if call.ref is not None:
-                Call.objects.using(self._using).claim(call.ref, call.sid)
+        self._noted.clear()
+        for row in kinds[CallRow]:
+            if row.ref is not None:
+                Call.objects.using(self._using).claim(row.ref, row.sid)
             with suppress(Erased):
-                self._look_for_audio(note_call(call.sid, call.facts, at=call.at, using=self._using))
+                call = note_call(row.sid, row.facts, at=row.at, using=self._using)
+                self._noted[row.sid] = call.pk
+                self._look_for_audio(call)
         for stream in kinds[StreamRow]:
             with suppress(Erased):
                 self._keys.open(stream)
@@ -266,7 +271,7 @@ class Writer:
     def _event(self, row: EventRow) -> CallEvent:
         keys = self._keys.of(row.stream) if row.stream else None
         return CallEvent(
-            call_id=keys[1] if keys else note_call(row.call, {}, using=self._using).pk,
+            call_id=keys[1] if keys else self._call(row.call),
             stream_id=keys[0] if keys else None,
             source=row.source,
             kind=storable(row.kind, 64),
@@ -276,6 +281,10 @@ class Writer:
             data=storable_json(row.data),
             user=User.objects.using(self._using).filter(pk=row.user).first() if row.user else None,
         )
+
+    def _call(self, sid: str) -> int:
+        """Its key. Raises Erased."""
+        return self._noted.get(sid) or note_call(sid, {}, using=self._using).pk
 
     def _write_data(self, rows: list[DataRow]) -> None:
         calls: dict[int, list[DataRow]] = defaultdict(list)
@@ -317,5 +326,6 @@ class Writer:
             self._keys.close(row.stream)
             # Its own process was alive all the time: what others took for a crash has been written since.
             Gap.objects.using(self._using).filter(stream=keys[0], reason=Gap.Reason.CRASH).delete()
-            Stream.objects.using(self._using).select_related("call").get(pk=keys[0]).release_call()
+            ended = Stream.objects.using(self._using).select_related("call")
+            ended.only("bidirectional", "end_reason", "call__dialing").get(pk=keys[0]).release_call()
             summarise(keys[1], using=self._using)

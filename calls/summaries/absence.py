@@ -8,8 +8,6 @@ So it is where the handler had its caller dial another number, and they did not 
 import datetime as dt
 from collections.abc import Iterable, Sequence
 
-from django.db import transaction
-
 from calls.media import placement
 from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
 from calls.models import Call, CallEvent, Gap, Stream
@@ -23,18 +21,15 @@ SAME_END = 2 * SAMPLE_RATE
 WORTH_A_WARNING = 1 * SAMPLE_RATE
 
 
-def explain(call_id: int, *, using: str) -> list[Stream]:
-    """Makes gaps of the time without a stream, as it is known by now, and returns the call's streams."""
-    with transaction.atomic(using=using):
-        # One after the other: the call may end while its stream does.
-        call = Call.objects.using(using).select_for_update().only("ended_at").get(pk=call_id)
-        streams = list(Stream.objects.using(using).filter(call=call_id))
-        wanted = expected(call, streams)
-        for stream in streams:
-            if stream.absent != wanted.get(stream.pk, 0):
-                stream.absent = wanted.get(stream.pk, 0)
-                stream.save(using=using, update_fields=["absent"])
-        _write(streams, using)
+def explain(call: Call, *, using: str) -> list[Stream]:
+    """Makes gaps of the time without a stream, as it is known by now, and returns the call's streams. It is locked."""
+    streams = list(Stream.objects.using(using).filter(call=call))
+    wanted = expected(call, streams)
+    for stream in streams:
+        if stream.absent != wanted.get(stream.pk, 0):
+            stream.absent = wanted.get(stream.pk, 0)
+            stream.save(using=using, update_fields=["absent"])
+    _write(streams, using)
     return streams
 
 

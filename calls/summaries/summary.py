@@ -3,11 +3,10 @@
 import datetime as dt
 from typing import Any
 
-from django.db.models import Case, Exists, F, OuterRef, When
-from django.db.models.functions import Least
+from django.db import transaction
 
 from calls.media import placement
-from calls.models import Call, CallEvent, Erasure, Gap
+from calls.models import Call, CallEvent, Erasure, Gap, Stream
 from calls.summaries import absence
 from calls.summaries.problems import KINDS, problems
 
@@ -21,24 +20,32 @@ def note_call(sid: str, facts: dict[str, Any], *, using: str, at: dt.datetime | 
 
 
 def summarise(call_id: int, *, using: str) -> None:
-    """What the lists show of a call's streams, kept on the call itself so that they need not be asked."""
-    call = Call.objects.using(using).get(pk=call_id)
-    streams = absence.explain(call_id, using=using)
+    """What the lists show of a call's streams, kept on the call itself so that they need not be asked.
+
+    A worker that goes has two of these to write for each of its calls: hence the few statements.
+    """
+    with transaction.atomic(using=using, savepoint=False):
+        # One after the other: the call may end while its stream does, and be measured meanwhile.
+        call = Call.objects.using(using).select_for_update().get(pk=call_id)
+        streams = absence.explain(call, using=using)
+        facts = _facts(call, streams, using)
+        if facts["audio_samples"] != call.audio_samples:
+            # What was measured is true for what was there, and so is what others were told of it.
+            facts |= {"measured_at": None, "told": min(call.told, Call.Told.END)}
+        if changed := {name: value for name, value in facts.items() if value != getattr(call, name)}:
+            Call.objects.using(using).filter(pk=call_id).update(**changed)
+
+
+def _facts(call: Call, streams: list[Stream], using: str) -> dict[str, Any]:
     end = placement.end(placement.place(stream.spell() for stream in streams))
     # Not every cleared gap is one: what had not been heard when the caller hung up interrupted nobody.
-    events = list(CallEvent.objects.using(using).filter(call=call_id, kind__in=[*KINDS, "cleared"]))
+    events = list(CallEvent.objects.using(using).filter(call=call, kind__in=[*KINDS, "cleared"]))
     warning = (
         any(problem.is_warning for problem in problems(call, streams, events))
         or Gap.objects.using(using).filter(stream__in=streams, reason__in=["over_cap", "rejected"]).exists()
     )
-    interrupted = any(event.kind == "cleared" for event in events)
-    erased = Exists(Erasure.objects.of_audio(OuterRef("sid")))
-    Call.objects.using(using).filter(pk=call_id).update(
-        audio_samples=Case(When(erased, then=0), default=end),
-        has_warning=warning,
-        was_interrupted=interrupted,
-        # What was measured is true for what was there ...
-        measured_at=Case(When(audio_samples=end, then=F("measured_at"))),
-        # ... and so is what others were told of it.
-        told=Case(When(audio_samples=end, then=F("told")), default=Least(F("told"), Call.Told.END)),
-    )
+    return {
+        "audio_samples": 0 if end and Erasure.objects.using(using).of_audio(call.sid or "").exists() else end,
+        "has_warning": warning,
+        "was_interrupted": any(event.kind == "cleared" for event in events),
+    }

@@ -76,7 +76,8 @@ def last_streams(call_sid: str, attempts: int, handed: int) -> Past:
     call = Call.objects.filter(sid=call_sid).only("handler", "caller_name", "forwarded_from").first() or Call()
     recent = list(streams[: RECONNECTS + 1])
     own = list(takewhile(lambda stream: not _was_handed_on(stream, handed), recent))
-    broken = max(attempts - (len(own) if len(own) < len(recent) else streams.count()), 0)
+    there_are_more = len(own) == RECONNECTS + 1
+    broken = max(attempts - (streams.count() if there_are_more else len(own)), 0)
     for at, stream in enumerate(own):
         departure = Departure.read(stream.dial)
         if at == 0 and departure is not None and departure.is_asked_for:
