@@ -359,6 +359,19 @@ async def test_a_socket_that_breaks_was_dead_since_its_last_word_and_one_that_st
     assert (heard_at_the_end.pop() > 39_000) is is_heard
 
 
+async def test_a_drain_sends_callers_on_one_after_the_other_or_all_at_once_if_it_must_hurry(monkeypatch):
+    monkeypatch.setattr("calls.server.switchboard.TURN", 3600.0)
+    monkeypatch.setattr("calls.server.switchboard.ALL_TURNS", 7200.0)
+    hurry = asyncio.Event()
+    async with Line("listens") as first, Line("listens") as second:
+        draining = asyncio.create_task(switchboard.drain(0, hurry))
+        await first.gone()
+        assert second.closed is None
+        hurry.set()
+        await second.gone()
+        assert await draining == 2
+
+
 async def test_a_stream_whose_end_cannot_be_recorded_keeps_no_drain_waiting():
     line = Line("listens")
     await line.dial()

@@ -31,6 +31,9 @@ COUNTERS_EVERY = 2.0
 NOTICE = 3.0
 # The streams are handed over in this many parts, so that neither the loop nor the writer delays the others' audio.
 PARTS = 8
+# Seconds between two callers who are sent to another worker, and at most for all of them. At once, forty of them waited
+# for each other, and each for a second or two: a move costs both workers a tenth of a second.
+TURN, ALL_TURNS = 0.1, 5.0
 # Seconds after which a drain ends whatever has begun since it ended all.
 CUT_AGAIN = 0.2
 # Calls whose ends are known, for when Twilio asks how they go on.
@@ -201,10 +204,12 @@ class Switchboard:
         finished = asyncio.create_task(self._all_gone())
         skipped = asyncio.create_task(skip.wait())
         waiting: set[asyncio.Task[Any]] = {finished, skipped}
-        timeout = None if seconds is None else seconds - notice
+        turns = min(len(self.live) * TURN, ALL_TURNS)
+        timeout = None if seconds is None else max(seconds - notice - turns, 0.0)
         try:
             await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             left = self.count
+            await self._cut_in_turn(waiting)
             while not finished.done():
                 self._cut()
                 # One of them may be on its way to wait for its caller just now.
@@ -220,6 +225,16 @@ class Switchboard:
 
     def _rest(self) -> list[LiveStream | Relay | Outing]:
         return [*self.live.values(), *self.relays, *outings.away.values()]
+
+    async def _cut_in_turn(self, waiting: set[asyncio.Task[Any]]) -> None:
+        """Ends the streams one by one, until one of these tasks is done."""
+        streams = [*self.live.values()]
+        pause = min(TURN, ALL_TURNS / max(len(streams), 1))
+        for live in streams:
+            if any(task.done() for task in waiting):
+                return
+            live.lifetime.end("shutdown")
+            await asyncio.wait(waiting, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
 
     def _cut(self) -> None:
         for live in self.live.values():
