@@ -24,6 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,16 @@ import requests
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+# Whom the calls that are only listened to are connected to.
+NOBODY = "+14155550123"
 STAFF = ("soaked", "a password that nobody guesses")
 # Seconds between two restarts, for which the database is away, and until the first calls have warmed everything up.
 RESTART_EVERY, AWAY_FOR, WARM_UP = 300.0, 20.0, 30.0
 # What may come and go without being a leak: RSS in MB, and a number each.
 SLACK = {"memory": 25.0, "descriptors": 6.0, "threads": 3.0, "connections": 2.0}
-# Samples that a caller may have sent to a socket which was just being closed.
-IN_FLIGHT = 1600
+# Samples that a caller may have sent to a socket which was just being closed; and before a `stop`, where the line loses
+# packets, and may have lost the last ones.
+IN_FLIGHT, LOST_LAST = 1600, 320
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("echo", {}),
     ("echo", {"dtmf": ((1.0, "1"), (2.0, "#"))}),
@@ -188,11 +192,18 @@ class Soak:
         callers, staff = Callers(self.production, 10, tally, seed=0), Staff(self.production, tally)
         callers.start()
         staff.start()
+        # Threads come as they are needed, up to so many, and with each its connection to the database.
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(self._callback, range(600)))
         time.sleep(WARM_UP)
         for thread in (staff, callers):
             thread.enough.set()
             thread.join()
         self.tally.sent.update(tally.sent)
+
+    def _callback(self, number: int) -> int:
+        facts = {"CallSid": f"CA{number:032x}", "CallStatus": "no-answer", "CallbackSource": "call-progress-events"}
+        return self.production.post("/call-status", **facts)
 
     def _held(self) -> dict[str, float]:
         # Sockets that were closed a moment ago, and threads that end when nobody has needed them for a while.
@@ -263,7 +274,7 @@ class Soak:
             length, reason, audio, explained = stored[sid]
             if audio + explained != length:
                 yield f"{sid}: {audio} stored and {explained} explained of {length}"
-            if sent - length > (0 if reason == "stop" else IN_FLIGHT):
+            if sent - length > (LOST_LAST if reason == "stop" else IN_FLIGHT):
                 yield f"{sid} ({reason}): {sent} were sent, and {length} are known"
         print(f"{len(self.tally.sent)} streams, {sum(self.tally.sent.values()) / 8000 / 3600:.1f} h were accounted for")
 
@@ -307,7 +318,7 @@ def main() -> None:
         address = urlsplit(database)
         line = stack.enter_context(Proxy(address.hostname or "127.0.0.1", address.port or 5432))
         url = database.replace(f":{address.port or 5432}/", f":{line.port}/")
-        production = stack.enter_context(Production(folder, url, "http", DRAIN_SECONDS="10"))
+        production = stack.enter_context(Production(folder, url, "http", DRAIN_SECONDS="10", MONITOR_DIAL=NOBODY))
         code = "from django.contrib.auth.models import User; User.objects.create_superuser"
         made = production.run("python", "manage.py", "shell", "-v0", "-c", f"{code}({STAFF[0]!r}, '', {STAFF[1]!r})")
         assert made.returncode == 0, made.stderr
