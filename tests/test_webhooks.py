@@ -43,6 +43,17 @@ INCOMING_URL = "https://voice.example.org/incoming"
 # --- who is answered --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.django_db
+def test_a_webhook_passes_by_what_only_pages_need(client):
+    answer = post(client, "/incoming", INCOMING)
+    assert not {"X-Frame-Options", "Referrer-Policy"} & set(answer.headers)
+    assert answer["Content-Length"] == str(len(answer.content))
+
+
+def test_nobody_is_answered_under_a_host_that_is_not_ours(client):
+    assert post(client, "/incoming", INCOMING, Host="evil.example.org").status_code == 400
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.django_db
 def test_a_signed_form_is_answered(client, path):
