@@ -79,7 +79,8 @@ class Proxy:
             if self._mode == "cut":
                 return
             await self._flowing.wait()
-            with suppress(OSError):
+            # The proxy goes, and takes its connections along.
+            with suppress(OSError, asyncio.CancelledError):
                 there, back = await asyncio.open_connection(*self.target)
                 self._writers.add(back)
                 try:
