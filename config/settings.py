@@ -25,7 +25,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 STARTED_WITH = dict(os.environ)
 # Also reads NAME_FILE (Docker and Kubernetes secrets).
 env = environ.FileAwareEnv()
-env.read_env(BASE_DIR / ".env")
+# daphne would print that there is none, before LOG_FORMAT is known.
+if (BASE_DIR / ".env").exists():
+    env.read_env(BASE_DIR / ".env")
 
 
 def read(cast: Callable[..., Any], name: str, default: Any) -> Any:

@@ -21,7 +21,7 @@ from tests.support.factories import make_call, make_chunk, make_stream
 from tests.support.servers import Server, until
 
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 def done_together(*chores):

@@ -25,7 +25,7 @@ from calls.notices.delivery import AWAY, REFUSED, Postman, claim, note, pause, p
 from calls.notices.posting import Answer
 from tests.support.factories import make_call, make_delivery, make_receiver
 from tests.support.mailbox import Mailbox, Rogue
-from tests.support.servers import ROOT, database_url, until
+from tests.support.servers import DEADLINE, ROOT, database_url, until
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -404,7 +404,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_repeats_under_the_same_id(box):
     box.answer = lambda letter: half.set() if len(box.letters) >= 25 else None
     first = start_chores()
     try:
-        assert half.wait(30)
+        assert half.wait(DEADLINE)
     finally:
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
@@ -415,7 +415,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_repeats_under_the_same_id(box):
         until(lambda: set(states()) == {DELIVERED}, "everything to be delivered")
     finally:
         second.terminate()
-        assert second.wait(30) == 0
+        assert second.wait(DEADLINE) == 0
     assert set(box.ids) == set(ids())
     assert len(box.ids) <= 60 + module.MOST_OF_ONE
 
@@ -431,7 +431,7 @@ def test_two_processes_that_do_chores_send_nothing_twice(box):
     finally:
         for one in both:
             one.terminate()
-        assert [one.wait(30) for one in both] == [0, 0]
+        assert [one.wait(DEADLINE) for one in both] == [0, 0]
     assert Counter(box.ids) == ids()
 
 

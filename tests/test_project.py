@@ -286,7 +286,7 @@ class Demo:
 
     def stop(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ def test_make_run_takes_new_code_for_the_next_call_while_one_runs_by_the_old(dem
     demo.says("new: begun")
     (demo.project / "go").touch()
     demo.says("old: ended")
-    assert running.wait(timeout=10) == 0
+    assert running.wait(timeout=60) == 0
     assert "has restarted" not in demo.log.read_text()
 
 

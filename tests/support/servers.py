@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SPEECH = read_wav((ROOT / "calls/sounds/caller.wav").read_bytes())
 BIN = Path(sys.executable).parent
 # Seconds that anything may take before a test gives up on it: far more than it needs, also on a busy machine.
-DEADLINE = 30.0
+DEADLINE = 90.0
 
 UVICORN = "uvicorn config.asgi:application --host 127.0.0.1 --port {port} --loop uvloop --http httptools"
 UVICORN += (
