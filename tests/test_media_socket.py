@@ -360,8 +360,8 @@ async def test_a_socket_that_breaks_was_dead_since_its_last_word_and_one_that_st
 
 
 async def test_a_drain_sends_callers_on_one_after_the_other_or_all_at_once_if_it_must_hurry(monkeypatch):
-    monkeypatch.setattr("calls.server.switchboard.TURN", 3600.0)
-    monkeypatch.setattr("calls.server.switchboard.ALL_TURNS", 7200.0)
+    for name, seconds in {"NOTICE": 0.0, "TURN": 3600.0, "ALL_TURNS": 7200.0}.items():
+        monkeypatch.setattr(f"calls.server.switchboard.{name}", seconds)
     hurry = asyncio.Event()
     async with Line("listens") as first, Line("listens") as second:
         draining = asyncio.create_task(switchboard.drain(0, hurry))

@@ -204,12 +204,15 @@ class Switchboard:
         finished = asyncio.create_task(self._all_gone())
         skipped = asyncio.create_task(skip.wait())
         waiting: set[asyncio.Task[Any]] = {finished, skipped}
-        turns = min(len(self.live) * TURN, ALL_TURNS)
+        # In less than `NOTICE` the proxy has not noticed, and would send back here whoever is sent on.
+        takes_turns = seconds is None or seconds >= NOTICE
+        turns = min(len(self.live) * TURN, ALL_TURNS) if takes_turns else 0.0
         timeout = None if seconds is None else max(seconds - notice - turns, 0.0)
         try:
             await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             left = self.count
-            await self._cut_in_turn(waiting)
+            if takes_turns:
+                await self._cut_in_turn(waiting)
             while not finished.done():
                 self._cut()
                 # One of them may be on its way to wait for its caller just now.

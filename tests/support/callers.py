@@ -23,7 +23,7 @@ from tests.support.servers import Server, until
 class Calls:
     """Simulated calls, all at once, in a thread with a loop of its own; with Twilio's API beside them at `api_port`."""
 
-    def __init__(self, server: Server, count: int = 1, *, api_port: int = 0, **facts: Any) -> None:
+    def __init__(self, server: Server, count: int = 1, /, *, api_port: int = 0, **facts: Any) -> None:
         numbers = (f"+1415555{number:04d}" for number in itertools.count(100))
         scenarios = [server.scenario(**{"from_number": next(numbers), **facts}) for _ in range(count)]
         self.calls = [SimulatedCall(scenario) for scenario in scenarios]

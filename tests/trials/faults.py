@@ -334,6 +334,7 @@ def here(arguments: argparse.Namespace) -> int:
                 for row in getattr(run, name)():
                     print(row, flush=True)
                     failed += bool(row.faults)
+                    forget()
         finally:
             connection.creation.destroy_test_db(connection.settings_dict["NAME"], verbosity=0)
     return failed
