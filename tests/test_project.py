@@ -31,7 +31,7 @@ from calls.management.commands import rundemo
 from calls.media import audio
 from scripts.dotenv import write_dotenv
 from tests.support.factories import make_call, make_stream
-from tests.support.servers import free_port, until
+from tests.support.servers import DEADLINE, free_port, until
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -286,7 +286,7 @@ class Demo:
 
     def stop(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=DEADLINE)
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ def test_make_run_takes_new_code_for_the_next_call_while_one_runs_by_the_old(dem
     demo.says("new: begun")
     (demo.project / "go").touch()
     demo.says("old: ended")
-    assert running.wait(timeout=60) == 0
+    assert running.wait(timeout=DEADLINE) == 0
     assert "has restarted" not in demo.log.read_text()
 
 

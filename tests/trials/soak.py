@@ -41,9 +41,9 @@ STAFF = ("soaked", "a password that nobody guesses")
 RESTART_EVERY, AWAY_FOR, WARM_UP = 300.0, 20.0, 30.0
 # What may come and go without being a leak: RSS in MB, and a number each.
 SLACK = {"memory": 25.0, "descriptors": 6.0, "threads": 3.0, "connections": 2.0}
-# Samples that a caller may have sent to a socket which was just being closed; and before a `stop`, where the line loses
-# packets, and may have lost the last ones.
-IN_FLIGHT, LOST_LAST = 1600, 320
+# Samples that a caller may have sent to a socket which was just being closed; and of a packet: a line that loses some
+# may have lost the last two before a `stop`.
+IN_FLIGHT, PACKET = 1600, 160
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("echo", {}),
     ("echo", {"dtmf": ((1.0, "1"), (2.0, "#"))}),
@@ -68,6 +68,7 @@ class Tally:
     moves: int = 0
     failures: int = 0  # requests of Twilio's that were answered 5xx
     sent: dict[str, int] = field(default_factory=dict)  # samples, by StreamSid
+    dropped: dict[str, int] = field(default_factory=dict)  # packets that the line has lost, likewise
     pages: Counter[int] = field(default_factory=Counter)  # statuses that staff got
 
     def count(self, kind: str, report: Any) -> None:
@@ -76,6 +77,7 @@ class Tally:
         self.moves += max(len(report.streams) - 1, 0)
         self.failures += sum(status >= 500 for _, status in report.requests)
         self.sent.update({stream.sid: len(stream.sent) for stream in report.streams})
+        self.dropped.update({stream.sid: stream.frames_dropped for stream in report.streams})
 
 
 class Callers(threading.Thread):
@@ -200,6 +202,7 @@ class Soak:
             thread.enough.set()
             thread.join()
         self.tally.sent.update(tally.sent)
+        self.tally.dropped.update(tally.dropped)
 
     def _callback(self, number: int) -> int:
         facts = {"CallSid": f"CA{number:032x}", "CallStatus": "no-answer", "CallbackSource": "call-progress-events"}
@@ -274,7 +277,7 @@ class Soak:
             length, reason, audio, explained = stored[sid]
             if audio + explained != length:
                 yield f"{sid}: {audio} stored and {explained} explained of {length}"
-            if sent - length > (LOST_LAST if reason == "stop" else IN_FLIGHT):
+            if sent - length > (min(self.tally.dropped[sid], 2) * PACKET if reason == "stop" else IN_FLIGHT):
                 yield f"{sid} ({reason}): {sent} were sent, and {length} are known"
         print(f"{len(self.tally.sent)} streams, {sum(self.tally.sent.values()) / 8000 / 3600:.1f} h were accounted for")
 
