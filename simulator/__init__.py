@@ -27,13 +27,14 @@ audio waits while no stream is open.
 
 from simulator.api import ApiError, PhoneNumber, PlacedCall, TwilioApi
 from simulator.call import SimulatedCall, simulate
+from simulator.carrier import CallFailed
 from simulator.dialled import Dialled
 from simulator.documents import TwimlError, Verb, parse_twiml
 from simulator.messages import BadMessage
 from simulator.outbound import OutboundCall
 from simulator.playbuffer import PlayBuffer
-from simulator.scenario import Report, Scenario, StreamReport
-from simulator.webhooks import CallFailed
+from simulator.report import Event, Finding, Report, StreamReport
+from simulator.scenario import Scenario
 
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     "BadMessage",
     "CallFailed",
     "Dialled",
+    "Event",
+    "Finding",
     "OutboundCall",
     "PhoneNumber",
     "PlacedCall",

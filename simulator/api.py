@@ -23,8 +23,9 @@ from aiohttp import web
 
 from simulator.call import SimulatedCall
 from simulator.documents import requested_stream
-from simulator.scenario import Report, new_sid
-from simulator.sockets import Stream
+from simulator.report import Report
+from simulator.scenario import new_sid
+from simulator.stream import Stream
 
 
 EVENTS = ("initiated", "ringing", "answered", "completed")

@@ -7,13 +7,16 @@ from html import escape
 from urllib.parse import urljoin, urlsplit
 
 from simulator import parameters
-from simulator.audio import tone
+from simulator.audio import SAMPLE_RATE, tone
 from simulator.caller import FRAME_SECONDS, Caller
+from simulator.carrier import ABNORMAL, Answer, CallFailed, Carrier, Refused, Unreachable
 from simulator.dialled import Dialled, read_dial
 from simulator.documents import StreamNoun, TwimlError, Verb, parse_twiml, read_stream
-from simulator.scenario import Report, Scenario, frames_in, new_sid
-from simulator.sockets import ABNORMAL, Stream
-from simulator.webhooks import Answer, CallFailed, Refused, Unreachable, Web
+from simulator.pacer import Lateness
+from simulator.report import Report
+from simulator.scenario import Scenario, frames_in, new_sid
+from simulator.stream import Stream
+from simulator.webhooks import Web
 
 
 MAX_STREAMS = 10
@@ -29,12 +32,18 @@ async def simulate(scenario: Scenario, log: Callable[[str], None] = lambda line:
 
 
 class SimulatedCall:
-    """One call. `log` gets a line for everything that happens; `hang_up()` ends the call from outside."""
+    """One call. `log` gets a line for everything that happens; `hang_up()` ends the call from outside.
 
-    def __init__(self, scenario: Scenario, log: Callable[[str], None] = lambda line: None) -> None:
+    `carrier`: how requests and sockets reach the server; over TCP if there is none.
+    """
+
+    def __init__(
+        self, scenario: Scenario, log: Callable[[str], None] = lambda line: None, carrier: Carrier | None = None
+    ) -> None:
         self.scenario, self.log = scenario, log
-        self.report = Report(scenario.call_sid)
-        self.caller = Caller(scenario, log)
+        self.report = Report(scenario.call_sid, scenario.name)
+        self.caller = Caller(scenario, self.report, log)
+        self._web = Web(scenario.server, scenario.auth_token, scenario.insecure, carrier)
         self._url = scenario.voice_url
         self._attempts = self._redirects = 0
         self._broken = ""  # why the last stream ended badly: an error, unless another stream takes over
@@ -100,7 +109,7 @@ class SimulatedCall:
         return None
 
     async def run(self) -> Report:
-        async with Web(self.scenario.server, self.scenario.auth_token, self.scenario.insecure) as self._web:
+        async with self._web:
             began = time.monotonic()
             try:
                 reachable = await self._answer()
@@ -108,9 +117,10 @@ class SimulatedCall:
             finally:
                 for stream in self.caller.streams:
                     stream.cut()
-                    await stream.finish()
+                    stream.finish()
                 for post in self._posts:
                     post.cancel()
+                self.report.lateness = Lateness.of(self.caller.lateness)
         return self.report
 
     # --- Documents. A verb that returns one replaces the document that runs; an empty one ends the call.
@@ -155,6 +165,7 @@ class SimulatedCall:
         except TwimlError as error:
             raise CallFailed(f"{where} was answered with {error}") from None
         self.log(f"{method.upper()} {urlsplit(url).path}: {_names(document)}")
+        self.caller.note("document", verbs=_names(document))
         return document
 
     async def _follow(self, verb: Verb, url: str, extra: dict[str, str] | None = None) -> Document:
@@ -257,18 +268,19 @@ class SimulatedCall:
 
     async def _open_socket(self, stream: Stream) -> Stream | None:
         try:
-            connection = await self._web.socket(stream.noun.url, self.scenario.silence_timeout or None)
+            connection = await self._web.socket(stream.noun.url, stream, self.scenario.silence_timeout or None)
         except Refused as refusal:
             self._broken = str(refusal)
             self._tell(stream, "stream-error", refusal.code)
             return None
-        await stream.open(connection)
+        stream.open(connection)
         if self._broken:
             self.report.warnings.append(f"another stream took over after: {self._broken}")
             self._broken = ""
         self.report.streams.append(stream.report)
         self.caller.streams.append(stream)
         self._tell(stream, "stream-started")
+        self.caller.note("stream", sid=stream.report.sid)
         self.log(f"stream {stream.report.sid} opened at {stream.noun.url}")
         return stream
 
@@ -283,7 +295,11 @@ class SimulatedCall:
         self._check_limits(noun, bidirectional)
         self.report.warnings += noun.warnings
         self._check_host(noun.url)
-        return Stream(noun, self.scenario, bidirectional, self.log)
+        return Stream(noun, self.scenario, bidirectional, self.log, self._note_of(self.caller.seconds))
+
+    def _note_of(self, began: float) -> Callable[[str, int, dict[str, object]], None]:
+        """Puts what a stream tells, in samples of its own, on the call's clock."""
+        return lambda kind, at, facts: self.caller.note(kind, round(1000 * (began + at / SAMPLE_RATE), 3), **facts)
 
     def _check_limits(self, noun: StreamNoun, bidirectional: bool) -> None:
         """https://www.twilio.com/docs/voice/twiml/stream: a name is one live stream's, and four tracks are forked."""
@@ -310,7 +326,7 @@ class SimulatedCall:
             return  # the call ended while REST stopped it
         self.caller.streams.remove(stream)
         self.caller.answered |= stream.has_spoken
-        report = await stream.finish()
+        report = stream.finish()
         self.report.warnings += report.warnings
         self._judge(stream)
         if report.mistakes:

@@ -15,7 +15,8 @@ from simulator.api import PhoneNumber, PlacedCall, TwilioApi
 from simulator.call import SimulatedCall
 from simulator.options import Options
 from simulator.outbound import OutboundCall
-from simulator.scenario import Report, Scenario, new_sid
+from simulator.report import Report
+from simulator.scenario import Scenario, new_sid
 
 
 FAILED, INTERRUPTED = 1, 130

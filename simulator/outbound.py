@@ -13,8 +13,10 @@ from typing import Literal
 from simulator import parameters
 from simulator.api import Form, PlacedCall
 from simulator.call import SimulatedCall
-from simulator.scenario import Report, Scenario
-from simulator.webhooks import CallFailed, Web
+from simulator.carrier import CallFailed
+from simulator.report import Report
+from simulator.scenario import Scenario
+from simulator.webhooks import Web
 
 
 Answer = Literal["human", "machine", "busy", "no-answer", "failed"]

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
-from simulator.audio import SAMPLE_RATE, SILENCE, is_loud
+from simulator.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE, is_loud
 
 
 # More than this waiting, and further media is thrown away: https://www.twilio.com/docs/api/errors/31931.
@@ -28,7 +28,8 @@ class PlayBuffer:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._started = clock()
-        self._end, self._loud_until = 0, -PAUSE_SAMPLES
+        self._end = 0
+        self._loud: list[list[int]] = []  # begin and end of what is said, with pauses in it
         self._played: list[tuple[int, bytearray]] = []
         self._pending: deque[tuple[int, str]] = deque()
         self._returning: list[str] = []
@@ -36,9 +37,9 @@ class PlayBuffer:
         self.clears = 0
         self.discarded = 0
 
-    def restart(self) -> None:
-        """Puts position 0 here: where the stream's first media lies."""
-        self._started = self._clock()
+    def restart(self, at: float | None = None) -> None:
+        """Puts position 0 here, or at that time: where the stream's first media lies."""
+        self._started = self._clock() if at is None else at
 
     @property
     def now(self) -> int:
@@ -51,8 +52,17 @@ class PlayBuffer:
 
     @property
     def talking(self) -> bool:
-        """Whether something louder than a quiet line is playing, or was half a second ago."""
-        return min(self._loud_until, self._end) > self.now - PAUSE_SAMPLES
+        """Whether something louder than a quiet line is playing or will, or was half a second ago."""
+        return bool(self._loud) and self._loud[-1][1] > self.now - PAUSE_SAMPLES
+
+    @property
+    def loud_since(self) -> int | None:
+        """Where what is being said now began, as a position; None in silence, from half a second on."""
+        now = self.now
+        for begin, end in reversed(self._loud):
+            if begin <= now:
+                return begin if now < end + PAUSE_SAMPLES else None
+        return None
 
     @property
     def unreturned(self) -> list[str]:
@@ -70,9 +80,18 @@ class PlayBuffer:
         else:
             self._played.append((begin, bytearray(audio)))
         self._end = begin + len(audio)
-        if is_loud(audio):
-            self._loud_until = self._end
+        self._listen(begin, audio)
         return True
+
+    def _listen(self, begin: int, audio: bytes) -> None:
+        for at in range(0, len(audio), FRAME_SAMPLES):
+            if not is_loud(frame := audio[at : at + FRAME_SAMPLES]):
+                continue
+            since, until = begin + at, begin + at + len(frame)
+            if self._loud and since <= self._loud[-1][1] + PAUSE_SAMPLES:
+                self._loud[-1][1] = until
+            else:
+                self._loud.append([since, until])
 
     def mark(self, name: str) -> None:
         """Queues a mark: due when all audio before it has been played, or at once."""
@@ -125,6 +144,10 @@ class PlayBuffer:
         if self._played:
             begin, audio = self._played[-1]
             del audio[now - begin :]
+        while self._loud and self._loud[-1][0] >= now:
+            self._loud.pop()
+        if self._loud:
+            self._loud[-1][1] = min(self._loud[-1][1], now)
         self._end = min(self._end, now)
 
 

@@ -26,9 +26,11 @@ from simulator import (
     parse_twiml,
     simulate,
 )
+from simulator.carrier import Refused
 from simulator.documents import read_stream
-from simulator.scenario import StreamReport
-from simulator.webhooks import Refused, Web, signed_url
+from simulator.report import StreamReport
+from simulator.tcp import Tcp
+from simulator.webhooks import Web, signed_url
 
 
 ACCOUNT = "AC3f0c6a1d2b4e58790f1e2d3c4b5a6978"
@@ -434,8 +436,8 @@ def test_https_is_signed_without_its_port_and_http_with_it():
 
 
 def test_the_socket_is_dialled_where_the_webhooks_are():
-    assert str(Web("https://127.0.0.1:8443", TOKEN).dialled("wss://voice.example.org/c")) == "wss://127.0.0.1:8443/c"
-    assert str(Web("http://127.0.0.1:8000", TOKEN).dialled("wss://voice.example.org")) == "ws://127.0.0.1:8000/"
+    assert str(Tcp("https://127.0.0.1:8443").dialled("wss://voice.example.org/c")) == "wss://127.0.0.1:8443/c"
+    assert str(Tcp("http://127.0.0.1:8000").dialled("wss://voice.example.org")) == "ws://127.0.0.1:8000/"
 
 
 # --- Calls
@@ -764,7 +766,7 @@ async def test_a_server_that_breaks_the_request_off(unused_tcp_port):
 
 
 async def test_a_server_that_does_not_answer_the_webhook(unused_tcp_port, monkeypatch):
-    monkeypatch.setattr("simulator.webhooks.TIMEOUT", ClientTimeout(total=0.1))
+    monkeypatch.setattr("simulator.tcp.TIMEOUT", ClientTimeout(total=0.1))
     done = asyncio.Event()
 
     async def wait(reader, writer):
@@ -850,7 +852,7 @@ async def test_a_refused_socket():
 
 async def test_a_redirected_socket():
     reason = await failure({"status": 302, "headers": {"Location": "/elsewhere"}})
-    assert reason == "the socket was refused: HTTP 302 to /elsewhere (31920 Handshake Error)"
+    assert reason.endswith("/connection was refused: HTTP 302 to /elsewhere (31920 Handshake Error)")
 
 
 async def test_a_refused_start_stream_fails_and_the_call_goes_on():
@@ -890,7 +892,7 @@ async def test_a_server_that_only_listens_is_fine_without_a_silence_timeout():
 
 
 async def test_a_server_that_does_not_answer_the_close(monkeypatch):
-    monkeypatch.setattr("simulator.sockets.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("simulator.stream.CLOSE_TIMEOUT", 0.1)
     done = asyncio.Event()
 
     async def talk(line):
@@ -1038,14 +1040,14 @@ async def test_a_self_signed_certificate_is_refused_unless_told_otherwise(certif
 
 def test_a_report_is_saved_as_stereo_with_both_sides_as_long():
     stream = StreamReport(STREAM, ["inbound"], {}, sent=b"\x00" * 4, heard=[(2, b"\x80" * 4)])
-    wav = Report(CALL, [stream]).wav()
+    wav = Report(CALL, streams=[stream]).wav()
     assert wav[:44] == wav_header(6, 2)
     assert len(wav) == 44 + 6 * 4
 
 
 def test_reports_of_two_streams_lie_one_after_the_other():
     streams = [StreamReport(STREAM, ["inbound"], {}, sent=b"\x01" * 4, heard=[(2, b"\x02")]) for _ in range(2)]
-    report = Report(CALL, streams)
+    report = Report(CALL, streams=streams)
     assert report.heard == [(2, b"\x02"), (6, b"\x02")]
     assert report.heard_audio == b"\xff\xff\x02\xff" * 2
 

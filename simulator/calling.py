@@ -1,0 +1,102 @@
+"""`python -m simulator call --voice-url URL`: Twilio's side of a phone call, to any server that takes Media Streams."""
+
+import os
+import re
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from urllib.parse import urlsplit
+
+from simulator import options
+from simulator.audio import tone
+from simulator.command import INTERRUPTED, Failed, conclude, place
+from simulator.scenario import Scenario
+
+
+DESCRIPTION = """\
+Calls a server as Twilio does: asks the voice URL for TwiML, with a signature; follows it; opens the WebSocket of each
+<Stream> and speaks into it, 50 frames a second; plays what comes back, returns marks, presses keys, and hangs up.
+No Twilio account is needed: the server only has to have the same auth token.
+"""
+EPILOG = """\
+examples:
+  export TWILIO_AUTH_TOKEN=...   # the server's own
+  python -m simulator call --voice-url http://127.0.0.1:5000/voice
+  python -m simulator call --voice-url http://127.0.0.1:5000/voice --audio me.wav --dtmf 6.5:# --save heard.wav
+  python -m simulator call --voice-url https://abc.example.org/voice --server http://127.0.0.1:5000 --calls 10
+
+exit status:
+  0 if every call went well, 1 if one failed (the last line says why), 2 if an option is wrong, 130 after Ctrl-C
+"""
+# For a server that does not look at it.
+ACCOUNT_SID = "AC" + "0" * 32
+
+
+def add_to(commands: "_SubParsersAction[ArgumentParser]") -> None:
+    """The command `call`, among the program's."""
+    call = commands.add_parser(
+        "call",
+        help="call a number: its voice URL is asked for TwiML",
+        usage="%(prog)s --voice-url URL [option ...]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    _add_where(call)
+    options.add_call(call)
+    options.add_output(call)
+    call.set_defaults(run=run, parser=call)
+
+
+def run(chosen: Namespace) -> int:
+    """Plays the calls; the program's exit status."""
+    parser: ArgumentParser = chosen.parser
+    if not (token := chosen.auth_token.partition(",")[0].strip()):
+        parser.error("there is no token to sign with: set TWILIO_AUTH_TOKEN, or give --auth-token; the server's own")
+    try:
+        reports, interrupted = place(_scenario(vars(chosen), token), vars(chosen))
+        conclude(reports, vars(chosen), print)
+    except Failed as failure:
+        print(f"{parser.prog}: {failure}", file=sys.stderr)
+        return failure.status
+    return INTERRUPTED if interrupted else 0
+
+
+def _scenario(chosen: options.Options, token: str) -> Scenario:
+    voice = urlsplit(chosen["voice_url"])
+    return options.scenario_of(
+        chosen,
+        public_url=f"{voice.scheme}://{voice.netloc}",
+        url=chosen["voice_url"],
+        account_sid=chosen["account_sid"],
+        auth_token=token,
+        audio=chosen["audio"] or tone(440, 8),
+        status_callback=bool(chosen["status_callback"]),
+        status_url=chosen["status_callback"] or "",
+    )
+
+
+def _add_where(call: ArgumentParser) -> None:
+    where = call.add_argument_group("where")
+    where.add_argument(
+        "--voice-url", type=options.address, required=True, metavar="URL", help="of the number: signed for, and dialled"
+    )
+    where.add_argument(
+        "--server", type=options.origin, metavar="URL", help="dialled instead of each host that an address names"
+    )
+    where.add_argument("--status-callback", type=options.address, metavar="URL", help="of the number (default: none)")
+    options.add_numbers(where)
+    options.add_api(where, "serve Twilio's REST API there meanwhile, for a server that asks it to change calls")
+    account = call.add_argument_group("the account")
+    sid, token = os.environ.get("TWILIO_ACCOUNT_SID") or ACCOUNT_SID, os.environ.get("TWILIO_AUTH_TOKEN", "")
+    account.add_argument(
+        "--account-sid", type=_account_sid, default=sid, metavar="SID", help="default: TWILIO_ACCOUNT_SID, or all zeros"
+    )
+    account.add_argument(
+        "--auth-token", default=token, metavar="TOKEN", help="signs every request; default: TWILIO_AUTH_TOKEN"
+    )
+
+
+def _account_sid(text: str) -> str:
+    if not re.fullmatch("AC[0-9a-fA-F]{32}", text):
+        raise ArgumentTypeError(f"{text!r}: write AC and 32 hexadecimal digits")
+    return text
