@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from simulator import calling
 
 
+DESCRIPTION = "Twilio's side of Media Streams, for any server that takes them."
 COMMANDS = (calling,)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; its exit status."""
-    program = ArgumentParser(prog="python -m simulator", description=(__doc__ or "").partition(": ")[2].partition(";")[0])
+    program = ArgumentParser(
+        prog="python -m simulator", description=(__doc__ or "").partition(": ")[2].partition(";")[0]
+    )
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_to(commands)

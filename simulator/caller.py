@@ -5,6 +5,7 @@ import random
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from math import inf
 
 from simulator.audio import FRAME_SAMPLES, SAMPLE_RATE
 from simulator.pacer import TICKS, Pacer
@@ -32,6 +33,9 @@ class Caller:
         self._digits = sorted(scenario.dtmf)
         self._cut_after = scenario.cut_after
         self._random = random.Random(f"{scenario.seed} {scenario.from_number}")
+        self._limit = min((at for at in (scenario.hang_up_after, scenario.duration) if at is not None), default=inf)
+        self._spoken = scenario.spoken
+        self._leaves_alone = scenario.duration is None and scenario.script is None
         self._script: Iterator[bytes | None] | None = scenario.script(self) if scenario.script else None
 
     @property
@@ -110,16 +114,14 @@ class Caller:
             self.press(self._digits.pop(0)[1])
 
     def _leaves(self, stays: bool) -> bool:
-        scenario, seconds = self.scenario, self.seconds
-        if any(limit is not None and seconds >= limit for limit in (scenario.hang_up_after, scenario.duration)):
-            self.hang_up()
-        by_themselves = scenario.duration is None and not stays and self._script is None
-        if by_themselves and self._has_heard_enough(seconds - scenario.spoken):
+        """Because it is time, or by themselves."""
+        if self.seconds >= self._limit or (self._leaves_alone and not stays and self._has_heard_enough()):
             self.hang_up()
         return bool(self.gone)
 
-    def _has_heard_enough(self, waited: float) -> bool:
+    def _has_heard_enough(self) -> bool:
         """Everything is said, and the server has said what it had to say, if it is to say anything at all."""
+        waited = self.seconds - self._spoken
         if waited < 0 or waited >= PATIENCE:
             return waited >= 0
         talking = any(stream.buffer.talking for stream in self.streams)

@@ -71,27 +71,32 @@ class PlayBuffer:
 
     def play(self, audio: bytes) -> bool:
         """Queues µ-law of any length. False: more than 10 minutes wait already, and it was thrown away."""
-        if self.queued > LIMIT_SAMPLES:
+        now, end = self.now, self._end
+        if end - now > LIMIT_SAMPLES:
             self.discarded += 1
             return False
-        begin = max(self._end, self.now)
+        begin = max(end, now)
         if self._played and begin == self._played[-1][0] + len(self._played[-1][1]):
             self._played[-1][1].extend(audio)
         else:
             self._played.append((begin, bytearray(audio)))
         self._end = begin + len(audio)
-        self._listen(begin, audio)
+        if len(audio) > FRAME_SAMPLES:
+            self._listen(begin, audio)
+        elif is_loud(audio):
+            self._note_loud(begin, begin + len(audio))
         return True
 
     def _listen(self, begin: int, audio: bytes) -> None:
         for at in range(0, len(audio), FRAME_SAMPLES):
-            if not is_loud(frame := audio[at : at + FRAME_SAMPLES]):
-                continue
-            since, until = begin + at, begin + at + len(frame)
-            if self._loud and since <= self._loud[-1][1] + PAUSE_SAMPLES:
-                self._loud[-1][1] = until
-            else:
-                self._loud.append([since, until])
+            if is_loud(frame := audio[at : at + FRAME_SAMPLES]):
+                self._note_loud(begin + at, begin + at + len(frame))
+
+    def _note_loud(self, since: int, until: int) -> None:
+        if self._loud and since <= self._loud[-1][1] + PAUSE_SAMPLES:
+            self._loud[-1][1] = until
+        else:
+            self._loud.append([since, until])
 
     def mark(self, name: str) -> None:
         """Queues a mark: due when all audio before it has been played, or at once."""
