@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from functools import cached_property
 from typing import Self, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -218,13 +219,30 @@ class _Ears(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         code = ABNORMAL if self._code is None else self._code
-        self._listener.closed(code, self._fault or _what_broke(transport))
+        if broke := self._fault or _what_broke(transport):
+            _hear_out(transport)
+        self._listener.closed(code, broke)
 
     def pause_writing(self) -> None:
         """A server that reads too slowly: the stream looks at the backlog itself."""
 
     def resume_writing(self) -> None:
         """It reads again."""
+
+
+def _hear_out(transport: WSTransport) -> None:
+    """Takes what picows keeps for who waits for the end, so that it is not reported as forgotten."""
+
+    async def hear() -> None:
+        with suppress(Exception):  # the listener has it already
+            await transport.wait_disconnected()
+
+    task = asyncio.create_task(hear())
+    _endings.add(task)
+    task.add_done_callback(_endings.discard)
+
+
+_endings: set["asyncio.Task[None]"] = set()
 
 
 def _what_broke(transport: WSTransport) -> Exception | None:

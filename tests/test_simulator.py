@@ -288,6 +288,32 @@ def test_only_sound_counts_as_talking(buffer, clock):
     assert not buffer.talking
 
 
+def test_what_is_being_said_began_with_its_first_sound(buffer, clock):
+    buffer.play(b"\xff" * 800 + tone(440, 1000))
+    assert buffer.loud_since is None
+    clock.now += 0.2
+    assert buffer.loud_since == 800
+    clock.now += 1.3
+    assert buffer.loud_since == 800
+    clock.now += 0.2
+    assert buffer.loud_since is None
+
+
+def test_a_short_pause_does_not_end_what_is_being_said(buffer, clock):
+    buffer.play(tone(440, 200) + b"\xff" * 3200 + tone(440, 200))
+    clock.now += 0.7
+    assert buffer.loud_since == 0
+
+
+def test_what_was_cleared_is_said_by_nobody(buffer, clock):
+    buffer.play(tone(440, 3000))
+    clock.now += 0.1
+    buffer.clear()
+    clock.now += 0.6
+    assert buffer.loud_since is None
+    assert not buffer.talking
+
+
 # --- Messages
 
 
@@ -417,6 +443,101 @@ def test_a_stream_that_twilio_would_not_open_is_named(inside, fault):
     with pytest.raises(TwimlError) as caught:
         stream_of(f"<Response>{inside}</Response>")
     assert fault in str(caught.value)
+
+
+# --- Scripts
+
+
+async def test_a_script_is_asked_for_a_frame_at_a_time_and_its_end_hangs_up():
+    frames = [bytes([n]) * 160 for n in range(1, 6)]
+    _, report = await call(script=lambda caller: iter(frames), duration=None)
+    assert report.sent[:800] == b"".join(frames)
+    assert report.ended == "the caller hung up after 0.1 s"
+    assert report.ok, report.errors
+
+
+async def test_nothing_comes_over_the_line_of_a_caller_on_hold():
+    frames = [LOUD, None, None, LOUD]
+    server, report = await call(script=lambda caller: iter(frames), duration=None)
+    told = [(m["sequenceNumber"], m["media"]["timestamp"]) for m in server.events("media")]
+    assert told[:2] == [("2", "153"), ("3", "213")]
+    assert report.streams[0].frames_dropped == 0
+
+
+async def test_a_script_presses_keys_and_sees_what_the_server_says():
+    def script(caller):
+        while caller.stream.buffer.loud_since is None:
+            yield b"\xff" * 160
+        caller.press("1")
+        yield b"\xff" * 160
+
+    async def talk(line):
+        await line.until("media", 3)
+        await line.send("media", {"payload": b64encode(LOUD).decode()})
+        await listen(line)
+
+    server, report = await call(talk, script=script, duration=None)
+    assert [message["dtmf"]["digit"] for message in server.events("dtmf")] == ["1"]
+    assert [event.facts for event in report.events if event.kind == "pressed"] == [{"digit": "1"}]
+
+
+async def test_what_a_script_raises_ends_the_call_loudly():
+    def script(caller):
+        yield LOUD
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await call(script=script, duration=None)
+
+
+async def test_a_report_tells_what_came_about_and_when():
+    async def talk(line):
+        await line.until("media", 2)
+        await line.send("clear")
+        await listen(line)
+
+    _, report = await call(talk, dtmf=((0.04, "5"),))
+    assert [event.kind for event in report.events] == ["document", "stream", "clear", "pressed", "hang_up", "closed"]
+    assert report.events[3].at_ms == 40.0
+
+
+async def test_every_message_is_kept_if_the_scenario_wants_that():
+    _, report = await call(echo, trace=True, audio=LOUD)
+    trace = report.streams[0].trace
+    assert [json.loads(traced.text)["event"] for traced in trace[:3]] == ["connected", "start", "media"]
+    assert any(not traced.sent and json.loads(traced.text)["event"] == "media" for traced in trace)
+    assert trace == sorted(trace, key=lambda traced: traced.at)
+
+
+async def test_a_message_may_come_in_fragments():
+    async def talk(line):
+        await line.until("start")
+        text = json.dumps({"event": "mark", "streamSid": line.sid, "mark": {"name": "ü" * 20}}).encode()
+        frames = [(0x01, text[:30]), (0x89, b"hello"), (0x00, text[30:90]), (0x80, text[90:])]
+        for head, part in frames:
+            line.socket._writer.transport.write(bytes([head, len(part)]) + part)
+        await listen(line)
+
+    _, report = await call(talk)
+    assert report.marks == [("ü" * 20, "played")]
+    assert report.ok, report.errors
+
+
+@pytest.mark.parametrize("frame", [b"\xc1\x00", b"\x80\x01a", b"\x01\x01a\x01\x01b", b"\x81\x02\xc3\x28"])
+async def test_a_frame_that_the_protocol_does_not_know_is_31924(frame):
+    async def talk(line):
+        await line.until("start")
+        line.socket._writer.transport.write(frame)
+        await listen(line)
+
+    assert "31924 Protocol Error" in await failure(talk)
+
+
+async def test_a_server_that_does_not_read_is_sent_no_more_after_five_seconds_of_audio(monkeypatch):
+    monkeypatch.setattr("simulator.stream.MOST_BACKLOG", -1)
+    _, report = await call()
+    assert report.warnings == ["31930 Buffer Overflow: the server reads too slowly"]
+    assert report.streams[0].frames_sent == 0
 
 
 # --- Signatures and addresses
