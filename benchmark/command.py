@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmark import report, scenarios
+from benchmark import report, scenarios, simulating
 from benchmark.load import BenchmarkError as BenchmarkError
 from benchmark.scenarios import Lab
 from benchmark.servers import CANDIDATES
@@ -46,6 +46,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         "supervising": partial(scenarios.supervise, lab, calls, options["listened"]),
         "scaling": partial(scenarios.scale, lab, calls),
         "conversing": partial(scenarios.converse, lab, calls),
+        "simulating": partial(simulating.simulate, lab, calls),
     }
     return measure[what]()
 

@@ -14,6 +14,7 @@ Every server is a real process on a core of its own, under a load generator on a
   supervising what it costs --calls that --listened of them are heard by staff, as a ratio of the others' p99 (1 minute)
   scaling    how many times the calls of one worker two of them carry, with --postgres (1 minute)
   conversing how long one and fifty callers wait for an answer, and the memory after --calls that talk (6 minutes)
+  simulating how late the simulator itself is with up to --calls, against a bare echo on the other core (2 minutes)
 """
 
 from argparse import RawDescriptionHelpFormatter
@@ -37,6 +38,7 @@ CALLS = {
     "measuring": 80,
     "supervising": 200,
     "scaling": 60,
+    "simulating": 1000,
 }
 SIZES = [0, 1_000, 100_000]
 
