@@ -4,10 +4,12 @@ Everything goes through the twilio library's own client (https://www.twilio.com/
 at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestError with a sentence for the user.
 """
 
-from calls.rest.calls import end_call, look_up, place_call, say_goodbye, transfer
+from calls.rest.calls import end_call, look_up, say_goodbye, transfer
 from calls.rest.client import has_credentials
+from calls.rest.dialable import e164
 from calls.rest.errors import UNKNOWN, OutcomeUnknown, RestError
 from calls.rest.numbers import Change, Number, configure_number, numbers
+from calls.rest.placing import Order, announce, carry_out, checked_parameters, place_call
 from calls.rest.prices import look_up_price
 from calls.rest.streams import start_stream, stop_stream
 
@@ -16,9 +18,14 @@ __all__ = [
     "UNKNOWN",
     "Change",
     "Number",
+    "Order",
     "OutcomeUnknown",
     "RestError",
+    "announce",
+    "carry_out",
+    "checked_parameters",
     "configure_number",
+    "e164",
     "end_call",
     "has_credentials",
     "look_up",
