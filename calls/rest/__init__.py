@@ -7,7 +7,7 @@ at TWILIO_API_URL. All of it is synchronous and has a timeout, and raises RestEr
 from calls.rest.calls import end_call, look_up, say_goodbye, transfer
 from calls.rest.client import has_credentials
 from calls.rest.dialable import e164
-from calls.rest.errors import UNKNOWN, OutcomeUnknown, RestError
+from calls.rest.errors import OF_THE_NUMBER, UNKNOWN, NotReached, OutcomeUnknown, RestError
 from calls.rest.numbers import Change, Number, configure_number, numbers
 from calls.rest.placing import Order, announce, carry_out, checked_parameters, place_call
 from calls.rest.prices import look_up_price
@@ -15,8 +15,10 @@ from calls.rest.streams import start_stream, stop_stream
 
 
 __all__ = [
+    "OF_THE_NUMBER",
     "UNKNOWN",
     "Change",
+    "NotReached",
     "Number",
     "Order",
     "OutcomeUnknown",

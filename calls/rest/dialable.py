@@ -12,10 +12,10 @@ _WRONG = {
 }
 
 
-def e164(text: str) -> str:
-    """ValueError says what is wrong with it."""
+def e164(text: str, near: str = "") -> str:
+    """One without a country code is of the country of `near`, or of DEFAULT_FROM_NUMBER. ValueError: what is wrong."""
     try:
-        number = phonenumbers.parse(text, _region())
+        number = phonenumbers.parse(text, _region(near or settings.DEFAULT_FROM_NUMBER or ""))
     except phonenumbers.NumberParseException as error:
         strange = error.error_type == error.INVALID_COUNTRY_CODE and text.startswith("+")
         raise ValueError("no country has that code" if strange else "it is not a number") from None
@@ -25,9 +25,9 @@ def e164(text: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-def _region() -> str | None:
+def _region(near: str) -> str | None:
     """Whose national numbers are understood: those of the country that we call from."""
     try:
-        return phonenumbers.region_code_for_number(phonenumbers.parse(settings.DEFAULT_FROM_NUMBER or ""))
+        return phonenumbers.region_code_for_number(phonenumbers.parse(near))
     except phonenumbers.NumberParseException:
         return None
