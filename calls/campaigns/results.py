@@ -66,6 +66,22 @@ def outcome_of(row: CampaignCall, now: dt.datetime) -> Outcome:
     return outcome(row.status, status, is_over=is_over, is_lost=is_lost)
 
 
+def having(word: str, now: dt.datetime) -> Q:
+    """Rows with that outcome, as `outcome` has it; all of them for a word that is none."""
+    lost, called = Q(status=Status.CALLING, claimed_at__lt=now - ANSWER_BY), Q(status__in=[Status.PLACED, Status.OVER])
+    over = called & Q(call__ended_at__isnull=False)
+    found = {
+        WAITING.word: Q(status=Status.WAITING),
+        REFUSED.word: Q(status=Status.FAILED),
+        UNKNOWN.word: Q(status=Status.UNKNOWN) | lost,
+        ASKED.word: Q(status=Status.CALLING, claimed_at__gte=now - ANSWER_BY),
+        LIVE.word: called & Q(call__isnull=False, call__ended_at=None),
+        "erased": called & Q(call=None),
+        "ended": over & ~Q(call__status__in=[status for status in Call.Status if status.terminal]),
+    }
+    return found.get(word) or (over & Q(call__status=word) if word in _OF_CALLS else Q())
+
+
 def tally(campaign: Campaign) -> list[tuple[Outcome, int]]:
     """How many rows have each outcome that any has. One query."""
     rows = campaign.rows.order_by().annotate(

@@ -198,7 +198,7 @@ class Runner:
             self._refused(row, who, error)
         except Exception as error:
             # Twilio may have been asked: whatever it was, the row is not called again.
-            logger.exception("campaign_call_lost row=%s", row.pk)
+            logger.exception("campaign_call_lost row=%s; the traceback follows", row.pk)
             row.lose(f"The answer could not be stored: {_line(error)}")
             self.audience.tell(f"{who}: what Twilio answered could not be stored, {_line(error)}")
         else:

@@ -51,10 +51,12 @@ def begin(file: NumbersFile, plan: Plan, *, by: str = "", anew: bool = False) ->
     if anew:
         _give_up(unfinished)
     elif unfinished is not None:
+        _refuse_stopped(unfinished)
         return unfinished, False
     else:
         _refuse_again(file, plan, known.first())
     campaign = Campaign(name=file.name[:200], digest=digest, columns=file.columns, created_by=by[:150])
+    campaign.size = len(file.lines)
     for name, value in plan.as_fields().items():
         setattr(campaign, name, value)
     order_of(campaign, file.lines[0].number, file.lines[0].columns)
@@ -106,6 +108,13 @@ def _give_up(campaign: Campaign | None) -> None:
         raise Refused(f"{campaign} is of this very file, and running: stop it first.")
     reason = "Given up: a new campaign was made of the same file."
     Campaign.objects.filter(pk=campaign.pk).update(finished_at=timezone.now(), stop_reason=reason)
+
+
+def _refuse_stopped(campaign: Campaign) -> None:
+    """Whatever starts a failed command again does not undo what somebody has decided."""
+    if campaign.stopped_at is not None and not campaign.stop_reason:
+        who = f"by {campaign.stopped_by} " if campaign.stopped_by else ""
+        raise Refused(f"{campaign} was stopped {who}{at(campaign.stopped_at)}. It goes on with: {campaign.resume}")
 
 
 def _refuse_again(file: NumbersFile, plan: Plan, before: Campaign | None) -> None:

@@ -1,5 +1,6 @@
 """How a process that runs a campaign tells of it, and when it ends: a bar on a terminal, lines elsewhere."""
 
+import logging
 import signal
 import sys
 import threading
@@ -9,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from calls.campaigns import results
 from calls.campaigns.running import Runner
@@ -17,12 +19,19 @@ from calls.models import Campaign
 
 @contextmanager
 def shown(campaign: Campaign, stdout: Any, *, bar: bool) -> Iterator["Show"]:
-    """`bar`: if there is a terminal for it."""
-    if not (bar and sys.stderr.isatty()):
-        yield Show(stdout, None)
-        return
-    with tqdm(total=campaign.rows.count(), unit=" rows", file=sys.stderr, dynamic_ncols=True) as drawn:
-        yield Show(stdout, drawn)
+    """`bar`: if there is a terminal for it. What the log says of each call is said here already."""
+    log = logging.getLogger("calls.rest.placing")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        if not (bar and sys.stderr.isatty()):
+            yield Show(stdout, None)
+            return
+        drawn = tqdm(total=campaign.size, unit=" rows", file=sys.stderr, dynamic_ncols=True)
+        with drawn, logging_redirect_tqdm():
+            yield Show(stdout, drawn)
+    finally:
+        log.setLevel(level)
 
 
 class Show:

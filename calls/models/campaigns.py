@@ -23,6 +23,7 @@ class Campaign(models.Model):
 
     name = models.CharField(max_length=200, help_text="The file's.")
     digest = models.CharField(max_length=64, editable=False, help_text="Of what is in the file and of the handler.")
+    size = models.PositiveIntegerField(help_text="How many rows it has.")
     columns = models.JSONField(default=list, blank=True, help_text="The file's other columns, in its order.")
     handler = models.CharField(max_length=100)
     from_number = models.CharField("from", max_length=255)
