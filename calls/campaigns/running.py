@@ -158,6 +158,8 @@ class Runner:
         """Those that cannot be stored are unknown: whoever goes on finds them so."""
         try:
             self._conclude_all(wait=True)
+            self._hear_of_look_up(wait=True)
+            self.campaign.rows.note_over()
         except DatabaseError as error:
             self.audience.tell(f"The database does not answer, and takes no answer of Twilio's. ({_line(error)})")
 
@@ -237,16 +239,19 @@ class Runner:
 
     def _look_up(self, now: float) -> None:
         """Asks Twilio how one of them is: its callbacks may not reach us, and every call has to end some day."""
-        if self._looking is not None and self._looking.done():
-            if said := self._looking.result():
-                self.audience.tell(said)
-            self._looking = None
-        placed = self.campaign.rows.filter(status=CampaignCall.Status.PLACED, call__sid__isnull=False)
+        self._hear_of_look_up()
+        placed = self.campaign.rows.open().filter(status=CampaignCall.Status.PLACED, call__sid__isnull=False)
         alive = list(placed.values_list("call", flat=True))
         self._looked = {pk: self._looked.get(pk, now) for pk in alive}
         if self._looking is None and (due := [pk for pk, at in self._looked.items() if now - at > PATIENCE]):
             self._looked[due[0]] = now
             self._looking = self._pool.submit(_look_up, due[0])
+
+    def _hear_of_look_up(self, *, wait: bool = False) -> None:
+        if self._looking is not None and (wait or self._looking.done()):
+            if said := self._looking.result():
+                self.audience.tell(said)
+            self._looking = None
 
 
 def _carry_out(claimed: Claim) -> Call:
