@@ -195,10 +195,8 @@ class Command(BaseCommand):
                 self.stdout.write(self.style.SUCCESS("\n".join([*lines, results_of])))
             case Ending.QUIET:
                 first = campaign.rows.filter(status=CampaignCall.Status.WAITING).order_by("not_before").first()
-                when = (
-                    f"It is quiet for them now, for the first one until {at_clock(first.not_before)}" if first else ""
-                )
-                self.stdout.write("\n".join([*lines, f"{when}: {goes_on}"]))
+                when = f"; the first one may be called {at_clock(first.not_before)}" if first else ""
+                self.stdout.write("\n".join([*lines, f"It is quiet for them now{when}. {goes_on}"]))
             case Ending.INTERRUPTED:
                 text = "\n".join([*lines, f"Interrupted; calls that run go on. {goes_on}"])
                 raise CommandError(text, returncode=INTERRUPTED)
