@@ -83,7 +83,7 @@ def test_the_list_takes_as_many_queries_however_many_there_are(client, ops, djan
 )
 def test_its_state_is_a_word(client, ops, facts, word):
     campaign = make_campaign(1, **facts)
-    assert f"{word}: 0 of 1 called" in text(client, page(campaign))
+    assert f"{word}: 0 of 1 done" in text(client, page(campaign))
 
 
 # --- the page
@@ -130,7 +130,7 @@ def test_a_page_takes_as_many_queries_however_many_rows_there_are(client, ops, d
 def test_what_the_page_asks_for_is_kept_nowhere(client, ops):
     response = client.get(page(make_campaign(1), "now.json?show=waiting"))
     assert response["Cache-Control"] == "no-store, private"
-    assert "0 of 1 called" in response.json()["html"]
+    assert "0 of 1 done" in response.json()["html"]
 
 
 def test_one_that_nobody_runs_says_how_to_go_on(client, ops):

@@ -333,6 +333,24 @@ def test_a_stop_is_obeyed_between_two_rows(api, told):
     assert len(api.calls) <= many + running.ASKED_AT_ONCE
 
 
+@pytest.mark.postgres
+def test_connections_that_break_call_nobody_twice(api, told):
+    campaign = make_campaign(12, rate=20)
+    runner = Runner(campaign, told, waits=False)
+    thread = threading.Thread(target=lambda: told.append(runner.run()) or connections.close_all())
+    thread.start()
+    until(lambda: len(api.calls) > 2, "some to be called")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    thread.join(DEADLINE)
+    assert told[-1] is Ending.FINISHED
+    assert called(api) == sorted(set(called(api)))
+    assert Status.WAITING not in states(campaign)
+
+
 @pytest.mark.process
 def test_of_a_process_that_is_killed_before_the_answer_the_row_is_not_called_again(api, tmp_path):
     file = write_numbers(tmp_path, 3)

@@ -34,7 +34,7 @@ def test_it_says_what_it_does_and_what_came_of_it(api, numbers, capsys):
     assert lines[0] == f"Campaign {pk}: 3 numbers for echo, 500/s, 20 at once, no quiet hours."
     sids = Call.objects.order_by("pk").values_list("sid", flat=True)
     assert sorted(line[9:] for line in lines[1:4]) == [
-        f"Line {index + 2} (+•••••••000{index}): {sid}, queued." for index, sid in enumerate(sids)
+        f"Line {index + 2} (+1••••••000{index}): {sid}, queued." for index, sid in enumerate(sids)
     ]
     assert lines[4:] == [
         f"Campaign {pk}: 3 on the line.",
@@ -187,6 +187,17 @@ def test_without_credentials_no_campaign_is_made(api, numbers, settings):
     with pytest.raises(CommandError, match="set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"):
         place(numbers)
     assert not Campaign.objects.exists()
+
+
+def test_a_campaign_is_forgotten_with_its_numbers_and_its_calls_stay(api, capsys):
+    campaign = make_campaign(2)
+    place("--resume", campaign.pk, "--no-wait")
+    with pytest.raises(CommandError, match="is running, or was until just now"):
+        place("--forget", campaign.pk)
+    Campaign.objects.update(seen_at=None)
+    place("--forget", campaign.pk)
+    assert capsys.readouterr().out.endswith("Forgotten, with 2 rows. Calls that were placed stay.\n")
+    assert (Campaign.objects.count(), CampaignCall.objects.count(), Call.objects.count()) == (0, 0, 2)
 
 
 # --- results

@@ -155,7 +155,7 @@ class CampaignAdmin(FactsAdmin[Campaign]):
             "facts": list(_facts(campaign, whole)),
             "counts": [(one, many, f"?{urlencode({'show': one.word})}", one.word == show) for one, many in counts],
             "parts": list(_parts(campaign, counts)),
-            "called": results.called(counts),
+            "done": results.done(counts),
             "show": show,
             "rows": [_row(row, now, whole) for row in page],
             "page": page,
@@ -176,12 +176,12 @@ class CampaignAdmin(FactsAdmin[Campaign]):
         outcome, note = _state(campaign, whole=False)
         return state_cell(outcome.tone, outcome.word, note)
 
-    @admin.display(description="Called")
+    @admin.display(description="Done")
     def progress(self, campaign: Campaign) -> SafeString:
-        called = campaign.size - int(vars(campaign)["waiting"])
+        done = campaign.size - int(vars(campaign)["waiting"])
         meter = '<span class="campaign-some"><meter min="0" max="{}" value="{}" aria-label="{}"></meter> {}</span>'
-        words = f"{called} of {campaign.size}"
-        return format_html(meter, campaign.size, called, words, words)
+        words = f"{done} of {campaign.size}"
+        return format_html(meter, campaign.size, done, words, words)
 
     @admin.display(description="Made", ordering="pk")
     def made(self, campaign: Campaign) -> SafeString:

@@ -98,8 +98,8 @@ def _flag(**fact: Any) -> Case:
     return Case(When(Q(**fact), then=Value(True)), default=Value(False))
 
 
-def called(counts: Sequence[tuple[Outcome, int]]) -> int:
-    """How many rows of a tally are done with, as far as calling them goes."""
+def done(counts: Sequence[tuple[Outcome, int]]) -> int:
+    """How many rows of a tally were called, or will not be."""
     return sum(many for one, many in counts if one not in (WAITING, ASKED))
 
 

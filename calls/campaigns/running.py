@@ -14,12 +14,10 @@ from enum import Enum
 from typing import Protocol
 
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import close_old_connections, connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
 from django.utils import timezone
 
 from calls import rest
-from calls.access.numbers import mask
 from calls.campaigns.claiming import Claim, Pause, Why, claim
 from calls.campaigns.verdicts import Verdict, verdict
 from calls.models import Call, Campaign, CampaignCall
@@ -28,6 +26,8 @@ from calls.models.campaigns import SEEN_EVERY
 
 logger = logging.getLogger(__name__)
 
+# A database that does not answer.
+AWAY = (OperationalError, InterfaceError)
 # Seconds between two looks at the database: a stop is obeyed at the next one.
 LOOK_EVERY = 0.25
 # Requests that may wait for Twilio at once.
@@ -106,12 +106,15 @@ class Runner:
             return Ending.INTERRUPTED
         try:
             ending = self._step()
-        except DatabaseError as error:
+        except AWAY as error:
             if not self._away_since:
                 self.audience.tell(f"The database does not answer: nobody is called until it does. ({_line(error)})")
             self._away_since = self._away_since or time.monotonic()
             close_old_connections()
             return None
+        except rest.RestError as error:  # of our own settings: every row was right when the file was read
+            self._stop(str(error))
+            return Ending.STOPPED
         if self._away_since:
             self.audience.tell(f"The database is back after {time.monotonic() - self._away_since:.0f} s.")
             self._away_since = 0.0
@@ -160,7 +163,7 @@ class Runner:
             self._conclude_all(wait=True)
             self._hear_of_look_up(wait=True)
             self.campaign.rows.note_over()
-        except DatabaseError as error:
+        except AWAY as error:
             self.audience.tell(f"The database does not answer, and takes no answer of Twilio's. ({_line(error)})")
 
     def _keep_up(self) -> None:
@@ -187,7 +190,7 @@ class Runner:
                 del self._asking[future]
 
     def _conclude(self, claimed: Claim, future: Future[Call]) -> None:
-        row, who = claimed.row, f"Line {claimed.row.line} ({mask(claimed.row.number)})"
+        row, who = claimed.row, f"Line {claimed.row.line} ({claimed.row.number})"
         try:
             call = future.result()
         except rest.OutcomeUnknown as error:

@@ -91,6 +91,16 @@ def go_on(campaign: Campaign, changes: Mapping[str, Any], again: Collection[int]
     return campaign
 
 
+def forget(campaign: Campaign) -> int:
+    """Deletes it with its numbers, and returns how many rows that were; nothing then knows that they were called."""
+    if campaign.is_seen:
+        raise Refused(f"{campaign} is running, or was until just now: stop it first, and wait some seconds.")
+    with transaction.atomic():
+        rows, _ = campaign.rows.all().delete()
+        campaign.delete()
+    return rows
+
+
 def at(moment: dt.datetime) -> str:
     return f"{timezone.localtime(moment):%Y-%m-%d at %H:%M}"
 

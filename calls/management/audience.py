@@ -14,6 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from calls.campaigns import results
 from calls.campaigns.running import Runner
+from calls.masking import masked
 from calls.models import Campaign
 
 
@@ -41,6 +42,8 @@ class Show:
         self.stdout, self.bar = stdout, bar
 
     def tell(self, line: str, *, routine: bool = False) -> None:
+        """Numbers are not whole: what a container says is its log."""
+        line = masked(line)
         if self.bar is None:
             self.stdout.write(f"{timezone.localtime():%H:%M:%S} {line}")
             self.stdout.flush()
@@ -51,7 +54,7 @@ class Show:
         if self.bar is None:
             return
         counts = results.tally(campaign)
-        self.bar.n = results.called(counts)
+        self.bar.n = results.done(counts)
         self.bar.set_postfix_str(results.in_words([(one, many) for one, many in counts if one is not results.WAITING]))
 
 

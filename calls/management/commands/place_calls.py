@@ -65,11 +65,12 @@ class Command(BaseCommand):
             "--call-again", type=_lines, default=[], metavar="LINE,…", help="with --resume: unknown or refused ones"
         )
         parser.add_argument("--results", type=int, metavar="ID", help="write what came of this campaign, as CSV")
+        parser.add_argument("--forget", type=int, metavar="ID", help="delete it with its numbers; its calls stay")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.options = options
-        if sum(options[name] is not None for name in ("file", "resume", "results")) != 1:
-            raise CommandError("Name a file of numbers, or a campaign with --resume or --results.")
+        if sum(options[name] is not None for name in ("file", "resume", "results", "forget")) != 1:
+            raise CommandError("Name a file of numbers, or a campaign with --resume, --results or --forget.")
         fixed = [name for name in ("handler", "machine_detection", "allow_duplicates", "new") if options[name]]
         if fixed and options["file"] is None:
             raise CommandError(
@@ -81,7 +82,11 @@ class Command(BaseCommand):
             self.write_results(_campaign(options["results"]))
             return
         try:
-            self.call()
+            if options["forget"] is not None:
+                rows = starting.forget(_campaign(options["forget"]))
+                self.stdout.write(f"Forgotten, with {rows} rows. Calls that were placed stay.")
+            else:
+                self.call()
         except (numbers_file.WrongFile, starting.Refused, rest.RestError) as error:
             raise CommandError(str(error)) from error
 
