@@ -192,6 +192,7 @@ def test_without_credentials_no_campaign_is_made(api, numbers, settings):
 def test_a_campaign_is_forgotten_with_its_numbers_and_its_calls_stay(api, capsys):
     campaign = make_campaign(2)
     place("--resume", campaign.pk, "--no-wait")
+    Campaign.objects.update(seen_at=timezone.now())
     with pytest.raises(CommandError, match="is running, or was until just now"):
         place("--forget", campaign.pk)
     Campaign.objects.update(seen_at=None)

@@ -163,6 +163,8 @@ class Runner:
             self._conclude_all(wait=True)
             self._hear_of_look_up(wait=True)
             self.campaign.rows.note_over()
+            # Another process that runs it says so within a second.
+            self.campaign.say_gone()
         except AWAY as error:
             self.audience.tell(f"The database does not answer, and takes no answer of Twilio's. ({_line(error)})")
 

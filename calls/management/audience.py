@@ -28,7 +28,9 @@ def shown(campaign: Campaign, stdout: Any, *, bar: bool) -> Iterator["Show"]:
         if not (bar and sys.stderr.isatty()):
             yield Show(stdout, None)
             return
-        drawn = tqdm(total=campaign.size, unit=" rows", file=sys.stderr, dynamic_ncols=True)
+        # What was called before says nothing of how fast this goes.
+        before = results.done(results.tally(campaign))
+        drawn = tqdm(total=campaign.size, initial=before, unit=" rows", file=sys.stderr, dynamic_ncols=True)
         with drawn, logging_redirect_tqdm():
             yield Show(stdout, drawn)
     finally:

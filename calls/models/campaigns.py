@@ -88,6 +88,9 @@ class Campaign(models.Model):
     def say_seen(self) -> None:
         Campaign.objects.filter(pk=self.pk).update(seen_at=timezone.now())
 
+    def say_gone(self) -> None:
+        Campaign.objects.filter(pk=self.pk).update(seen_at=None)
+
 
 # Rows that Twilio was asked for, and of which there may be news.
 OPEN = ["calling", "placed", "unknown"]
