@@ -16,9 +16,10 @@ from django.db import connection
 from django.utils import timezone
 
 from calls.access.groups import GROUPS, make_groups
-from calls.admin.exports import batches, harmless
+from calls.admin.exports import batches
 from calls.admin.lists import by_number, named, noted, with_data, with_notes
 from calls.models import Call, CallEvent, RecordingAccess, Tag
+from calls.tables import harmless
 from tests.support.factories import make_call, make_event, make_live_call, make_recording, make_staff, make_stream
 
 

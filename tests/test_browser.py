@@ -17,6 +17,7 @@ from calls.server.hints import hints
 from config.settings import BASE_DIR
 from simulator import PhoneNumber, TwilioApi
 from tests.support.browser import LIST, MARKS, at, eventful, page_of, violations, wait_for_waveform, wait_until
+from tests.support.campaigns import make_campaign
 from tests.support.factories import (
     make_call,
     make_chunk,
@@ -897,6 +898,7 @@ def everywhere():
         "quarantinedrow": refused,
         "tag": Tag.objects.get(),
         "apiclient": make_client(name="billing")[0],
+        "campaign": make_campaign(3, seen_at=timezone.now()),
     }
     return [
         *(

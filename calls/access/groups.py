@@ -26,7 +26,7 @@ GROUPS = {
         "export_call",
         "erase_call",
         *("hold_call", "view_legalhold"),
-        "place_call",
+        *("place_call", "view_campaign"),
         "supervise_call",
         *("view_sound", "add_sound", "change_sound", "delete_sound"),
         "point_numbers",

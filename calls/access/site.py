@@ -39,7 +39,7 @@ class LoginForm(AdminAuthenticationForm):
 
 # The index has a heading for each: what ops staff look at every day comes first, what one looks up now and then last.
 SECTIONS = {
-    "Calls": ("Call", "SavedView", "Tag", "Sound"),
+    "Calls": ("Call", "Campaign", "SavedView", "Tag", "Sound"),
     "Reviews": ("ReviewQueue", "Review", "Scorecard"),
     "Alerts": ("Alert", "AlertRule"),
     "On call": ("Worker",),

@@ -7,6 +7,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from calls.admin.alerts import AlertAdmin, AlertRuleAdmin
 from calls.admin.audit import AuditEntryAdmin, ErasureAdmin, QuarantinedRowAdmin, RecordingAccessAdmin, TagAdmin
 from calls.admin.calls import CallAdmin
+from calls.admin.campaigns import CampaignAdmin
 from calls.admin.clients import ApiClientAdmin
 from calls.admin.deliveries import DeliveryAdmin
 from calls.admin.receivers import ReceiverAdmin
@@ -29,6 +30,7 @@ __all__ = [
     "AudioChunkAdmin",
     "AuditEntryAdmin",
     "CallAdmin",
+    "CampaignAdmin",
     "DeliveryAdmin",
     "DtmfAdmin",
     "ErasureAdmin",

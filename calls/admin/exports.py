@@ -1,10 +1,7 @@
 """Calls as downloads: the filtered list as CSV, a selection's recordings as ZIP. Both are made while they are sent."""
 
-import csv
-import datetime as dt
 import io
 import json
-import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -23,6 +20,7 @@ from calls.models import Call
 from calls.recordings.rendering import Recording, in_steps
 from calls.recordings.words import text
 from calls.summaries.facts import FIGURES
+from calls.tables import harmless, table, utc
 
 
 BATCH = 1000
@@ -32,9 +30,6 @@ COLUMNS = [
     "data", "file in a ZIP", "first audio (ms)", "response, median (ms)", "response, worst (ms)", "dead air (ms)",
     "talk-over (ms)", "cost", "currency",
 ]  # fmt: skip
-# A cell that begins like this is a formula to a spreadsheet, even after blanks, which it strips.
-_FORMULA = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r＝＋－＠]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def csv_response(request: HttpRequest, queryset: QuerySet[Call]) -> StreamingHttpResponse:
@@ -70,13 +65,6 @@ def csv_lines(found: Iterable[list[Call]], *, whole: bool) -> Iterator[bytes]:
     yield ("\ufeff" + table([COLUMNS])).encode()
     for calls in found:
         yield table([[harmless(cell) for cell in _row(call, whole)] for call in calls]).encode()
-
-
-def harmless(cell: Any) -> str:
-    """A cell on one line that no spreadsheet takes for a formula; phone numbers are quoted too, and keep their plus."""
-    text = _CONTROL.sub(" ", str(cell))
-    # Also what begins one only when the control characters before it are gone.
-    return f"'{text}" if _FORMULA.match(str(cell)) or _FORMULA.match(text) else text
 
 
 def zip_pieces(calls: list[Call], *, whole: bool) -> Iterator[bytes]:
@@ -123,12 +111,6 @@ def attachment(request: HttpRequest, pieces: Iterator[bytes], name: str, kind: s
     return response
 
 
-def table(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
-
-
 def _row(call: Call, whole: bool) -> list[Any]:
     numbers = [shown(call.from_number, whole), shown(call.to_number, whole)]
     facts = [call.direction, call.status, call.handler, call.caller_name if whole else ""]
@@ -148,10 +130,6 @@ def _measured(call: Call) -> list[Any]:
     figures = [getattr(call, name) for name in FIGURES]
     cost = "" if call.price is None else f"{-call.price.normalize():f}"
     return [*("" if figure is None else figure for figure in figures), cost, call.price_unit]
-
-
-def utc(at: dt.datetime | None) -> str:
-    return f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}" if at else ""
 
 
 def _yes(flag: bool) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-import phonenumbers
 from django import forms
 from django.conf import settings
 from django.contrib import messages
@@ -38,12 +37,6 @@ PHONE = AdminTextInputWidget(attrs={"placeholder": "+14155550100", "autocomplete
 
 # What Twilio calls beside numbers: https://www.twilio.com/docs/voice/api/call-resource#create-a-call-resource
 _ADDRESS = re.compile(r"(sip|client):\S+", re.IGNORECASE)
-_WRONG = {
-    phonenumbers.ValidationResult.TOO_SHORT: "it has too few digits",
-    phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "it has too few digits",
-    phonenumbers.ValidationResult.TOO_LONG: "it has too many digits",
-    phonenumbers.ValidationResult.INVALID_LENGTH: "it has too few digits, or too many",
-}
 
 
 class PhoneField(forms.CharField):
@@ -60,31 +53,10 @@ class PhoneField(forms.CharField):
         if not text or _ADDRESS.fullmatch(text):
             return text
         try:
-            return e164(text)
+            return rest.e164(text)
         except ValueError as error:
             advice = "Write it with + and its country code, like +14155550100."
             raise ValidationError(f"“{text[:40]}” cannot be called: {error}. {advice}") from None
-
-
-def e164(text: str) -> str:
-    """ValueError says what is wrong with it."""
-    try:
-        number = phonenumbers.parse(text, _region())
-    except phonenumbers.NumberParseException as error:
-        strange = error.error_type == error.INVALID_COUNTRY_CODE and text.startswith("+")
-        raise ValueError("no country has that code" if strange else "it is not a number") from None
-    result = phonenumbers.is_possible_number_with_reason(number)
-    if result != phonenumbers.ValidationResult.IS_POSSIBLE:
-        raise ValueError(_WRONG.get(result, "it is not a number"))
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def _region() -> str | None:
-    """Whose national numbers are understood: those of the country that we call from."""
-    try:
-        return phonenumbers.region_code_for_number(phonenumbers.parse(settings.DEFAULT_FROM_NUMBER or ""))
-    except phonenumbers.NumberParseException:
-        return None
 
 
 class PlaceForm(forms.Form):

@@ -8,9 +8,10 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 
 from calls.access.numbers import mask_all, may_see
-from calls.admin.exports import attachment, batches, harmless, table, utc
+from calls.admin.exports import attachment, batches
 from calls.models import Answer, Review
 from calls.reviews.results import Asked, columns
+from calls.tables import harmless, table, utc
 
 
 COLUMNS = [

@@ -41,3 +41,12 @@ def at_least_one(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
         raise ArgumentTypeError(f"{text} is not a whole number from 1 on")
     return int(text)
+
+
+def rate(text: str) -> float:
+    """Such as 1/s, 0.5/s or 30/min, in a second."""
+    found = re.fullmatch(r"(\d{1,5}(?:\.\d{1,4})?)(?:/(s|min|h))?", text, re.ASCII)
+    per_second = float(found[1]) / {"s": 1, "min": 60, "h": 3600}[found[2] or "s"] if found else 0.0
+    if per_second <= 0:
+        raise ArgumentTypeError(f"{text} is not a rate such as 1/s or 30/min")
+    return per_second

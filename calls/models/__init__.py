@@ -8,6 +8,7 @@ from calls.models.alerts import Alert, AlertMail
 from calls.models.audio import AudioChunk, Gap, Track
 from calls.models.audit import AuditEntry
 from calls.models.calls import Call
+from calls.models.campaigns import Campaign, CampaignCall
 from calls.models.clients import ApiClient
 from calls.models.comments import Comment
 from calls.models.dtmf import Dtmf
@@ -40,6 +41,8 @@ __all__ = [
     "AuditEntry",
     "Call",
     "CallEvent",
+    "Campaign",
+    "CampaignCall",
     "Comment",
     "Delivery",
     "Dtmf",

@@ -9,6 +9,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from calls.media.storable import storable, storable_json
+from calls.models.campaigns import CampaignCall
 from calls.models.erasures import Erased, Erasure
 from calls.models.events import CallEvent
 from calls.models.streams import Stream
@@ -195,6 +196,7 @@ class CallQuerySet(models.QuerySet["Call"]):
         else:
             pending.sid = sid
             pending.save(using=self.db, update_fields=["sid"])
+        CampaignCall.objects.using(self.db).note_placed((known or pending).pk)
 
     def _storable(self, facts: dict[str, Any]) -> dict[str, Any]:
         """The fields of a call as both databases take them, whatever a request has said."""

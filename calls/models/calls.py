@@ -277,6 +277,7 @@ class Call(models.Model):
         pending.accesses.update(call=self)
         pending.comments.update(call=self)
         pending.holds.update(call=self, call_sid=self.sid or "")
+        pending.campaign_calls.update(call=self)
         self.tags.add(*pending.tags.all())
         pending.delete(using=using)
         self.save(using=using, update_fields=changed)

@@ -18,6 +18,7 @@ from calls.models import (
     AudioChunk,
     Call,
     CallEvent,
+    CampaignCall,
     Comment,
     Dtmf,
     Erasure,
@@ -239,6 +240,8 @@ def _erase_rows(calls: Sequence[Call]) -> None:
     # What the admin has written down of them, their titles among it.
     content_type, keys = ContentType.objects.get_for_model(Call), [str(call.pk) for call in calls]
     LogEntry.objects.filter(content_type=content_type, object_id__in=keys).delete()
+    # Whom a campaign has called, and with what, is theirs as well. That this line was called stays.
+    CampaignCall.objects.filter(call__in=calls).update(number="", columns={})
     # Before their streams, of which each would be taken out of them first.
     CallEvent.objects.filter(call__in=calls).delete()
     Call.objects.filter(pk__in=[call.pk for call in calls]).delete()

@@ -1,11 +1,9 @@
-"""Calls: place one, end one, redirect one."""
+"""Calls that there are: end one, redirect one, ask how one is."""
 
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -14,9 +12,9 @@ from django.utils import timezone
 
 from calls import addresses
 from calls import twiml as documents
-from calls.media.storable import storable, storable_json
+from calls.media.storable import storable_json
 from calls.models import Call, CallEvent
-from calls.rest.client import address, check_settings, twilio
+from calls.rest.client import address, twilio
 from calls.rest.errors import (
     ADVICE,
     NOT_IN_PROGRESS,
@@ -27,102 +25,10 @@ from calls.rest.errors import (
     host,
     reason,
 )
-from calls.security import REF_MAX_LENGTH, CallRef
 from calls.summaries.summary import summarise
 
 
 logger = logging.getLogger(__name__)
-
-# What Twilio tells us of a call that we placed: a field for each, since as one value they would be lost.
-PROGRESS = ["initiated", "ringing", "answered", "completed"]
-
-
-def place_call(
-    to: str,
-    from_: str | None = None,
-    handler: str = "",
-    parameters: Mapping[str, str] | None = None,
-    machine_detection: bool = False,
-    *,
-    user: AbstractBaseUser | None = None,
-) -> Call:
-    """Calls a number, and connects whoever answers to a handler, which finds `parameters` in `stream.parameters`.
-
-    The row is there before Twilio is asked, so that a callback that beats Twilio's reply finds it. RestError: nobody is
-    called, and the row is gone again. OutcomeUnknown: somebody may be; the row waits for a callback, which will say.
-    https://www.twilio.com/docs/voice/api/call-resource#create-a-call-resource
-    """
-    sender = from_ or settings.DEFAULT_FROM_NUMBER
-    if not sender:
-        raise RestError(ADVICE[21213])
-    given = _checked(parameters or {})
-    check_settings()
-    voice, status = address(addresses.incoming(handler)), address(addresses.CALL_STATUS)
-    call = _pending(to, sender, handler, given, user)
-    ref = {"with_parameters": CallRef(call.pk, given).sign(), "bare": CallRef(call.pk).sign()}
-    try:
-        with twilio() as account:
-            placed = account.calls.create(
-                to=to,
-                from_=sender,
-                url=f"{voice}?ref={quote(ref['with_parameters'])}",
-                method="POST",
-                # Asked once if that answer fails: another worker may be there by then.
-                fallback_url=f"{voice}?ref={quote(ref['with_parameters'])}",
-                fallback_method="POST",
-                status_callback=f"{status}?ref={quote(ref['bare'])}",
-                status_callback_method="POST",
-                status_callback_event=PROGRESS,
-                **({"machine_detection": "Enable"} if machine_detection else {}),
-            )
-    except RestError as error:
-        _not_placed(call, error, user)
-        raise
-    Call.objects.claim(call.pk, placed.sid)
-    call = Call.objects.note(placed.sid, account_sid=placed.account_sid or "", status=placed.status or "")
-    logger.info("call_placed call=%s handler=%s", call.sid, call.handler)
-    return call
-
-
-def _checked(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Parameters as they fit into a <Parameter> each, and all of them into the address that carries them."""
-    for name, value in parameters.items():
-        try:
-            documents.check_parameter(name, value)
-        except ValueError as error:
-            raise RestError(str(error)) from None
-        if storable(name + value, documents.PARAMETER_MAX_LENGTH) != name + value:
-            raise RestError(f"The parameter {name[:40]!a} has characters that cannot be stored.")
-    given = dict(parameters)
-    if len(CallRef(2**63 - 1, given).sign()) > REF_MAX_LENGTH:
-        raise RestError("The parameters are too long: together they have about 2000 characters. Pass a key of yours.")
-    return given
-
-
-def _pending(to: str, sender: str, handler: str, given: dict[str, str], user: AbstractBaseUser | None) -> Call:
-    # Durable: a callback must find it, even if our caller has a transaction open and would undo it.
-    with transaction.atomic(durable=True):
-        call = Call.objects.create(
-            account_sid=storable(settings.TWILIO_ACCOUNT_SID, 34),
-            to_number=storable(to, 255),
-            from_number=storable(sender, 255),
-            direction="outbound-api",
-            status=Call.Status.QUEUED,
-            handler=storable(handler or settings.DEFAULT_STREAM_HANDLER, 100),
-        )
-        note(call, "place", user, {"parameters": given} if given else {})
-    return call
-
-
-def _not_placed(call: Call, error: RestError, user: AbstractBaseUser | None) -> None:
-    """What did nothing leaves no call: whoever asked has been told why, and would find one more for every try."""
-    unknown, who = isinstance(error, OutcomeUnknown), user.pk if user else None
-    logger.warning("call_not_placed row=%s unknown=%s code=%s user=%s", call.pk, unknown, error.code, who)
-    if unknown:
-        note(call, "place-unknown", None, reason(error))
-        error.call = call
-    else:
-        Call.objects.filter(pk=call.pk, sid=None).delete()
 
 
 def note(call: Call, kind: str, user: AbstractBaseUser | None, data: dict[str, Any]) -> CallEvent:

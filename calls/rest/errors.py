@@ -53,6 +53,8 @@ ADVICE = {
 }
 
 
+# Those that say something of the number to be called, and nothing of the next one.
+OF_THE_NUMBER = {13224, 13227, 21201, 21203, 21211, 21214, 21215, 21216, 21217, 21219}
 # How an OutcomeUnknown ends, and what is said instead where nothing was to be done.
 UNSURE = ", and may have done it all the same: look before trying again."
 JUST_ASKED = ": try again in a minute."
@@ -68,6 +70,10 @@ class RestError(Exception):
         self.message = message
         #: The row that says so, if there is one.
         self.call = call
+
+
+class NotReached(RestError):
+    """There was no connection, so Twilio knows nothing of it."""
 
 
 class OutcomeUnknown(RestError):
@@ -104,7 +110,7 @@ def disconnected(error: requests.RequestException, timeout: float) -> RestError:
     # requests' own ValueErrors are addresses that it cannot use.
     never_sent = (requests.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.ProxyError, ValueError)
     if isinstance(error, never_sent) or isinstance(cause, NewConnectionError | NameResolutionError):
-        return RestError(
+        return NotReached(
             f"Twilio cannot be reached at {where}, so nothing was done: check the network, then try again."
         )
     if isinstance(error, requests.Timeout):

@@ -1,9 +1,9 @@
-/* The page of the person on call keeps up by itself: every few seconds, and seldom while nobody sees it. What is open or
-   has the focus stays as it is. */
+/* A page keeps up by itself, the one of the person on call or a campaign's: every few seconds, and seldom while nobody
+   sees it. What is open or has the focus stays as it is. */
 "use strict";
 
 (() => {
-    const now = document.getElementById("worker-now"), stale = document.getElementById("worker-stale");
+    const now = document.querySelector("[data-now]"), stale = document.querySelector(".worker-stale");
     if (!now) return;
 
     const EVERY = 5000, HIDDEN = 60000, LONGEST = 30000;
