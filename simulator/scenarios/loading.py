@@ -1,0 +1,124 @@
+"""A scenario's file made into the calls that it stands for."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from simulator.dialled import Dialled
+from simulator.scenario import Scenario
+from simulator.scenarios.including import assembled
+from simulator.scenarios.judging import Script
+from simulator.scenarios.language import Callee, File, Outbound
+from simulator.scenarios.matrix import combinations
+from simulator.scenarios.problems import Place, Problem, ScenarioError
+from simulator.scenarios.reading import read
+from simulator.scenarios.steps import End, Step
+from simulator.scenarios.variables import substituted
+from simulator.spoken import spoken
+
+
+# For a server that does not look at it.
+NO_ACCOUNT = "AC" + "0" * 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenScenario(Scenario):
+    """One call of a scenario's file. `outbound`: the server places it, so it is played by `play`."""
+
+    outbound: Outbound | None = None
+    place: Place
+
+
+def load(path: Path, variables: Mapping[str, str] | None = None) -> list[Scenario]:
+    """The calls of a file, one for each combination of its matrix; ScenarioError names every problem and its line.
+
+    `variables` outweigh those of the file. Sentences are spoken here, so it may block for some 50 ms each.
+    """
+    root = assembled(Path(path))
+    problems, scenarios = list[Problem](), list[Scenario]()
+    for combination in combinations(root):
+        try:
+            tree = substituted(combination.tree, {**combination.variables, **(variables or {})})
+            file = read(tree, File)
+            name = file.name or Path(path).stem
+            label = f" [{combination.label}]" if combination.label else ""
+            scenarios.append(_scenario(file, name + label))
+        except ScenarioError as error:
+            problems += error.problems
+    if problems:
+        raise ScenarioError(problems)
+    return scenarios
+
+
+def _scenario(file: File, name: str) -> Scenario:
+    if problems := list(_problems(file)):
+        raise ScenarioError(problems)
+    server, webhooks = file.server, file.webhooks
+    loss, jitter, burst = file.line.faults
+    script = Script(file.steps, file.expect)
+    public = urlsplit(server.public_url or server.voice_url or server.address or "")
+    return WrittenScenario(
+        name=name,
+        place=file.place,
+        public_url=f"{public.scheme}://{public.netloc}",
+        url=server.voice_url or "",
+        server=server.address or "",
+        insecure=server.insecure,
+        account_sid=server.account_sid or os.environ.get("TWILIO_ACCOUNT_SID") or NO_ACCOUNT,
+        auth_token=_token(file),
+        from_number=file.from_,
+        to_number=file.to,
+        status_callback=server.status_callback is not None,
+        status_url=server.status_callback or "",
+        drop=loss,
+        jitter=jitter,
+        burst=burst,
+        seed=file.line.seed,
+        repeat_webhook=webhooks.repeat,
+        callbacks=webhooks.callbacks,
+        last_stream_event=webhooks.last_stream_event,
+        extra=webhooks.parameters or {},
+        dial=tuple(Dialled(one.outcome, one.lasting) for one in file.dial),
+        callee_audio=_says(file.callee),
+        silence_timeout=file.silence_timeout,
+        script=script,
+        judge=script.judge,
+        outbound=file.outbound,
+    )
+
+
+def _problems(file: File) -> Iterator[Problem]:
+    """What only the whole file shows."""
+    if file.outbound is None and file.server.voice_url is None:
+        yield Problem(file.server.place if file.server.place.line else file.place, "`server` needs `voice_url`")
+    if file.outbound is not None and file.server.voice_url is not None:
+        yield Problem(file.outbound.place, "the server places the call, with a Url of its own: leave `voice_url` out")
+    if not file.steps:
+        yield Problem(file.place, "a scenario needs `steps`: what the caller does")
+    if not _token(file):
+        yield Problem(file.place, "there is no token to sign with: set TWILIO_AUTH_TOKEN, the server's own")
+    for step in file.steps:
+        yield from _unspeakable(step)
+    for step, after in zip(file.steps, file.steps[1:], strict=False):
+        if isinstance(step, End):
+            yield Problem(after.place, "nothing can follow `hang_up`; what is expected after it goes under `expect:`")
+
+
+def _unspeakable(step: Step) -> Iterator[Problem]:
+    try:
+        step.sounds()
+    except ValueError as error:
+        yield Problem(step.place, f"`{step.says()}` cannot be said: {error}")
+
+
+def _token(file: File) -> str:
+    token = file.server.auth_token or os.environ.get("TWILIO_AUTH_TOKEN", "")
+    return token.partition(",")[0].strip()
+
+
+def _says(callee: Callee | None) -> bytes:
+    if callee is None:
+        return b""
+    return spoken(callee.say) if callee.say else callee.play.audio if callee.play else b""
