@@ -6,6 +6,7 @@ docs/scenarios.md has every key. The verdict of each expectation is in `Report.f
 from simulator.scenarios.loading import WrittenScenario, load
 from simulator.scenarios.placing import call_of, play
 from simulator.scenarios.problems import Place, Problem, ScenarioError
+from simulator.scenarios.recording import write_scenario
 
 
-__all__ = ["Place", "Problem", "ScenarioError", "WrittenScenario", "call_of", "load", "play"]
+__all__ = ["Place", "Problem", "ScenarioError", "WrittenScenario", "call_of", "load", "play", "write_scenario"]

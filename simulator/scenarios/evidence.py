@@ -75,6 +75,16 @@ class Evidence:
         """When speech was heard first from there on; None if never."""
         return next((max(since_ms, span.start_ms) for span in self.speech if span.end_ms > since_ms), None)
 
+    def sound(self, begin_ms: float, end_ms: float) -> bytes:
+        """What was heard from there to there, without the gaps between the server's messages."""
+        begin, end = (round(at * SAMPLE_RATE / 1000) for at in (begin_ms, end_ms))
+        pieces = [
+            (max(at, begin), audio[max(0, begin - at) : end - at])
+            for at, audio in self.report.heard
+            if at < end and at + len(audio) > begin
+        ]
+        return flatten([(at - begin, audio) for at, audio in _closed(pieces)])
+
     def nearest(self, needle: bytes, since_ms: float = 0.0, until_ms: float = float("inf")) -> Found | None:
         """What was most like it, as if the server's messages had come without gaps; it may begin until then."""
         since = round(since_ms * SAMPLE_RATE / 1000)

@@ -1,4 +1,4 @@
-"""A server of Media Streams in a page: greets, listens, answers, is interrupted, and hangs up. Nothing of ours is in it."""
+"""A server of Media Streams in a page: greets, listens, answers, is interrupted, hangs up. It has nothing of ours."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from aiohttp import ClientSession, WSMsgType, web
+from aiohttp import BasicAuth, ClientSession, WSMsgType, web
 
 
 QUIET = b"\xff"
@@ -74,7 +74,9 @@ class Desk:
         events = [("StatusCallbackEvent", event) for event in ("initiated", "ringing", "answered", "completed")]
         async with ClientSession() as session:
             url = f"{form['api']}/2010-04-01/Accounts/{form['account']}/Calls.json"
-            async with session.post(url, data=[*call.items(), *events], auth=_auth(form)) as answer:
+            async with session.post(
+                url, data=[*call.items(), *events], auth=BasicAuth(form["account"], form["token"])
+            ) as answer:
                 return web.Response(status=answer.status, text=await answer.text())
 
     async def _media(self, request):
@@ -82,12 +84,6 @@ class Desk:
         await socket.prepare(request)
         await _Talk(self, socket).run()
         return socket
-
-
-def _auth(form):
-    from aiohttp import BasicAuth
-
-    return BasicAuth(form["account"], form["token"])
 
 
 class _Talk:
@@ -125,6 +121,7 @@ class _Talk:
     async def listen(self, audio):
         loud = sum(byte not in (0xFF, 0x7F) for byte in audio) > 80
         if loud and self.marks and self.desk.clears and self.heard > 3:
+            self.saying.cancel()
             await self.send("clear")
         self.heard += loud
         self.quiet = 0 if loud else self.quiet + 1
