@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from simulator.audio import SAMPLE_RATE
 from simulator.caller import FRAME_SECONDS, Caller
 from simulator.report import Event
 from simulator.scenarios.evidence import Evidence, Moment, Verdict
@@ -20,6 +21,8 @@ Frames = Iterator[bytes | None]
 
 # How much longer than allowed a caller waits for what does not come, so that the finding can say when it did.
 GRACE = 5.0
+# How much of it a caller has to hear to know that somebody speaks.
+SURE = 0.1
 # A sound may begin quietly: one that began so many ms before the caller noticed is the one that is meant.
 EARLY_MS = 1000
 
@@ -39,8 +42,15 @@ class Expectation(Shape):
         raise NotImplementedError
 
 
+def talked(caller: Caller) -> float:
+    """Seconds for which the server has been talking by now."""
+    if caller.stream is None or (since := caller.stream.buffer.loud_since) is None:
+        return 0.0
+    return (caller.stream.buffer.now - since) / SAMPLE_RATE
+
+
 def is_heard(caller: Caller) -> bool:
-    return caller.stream is not None and caller.stream.buffer.loud_since is not None
+    return talked(caller) >= SURE
 
 
 def until(caller: Caller, done: Callable[[], bool], limit: float) -> Frames:
@@ -133,7 +143,7 @@ class Sound(Expectation):
 
     @property
     def _seconds(self) -> float:
-        return len(self.file.audio) / 8000
+        return len(self.file.audio) / SAMPLE_RATE
 
 
 def sound_found(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from simulator.caller import Caller
 from simulator.report import Event, Finding, Report
@@ -70,7 +71,7 @@ def _moments(events: Sequence[Event], numbers: Sequence[int]) -> dict[int, Momen
     """Of each step that was reached."""
     begins = [number for number, event in enumerate(events) if event.kind == "step"]
     moments = {}
-    for begin, end in zip(begins, [*begins[1:], len(events)], strict=True):
+    for begin, end in pairwise([*begins, len(events)]):
         index = int(str(events[begin].facts["step"]))
         if index < len(numbers):
             since, own = events[begin].at_ms, tuple(events[begin:end])

@@ -17,6 +17,7 @@ from simulator.scenarios.expectations import (
     Sound,
     Speech,
     silence,
+    talked,
     until,
 )
 from simulator.scenarios.kinds import Clip, Count, Keys, Seconds
@@ -197,8 +198,8 @@ class Interrupt(Step, key="interrupt"):
         return f"interrupt: {self.words.says()}"
 
     def frames(self, caller: Caller, at: Moment) -> Frames:
-        yield from until(caller, lambda: _talked(caller) >= self.after, self.within)
-        caller.note("interrupted", talked=round(_talked(caller), 3))
+        yield from until(caller, lambda: talked(caller) >= self.after, self.within)
+        caller.note("interrupted", talked=round(talked(caller), 3))
         yield from self.words.frames(caller, at)
 
     def expectations(self) -> list[Expectation]:
@@ -237,13 +238,6 @@ class _Stop(Expectation):
     def judge(self, evidence: Evidence, at: Moment) -> Verdict:
         on = evidence.talked_on(at.words_ms)
         return Verdict(on <= self.within * 1000, f"the server talked on for {ms(on)}, {seconds(self.within)} allowed")
-
-
-def _talked(caller: Caller) -> float:
-    """Seconds for which the server has been talking by now."""
-    if caller.stream is None or (since := caller.stream.buffer.loud_since) is None:
-        return 0.0
-    return (caller.stream.buffer.now - since) / SAMPLE_RATE
 
 
 @dataclass(frozen=True, kw_only=True)
