@@ -78,6 +78,10 @@ def test_words_that_nobody_answered_have_no_response():
     assert responses(loud(1000) + quiet(2000) + loud(500), quiet(4000) + loud(500)) == [Response(4000, 500)]
 
 
+def test_who_says_nothing_is_not_answered():
+    assert responses(b"", b"") == responses(quiet(2000), loud(500)) == []
+
+
 def test_who_talks_while_the_caller_does_answers_nothing():
     assert responses(loud(1000) + quiet(2000), quiet(900) + loud(900)) == []
 
