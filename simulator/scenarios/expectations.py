@@ -21,8 +21,8 @@ Frames = Iterator[bytes | None]
 
 # How much longer than allowed a caller waits for what does not come, so that the finding can say when it did.
 GRACE = 5.0
-# How much of it a caller has to hear to know that somebody speaks.
-SURE = 0.1
+# How many frames a caller has to hear to know that somebody speaks.
+SURE = 5
 # A sound may begin quietly: one that began so many ms before the caller noticed is the one that is meant.
 EARLY_MS = 1000
 
@@ -49,8 +49,17 @@ def talked(caller: Caller) -> float:
     return (caller.stream.buffer.now - since) / SAMPLE_RATE
 
 
-def is_heard(caller: Caller) -> bool:
-    return talked(caller) >= SURE
+def is_talking(caller: Caller) -> bool:
+    """Until half a second after the last word."""
+    return caller.stream is not None and caller.stream.buffer.talking
+
+
+def speech(caller: Caller, limit: float) -> Frames:
+    """Silence until the caller knows that somebody speaks, for so many seconds at most."""
+    end, heard = caller.seconds + limit, 0
+    while heard < SURE and caller.seconds < end:
+        yield SILENT_FRAME
+        heard += caller.stream is not None and caller.stream.buffer.is_loud_now
 
 
 def until(caller: Caller, done: Callable[[], bool], limit: float) -> Frames:
@@ -75,7 +84,7 @@ class Speech(Expectation):
         return f"speech within {seconds(self.within)}"
 
     def wait(self, caller: Caller, at: Moment) -> Frames:
-        return until(caller, lambda: is_heard(caller), self.within + GRACE)
+        return speech(caller, self.within + GRACE)
 
     def judge(self, evidence: Evidence, at: Moment) -> Verdict:
         begun = evidence.begun(at.since_ms)
@@ -95,7 +104,7 @@ class Silence(Expectation):
         return f"silence within {seconds(self.within)}"
 
     def wait(self, caller: Caller, at: Moment) -> Frames:
-        return until(caller, lambda: caller.stream is None or not caller.stream.buffer.talking, self.within + GRACE)
+        return until(caller, lambda: not is_talking(caller), self.within + GRACE)
 
     def judge(self, evidence: Evidence, at: Moment) -> Verdict:
         return _in_time("was silent", evidence.talked_on(at.since_ms), self.within)
@@ -135,15 +144,11 @@ class Sound(Expectation):
 
     def wait(self, caller: Caller, at: Moment) -> Frames:
         """Until something has been heard for as long as the file is."""
-        yield from until(caller, lambda: is_heard(caller), self.within + GRACE)
-        yield from until(caller, lambda: not is_heard(caller), self._seconds)
+        yield from speech(caller, self.within + GRACE)
+        yield from until(caller, lambda: not is_talking(caller), len(self.file.audio) / SAMPLE_RATE)
 
     def judge(self, evidence: Evidence, at: Moment) -> Verdict:
         return sound_found(evidence, self.file, self.likeness, at.since_ms, self.within)
-
-    @property
-    def _seconds(self) -> float:
-        return len(self.file.audio) / SAMPLE_RATE
 
 
 def sound_found(

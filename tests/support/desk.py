@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from aiohttp import BasicAuth, ClientSession, WSMsgType, web
+from aiohttp import ClientSession, WSMsgType, web
 
 
 QUIET = b"\xff"
@@ -40,6 +40,12 @@ class Desk:
     api: tuple = ("", "", "")
     requests: list = field(default_factory=list)
     turns: int = 0
+
+    @property
+    def callbacks(self):
+        """What came about, as it was told: (path, StreamEvent or CallStatus)."""
+        told = [(kind, form) for kind, form in self.requests if kind in ("stream", "status")]
+        return [(kind, form["StreamEvent" if kind == "stream" else "CallStatus"]) for kind, form in told]
 
     @asynccontextmanager
     async def served(self):
@@ -75,8 +81,9 @@ class Desk:
         call = {"To": form["to"], "From": form["from"], "Url": f"{me}/voice", "StatusCallback": f"{me}/status"}
         events = [("StatusCallbackEvent", event) for event in ("initiated", "ringing", "answered", "completed")]
         url, account, token = self.api
+        secret = b64encode(f"{account}:{token}".encode()).decode()
         async with (
-            ClientSession(auth=BasicAuth(account, token)) as session,
+            ClientSession(headers={"Authorization": f"Basic {secret}"}) as session,
             session.post(f"{url}/2010-04-01/Accounts/{account}/Calls.json", data=[*call.items(), *events]) as answer,
         ):
             return web.Response(status=answer.status, text=await answer.text())
@@ -104,6 +111,7 @@ class _Talk:
                 break
         if self.saying:
             self.saying.cancel()
+        self.desk.requests.append(("closed", {}))
         await self.socket.close()
 
     async def take(self, message):
