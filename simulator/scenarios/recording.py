@@ -1,6 +1,7 @@
 """A scenario written from a call that ran: what the caller did and when, and what they heard, as expectations."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -24,6 +25,8 @@ NOTICED_MS = 500
 # Of a sound that is kept: enough to know it by. And the shortest one that can be known.
 LONGEST_MS, SHORTEST_MS = 10_000, 200
 FRAME_MS = 20
+# A mark that somebody named; those that a program numbers have other names in the next call.
+_NAME = re.compile(r"[A-Za-z][A-Za-z _.-]*\d{0,2}")
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ class _Recording:
             yield deed.step
         else:
             assert isinstance(deed.step, dict), "who tells something says or presses it"
-            yield from self._meanwhile(now, talk.start_ms)
+            yield from self._meanwhile(now, talk.start_ms + 1)
             yield {"interrupt": {"after": _duration((deed.begin_ms - talk.start_ms) / 1000), **deed.step}}
 
     def _meanwhile(self, now: float, until: float) -> Iterator[dict[str, Any] | str]:
@@ -174,7 +177,7 @@ class _Recording:
         yield "streams", len(self.report.streams)
         yield "ended_by", self.evidence.ended_by
         outcomes: dict[str, set[str]] = {}
-        for name, outcome in self.report.marks:
+        for name, outcome in filter(lambda mark: _NAME.fullmatch(mark[0]), self.report.marks):
             outcomes.setdefault(name, set()).add(outcome)
         if outcomes:
             yield "marks", {name: one.pop() if len(one) == 1 else "any" for name, one in outcomes.items()}
