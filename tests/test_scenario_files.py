@@ -135,6 +135,13 @@ def test_a_variable_may_be_the_environments_and_two_dollars_are_one(written, mon
     assert one(written(SERVER + "name: ${env:WHO} $${x}\n" + STEPS)).name == "Ann ${x}"
 
 
+@pytest.mark.parametrize("server", ["", "server: {auth_token: t0ken}\n", SERVER])
+def test_a_file_that_does_not_say_what_it_calls_calls_what_the_command_line_says(written, server, monkeypatch):
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", "t0ken")
+    scenario = one(written(server + STEPS), voice_url="http://127.0.0.1:8000/x")
+    assert scenario.url == ("http://127.0.0.1:5000/voice" if server == SERVER else "http://127.0.0.1:8000/x")
+
+
 def test_what_an_included_file_says_holds_unless_it_is_said_again(written):
     written(SERVER + "name: base\nline: {loss: 1%, seed: 3}\nsteps: [wait: 9s]\nfrom: '+1'", "base.yaml")
     scenario = one(written("include: base.yaml\nline: {loss: 2%}\nsteps: [wait: 1s]"))
@@ -242,7 +249,7 @@ def test_a_file_that_is_not_there_is_named_with_the_line_that_names_it(problems,
 def test_what_only_the_whole_file_shows_is_a_problem_too(problems, monkeypatch):
     monkeypatch.delenv("TWILIO_AUTH_TOKEN", raising=False)
     assert problems("name: x\nsteps:\n  - hang_up\n  - wait: 1s") == [
-        "pizza.yaml:1: `server` needs `voice_url`",
+        "pizza.yaml:1: `server` needs `voice_url`: write it, or give --voice-url",
         "pizza.yaml:1: there is no token to sign with: set TWILIO_AUTH_TOKEN, the server's own",
         "pizza.yaml:4: nothing can follow `hang_up`; what is expected after it goes under `expect:`",
     ]

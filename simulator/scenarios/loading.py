@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from yaml.nodes import MappingNode
+
 from simulator.dialled import Dialled
 from simulator.scenario import Scenario
 from simulator.scenarios.including import assembled
 from simulator.scenarios.judging import Script
 from simulator.scenarios.language import Callee, File, Outbound
 from simulator.scenarios.matrix import combinations
+from simulator.scenarios.nodes import child, like, scalar, without
 from simulator.scenarios.problems import Place, Problem, ScenarioError
 from simulator.scenarios.reading import read
 from simulator.scenarios.steps import End, Step
@@ -19,6 +22,7 @@ from simulator.scenarios.variables import substituted
 from simulator.spoken import spoken
 
 
+VOICE_URL = "voice_url"
 # For a server that does not look at it.
 NO_ACCOUNT = "AC" + "0" * 32
 
@@ -34,14 +38,15 @@ class WrittenScenario(Scenario):
 def load(path: Path, variables: Mapping[str, str] | None = None) -> list[Scenario]:
     """The calls of a file, one for each combination of its matrix; ScenarioError names every problem and its line.
 
-    `variables` outweigh those of the file. Sentences are spoken here, so it may block for some 50 ms each.
+    `variables` outweigh those of the file; of them `voice_url` is called where the file names nothing. Sentences are
+    spoken here, so it may block for some 50 ms each.
     """
     root = assembled(Path(path))
     problems, scenarios = list[Problem](), list[Scenario]()
     for combination in combinations(root):
         try:
-            tree = substituted(combination.tree, {**combination.variables, **(variables or {})})
-            file = read(tree, File)
+            given = {**combination.variables, **(variables or {})}
+            file = read(_addressed(substituted(combination.tree, given), given.get(VOICE_URL)), File)
             name = file.name or Path(path).stem
             label = f" [{combination.label}]" if combination.label else ""
             scenarios.append(_scenario(file, name + label))
@@ -50,6 +55,18 @@ def load(path: Path, variables: Mapping[str, str] | None = None) -> list[Scenari
     if problems:
         raise ScenarioError(problems)
     return scenarios
+
+
+def _addressed(tree: MappingNode, url: str | None) -> MappingNode:
+    """A file that does not say what it calls calls what the command line says."""
+    server = child(tree, "server") or MappingNode(tree.tag, [], tree.start_mark, tree.end_mark)
+    if url is None or child(tree, "outbound") is not None or not isinstance(server, MappingNode):
+        return tree
+    if child(server, VOICE_URL) is not None:
+        return tree
+    address = like(server, [*server.value, (scalar(server, VOICE_URL), scalar(server, url))])
+    named: MappingNode = like(tree, [*without(tree, "server").value, (scalar(tree, "server"), address)])
+    return named
 
 
 def _scenario(file: File, name: str) -> Scenario:
@@ -92,7 +109,10 @@ def _scenario(file: File, name: str) -> Scenario:
 def _problems(file: File) -> Iterator[Problem]:
     """What only the whole file shows."""
     if file.outbound is None and file.server.voice_url is None:
-        yield Problem(file.server.place if file.server.place.line else file.place, "`server` needs `voice_url`")
+        yield Problem(
+            file.server.place if file.server.place.line else file.place,
+            "`server` needs `voice_url`: write it, or give --voice-url",
+        )
     if file.outbound is not None and file.server.voice_url is not None:
         yield Problem(file.outbound.place, "the server places the call, with a Url of its own: leave `voice_url` out")
     if not file.steps:
