@@ -501,6 +501,7 @@ async def test_what_a_script_raises_ends_the_call_loudly():
 
 async def test_a_report_tells_what_became_of_each_mark_and_when():
     async def talk(line):
+        await line.until("start")
         await line.send("media", {"payload": b64encode(LOUD[:800]).decode()})
         await line.send("mark", {"name": "played"})
         await line.until("mark")
