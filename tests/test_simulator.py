@@ -502,10 +502,10 @@ async def test_what_a_script_raises_ends_the_call_loudly():
 async def test_a_report_tells_what_became_of_each_mark_and_when():
     async def talk(line):
         await line.until("start")
-        await line.send("media", {"payload": b64encode(LOUD[:800]).decode()})
+        await line.send("media", {"payload": b64encode(LOUD * 5).decode()})
         await line.send("mark", {"name": "played"})
         await line.until("mark")
-        await line.send("media", {"payload": b64encode(LOUD[:8000]).decode()})
+        await line.send("media", {"payload": b64encode(LOUD * 50).decode()})
         await line.send("mark", {"name": "cleared"})
         await line.send("clear")
         await listen(line)
