@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from yaml.nodes import MappingNode
@@ -12,7 +13,7 @@ from simulator.dialled import Dialled
 from simulator.scenario import Scenario
 from simulator.scenarios.including import assembled
 from simulator.scenarios.judging import Script
-from simulator.scenarios.language import Callee, File, Outbound
+from simulator.scenarios.language import Callee, File, Line, Outbound, Server, Webhooks
 from simulator.scenarios.matrix import combinations
 from simulator.scenarios.nodes import child, like, scalar, without
 from simulator.scenarios.problems import Place, Problem, ScenarioError
@@ -72,38 +73,50 @@ def _addressed(tree: MappingNode, url: str | None) -> MappingNode:
 def _scenario(file: File, name: str) -> Scenario:
     if problems := list(_problems(file)):
         raise ScenarioError(problems)
-    server, webhooks = file.server, file.webhooks
-    loss, jitter, burst = file.line.faults
     script = Script(file.steps, file.expect)
-    public = urlsplit(server.public_url or server.voice_url or server.address or "")
     return WrittenScenario(
         name=name,
         place=file.place,
-        public_url=f"{public.scheme}://{public.netloc}",
-        url=server.voice_url or "",
-        server=server.address or "",
-        insecure=server.insecure,
-        account_sid=server.account_sid or os.environ.get("TWILIO_ACCOUNT_SID") or NO_ACCOUNT,
-        auth_token=_token(file),
         from_number=file.from_,
         to_number=file.to,
-        status_callback=server.status_callback is not None,
-        status_url=server.status_callback or "",
-        drop=loss,
-        jitter=jitter,
-        burst=burst,
-        seed=file.line.seed,
-        repeat_webhook=webhooks.repeat,
-        callbacks=webhooks.callbacks,
-        last_stream_event=webhooks.last_stream_event,
-        extra=webhooks.parameters or {},
         dial=tuple(Dialled(one.outcome, one.lasting) for one in file.dial),
         callee_audio=_says(file.callee),
         silence_timeout=file.silence_timeout,
         script=script,
         judge=script.judge,
         outbound=file.outbound,
+        **_server(file.server),
+        **_way(file.line, file.webhooks),
     )
+
+
+def _server(server: Server) -> dict[str, Any]:
+    public = urlsplit(server.public_url or server.voice_url or server.address or "")
+    return {
+        "public_url": f"{public.scheme}://{public.netloc}",
+        "url": server.voice_url or "",
+        "server": server.address or "",
+        "insecure": server.insecure,
+        "account_sid": server.account_sid or os.environ.get("TWILIO_ACCOUNT_SID") or NO_ACCOUNT,
+        "auth_token": _token(server),
+        "status_callback": server.status_callback is not None,
+        "status_url": server.status_callback or "",
+    }
+
+
+def _way(line: Line, webhooks: Webhooks) -> dict[str, Any]:
+    """How sound and requests reach the server."""
+    loss, jitter, burst = line.faults
+    return {
+        "drop": loss,
+        "jitter": jitter,
+        "burst": burst,
+        "seed": line.seed,
+        "repeat_webhook": webhooks.repeat,
+        "callbacks": webhooks.callbacks,
+        "last_stream_event": webhooks.last_stream_event,
+        "extra": webhooks.parameters or {},
+    }
 
 
 def _problems(file: File) -> Iterator[Problem]:
@@ -117,7 +130,7 @@ def _problems(file: File) -> Iterator[Problem]:
         yield Problem(file.outbound.place, "the server places the call, with a Url of its own: leave `voice_url` out")
     if not file.steps:
         yield Problem(file.place, "a scenario needs `steps`: what the caller does")
-    if not _token(file):
+    if not _token(file.server):
         yield Problem(file.place, "there is no token to sign with: set TWILIO_AUTH_TOKEN, the server's own")
     for step in file.steps:
         yield from _unspeakable(step)
@@ -133,8 +146,8 @@ def _unspeakable(step: Step) -> Iterator[Problem]:
         yield Problem(step.place, f"`{step.says()}` cannot be said: {error}")
 
 
-def _token(file: File) -> str:
-    token = file.server.auth_token or os.environ.get("TWILIO_AUTH_TOKEN", "")
+def _token(server: Server) -> str:
+    token = server.auth_token or os.environ.get("TWILIO_AUTH_TOKEN", "")
     return token.partition(",")[0].strip()
 
 

@@ -206,8 +206,8 @@ class _Recording:
 
 
 def _allowed(ms: float) -> str:
-    """With some tolerance, in tenths of a second."""
-    return f"{ceil((ms * 1.5 + 500) / 100) / 10:g}s"
+    """With some tolerance, in tenths of a second; a second at least."""
+    return f"{max(1.0, ceil((ms * 1.5 + 500) / 100) / 10):g}s"
 
 
 def _duration(seconds: float) -> str:
