@@ -189,12 +189,16 @@ def test_a_matrix_is_a_call_for_each_combination(written):
         ("name: !!python/name:os.system", "pizza.yaml:1: tags like !!python/name:os.system are not read"),
         (
             "line: {loss: ${x}}",
-            'pizza.yaml:1: a bracket { } that does not close; inside of one, write "${name}" in quotes',
+            'pizza.yaml:1: inside of brackets, write "${name}" in quotes: this one does not close',
         ),
         ("[" * 2000, "pizza.yaml:1: more than 20 levels inside one another"),
         (b"name: x\nfrom: \xff", "pizza.yaml:2: not UTF-8; save the file as UTF-8"),
         ("name: x\nto: \x01", "pizza.yaml:2: a character that YAML does not allow: '\\x01'"),
-        ("name: 'x", "pizza.yaml:1: quotes that do not close"),
+        ("name: 'x\nto: y\n", "pizza.yaml:1: quotes that do not close"),
+        ("line: {loss: 3%\nto: y\n", "pizza.yaml:1: a bracket { } that does not close"),
+        ("line: [\n\n", "pizza.yaml:3: a bracket that does not close"),
+        ("name: @home", "pizza.yaml:1: a text that begins with one of @ ` % | > stands in quotes"),
+        ("steps: - wait: 1s", "pizza.yaml:1: a `- ` behind something else; each one begins a line of its own"),
         ("x" * 1_000_001, "pizza.yaml:1: 1000001 bytes; a scenario has at most 1000000"),
     ],
 )

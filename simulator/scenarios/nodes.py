@@ -23,17 +23,24 @@ NULL = PREFIX + "null"
 
 # What YAML's own words mean for somebody who does not know its grammar.
 _PLAIN = (
-    (r"cannot start any token", "@", "a text that begins with @ or ` stands in quotes"),
-    (r"'\t'", "", "a tab; YAML is indented with spaces"),
+    ("'\\t'", "", "a tab; YAML is indented with spaces"),
+    ("cannot start any token", "", "a text that begins with one of @ ` % | > stands in quotes"),
+    ("sequence entries are not allowed", "", "a `- ` behind something else; each one begins a line of its own"),
+    ("found '<stream end>'", "", "a bracket that does not close"),
+    ("expected the node content", "", "a bracket, a comma or a colon that does not belong there"),
+    ("an alias", "", "a text that begins with * or & stands in quotes"),
+    ("an anchor", "", "a text that begins with * or & stands in quotes"),
     ("mapping values are not allowed", "", "a second `: ` in one line; put the text in quotes"),
     ("could not find expected ':'", "", "a line without `key: value`, or a text that goes on without being indented"),
-    ("expected ',' or '}'", "${", 'a bracket { } that does not close; inside of one, write "${name}" in quotes'),
+    ("expected ',' or '}'", "${", 'inside of brackets, write "${name}" in quotes: this one does not close'),
     ("expected ',' or '}'", "", "a bracket { } that does not close"),
     ("expected ',' or ']'", "", "a bracket [ ] that does not close"),
     ("while scanning a quoted scalar", "", "quotes that do not close"),
     ("expected <block end>", "", "a line that is indented otherwise than those around it"),
+    ("expected '<document start>'", "", "a line that does not belong to the `key: value` lines before it"),
     ("expected a single document", "", "a second document: one file is one scenario"),
 )
+_OPEN = "does not close", "do not close"
 
 
 def read_tree(path: Path) -> MappingNode:
@@ -44,8 +51,7 @@ def read_tree(path: Path) -> MappingNode:
     try:
         node = _Loader(text, str(path)).get_single_node()
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        _fail(path, mark.line + 1 if mark else 1, _plainly(error, text))
+        _fail(path, *_plainly(error, text))
     except ReaderError as error:
         _fail(
             path,
@@ -165,13 +171,16 @@ def _refuse_tabs(path: Path, text: str) -> None:
             _fail(path, number, "a tab; YAML is indented with spaces")
 
 
-def _plainly(error: MarkedYAMLError, text: str) -> str:
+def _plainly(error: MarkedYAMLError, text: str) -> tuple[int, str]:
+    """The line, and what is wrong there: of what does not close, the line in which it opens."""
     said = f"{error.context or ''} {error.problem or ''}"
-    line = text.splitlines()[error.problem_mark.line] if error.problem_mark and text.splitlines() else ""
+    lines, mark = text.split("\n"), error.problem_mark or error.context_mark
+    number = min(mark.line, len(lines) - 1) if mark else 0
     for theirs, needed, ours in _PLAIN:
-        if theirs in said and needed in line:
-            return ours
-    return f"not YAML: {' '.join(said.split())}"
+        opened = error.context_mark.line if error.context_mark and ours.endswith(_OPEN) else number
+        if theirs in said and needed in lines[opened]:
+            return opened + 1, ours
+    return number + 1, f"not YAML: {' '.join(said.split())}"
 
 
 def _fail(path: Path, line: int, text: str) -> NoReturn:
