@@ -1,5 +1,6 @@
 """Scenarios played against servers: what they do reaches the server, and what it does wrong is found."""
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -224,6 +225,18 @@ async def test_a_call_that_nobody_answers_has_no_stream(placed, answer):
 async def test_a_call_that_is_never_placed_says_why(placed, outbound, reason):
     report, _ = await placed(outbound)
     assert report.reason.startswith(reason.strip())
+
+
+async def test_every_example_passes_against_a_server_that_does_what_it_is_about(espeak):
+    names, port = ("greeting", "order", "barge_in", "trouble"), free_port()
+    desk = Desk(api=(f"http://127.0.0.1:{port}", ACCOUNT, TOKEN))
+    async with desk.served() as url:
+        given = {"voice_url": f"{url}/voice", "server": url, "api_port": str(port)}
+        at_once = [scenario for name in names for scenario in load(EXAMPLES / f"{name}.yaml", given)]
+        reports = await asyncio.gather(*map(play, at_once))
+        reports += [await play(scenario) for scenario in load(EXAMPLES / "outbound.yaml", given)]
+    assert {report.name: report.errors for report in reports if report.errors} == {}
+    assert len(reports) == 12
 
 
 @pytest.mark.process
