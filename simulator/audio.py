@@ -38,6 +38,11 @@ def mulaw_of(sample: int) -> int:
     return (0x7F if linear < 0 else 0xFF) - code
 
 
+def pcm16_of(byte: int) -> int:
+    """The sample of 16 bits for a byte."""
+    return _PCM16[byte]
+
+
 def is_loud(mulaw: bytes) -> bool:
     """Whether it is louder than a quiet line."""
     return bool(mulaw) and sum(mulaw.translate(_LOUDNESS)) >= _QUIET * len(mulaw)
@@ -60,6 +65,17 @@ def stereo_wav(left: bytes, right: bytes) -> bytes:
         writer.setsampwidth(2)
         writer.setframerate(SAMPLE_RATE)
         writer.writeframes(sides.tobytes())
+    return file.getvalue()
+
+
+def mono_wav(audio: bytes) -> bytes:
+    """A file of 16-bit PCM."""
+    file = BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        writer.writeframes(array("h", [_PCM16[byte] for byte in audio]).tobytes())
     return file.getvalue()
 
 

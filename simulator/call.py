@@ -10,6 +10,7 @@ from simulator import parameters
 from simulator.audio import SAMPLE_RATE, tone
 from simulator.caller import FRAME_SECONDS, Caller
 from simulator.carrier import ABNORMAL, Answer, CallFailed, Carrier, Refused, Unreachable
+from simulator.deliveries import Deliveries
 from simulator.dialled import Dialled, read_dial
 from simulator.documents import StreamNoun, TwimlError, Verb, parse_twiml, read_stream
 from simulator.pacer import Lateness
@@ -49,7 +50,7 @@ class SimulatedCall:
         self._broken = ""  # why the last stream ended badly: an error, unless another stream takes over
         self._replacement: Document | None = None
         self._posts: list[asyncio.Task[None]] = []
-        self._posting = asyncio.Lock()
+        self._callbacks = Deliveries(scenario.callbacks, scenario.seed)
         self._verbs: dict[str, Callable[[Verb], Awaitable[Document | None]]] = {
             "Connect": self._connect,
             "Dial": self._dial,
@@ -120,7 +121,10 @@ class SimulatedCall:
                     stream.finish()
                 for post in self._posts:
                     post.cancel()
+                self._callbacks.cancel()
                 self.report.lateness = Lateness.of(self.caller.lateness)
+        if self.scenario.judge is not None:
+            await asyncio.to_thread(self.scenario.judge, self.report)
         return self.report
 
     # --- Documents. A verb that returns one replaces the document that runs; an empty one ends the call.
@@ -129,7 +133,10 @@ class SimulatedCall:
         """Runs documents until the call is over. False: nobody listens at the server's address."""
         try:
             status = "ringing" if self.scenario.direction == "inbound" else "in-progress"
-            document = await self._fetch(self._url, parameters.first(self.scenario, status))
+            form = parameters.first(self.scenario, status)
+            if self.scenario.repeat_webhook:
+                await self._request(self._url, form)
+            document = await self._fetch(self._url, form)
             verbs = _names(document)
             while document and not self.caller.gone:
                 document = await self._run(document)
@@ -372,17 +379,20 @@ class SimulatedCall:
 
     def _tell(self, stream: Stream, event: str, error: str = "") -> None:
         """A stream's status callback, beside the call: nothing waits for it."""
+        if event != "stream-started" and (last := self.scenario.last_stream_event):
+            event, error = last, (error or "31921 Close Error") if last == "stream-error" else ""
+            if last == "stream-started":
+                return  # and nothing after it, ever
         if address := stream.noun.status_callback:
             form = parameters.stream(self.scenario, stream.report.sid, stream.name, event, error)
-            post = self._notify(address, form, stream.noun.status_callback_method)
-            self._posts.append(asyncio.create_task(post))
+            method = stream.noun.status_callback_method
+            self._callbacks.add(lambda: self._notify(address, form, method))
 
     async def _notify(self, url: str, form: dict[str, str], method: str = "POST") -> None:
-        """A callback; one after the other. https://www.twilio.com/docs/voice/api/call-resource: 204, or TwiML."""
+        """A callback. https://www.twilio.com/docs/voice/api/call-resource: 204, or TwiML."""
         what = form.get("StreamEvent") or form["CallStatus"]
         try:
-            async with self._posting:
-                answer = await self._request(url, form, method)
+            answer = await self._request(url, form, method)
         except CallFailed as failure:
             return self._fail(f"status callback {what}: {failure}")
         if answer.status not in (200, 204):
@@ -395,8 +405,9 @@ class SimulatedCall:
             self._fail(self._broken)
         if reachable and self.scenario.status_callback:
             form = parameters.completed(self.scenario, time.monotonic() - began)
-            self._posts.append(asyncio.create_task(self._notify(self.scenario.status_callback_url, form)))
+            self._callbacks.add(lambda: self._notify(self.scenario.status_callback_url, form))
         await asyncio.gather(*self._posts)
+        await self._callbacks.finish()
         over = "" if self.report.errors else "the document was over"
         self.report.ended = self.caller.gone or self.report.ended or over
 

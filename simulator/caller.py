@@ -47,6 +47,11 @@ class Caller:
         """The one that the server can talk on, while it is open."""
         return next((stream for stream in self.streams if stream.bidirectional and not stream.over.is_set()), None)
 
+    @property
+    def events(self) -> list[Event]:
+        """All that has come about so far."""
+        return self._report.events
+
     def note(self, kind: str, at_ms: float | None = None, **facts: object) -> None:
         """Something came about, now or then."""
         self._report.events.append(Event(round(1000 * self.seconds, 3) if at_ms is None else at_ms, kind, facts))

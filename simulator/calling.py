@@ -4,12 +4,15 @@ import os
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from simulator import options
 from simulator.audio import tone
 from simulator.command import INTERRUPTED, Failed, conclude, place
+from simulator.report import Report
 from simulator.scenario import Scenario
+from simulator.scenarios import write_scenario
 
 
 DESCRIPTION = """\
@@ -23,6 +26,7 @@ examples:
   python -m simulator call --voice-url http://127.0.0.1:5000/voice
   python -m simulator call --voice-url http://127.0.0.1:5000/voice --audio me.wav --dtmf 6.5:# --save heard.wav
   python -m simulator call --voice-url https://abc.example.org/voice --server http://127.0.0.1:5000 --calls 10
+  python -m simulator call --voice-url http://127.0.0.1:5000/voice --audio me.wav --record again.yaml
 
 exit status:
   0 if every call went well, 1 if one failed (the last line says why), 2 if an option is wrong, 130 after Ctrl-C
@@ -44,6 +48,9 @@ def add_to(commands: "_SubParsersAction[ArgumentParser]") -> None:
     _add_where(call)
     options.add_call(call)
     options.add_output(call)
+    call.add_argument(
+        "--record", type=Path, metavar="FILE.yaml", help="write a scenario of the call, with WAV files beside it"
+    )
     call.set_defaults(run=run, parser=call)
 
 
@@ -53,12 +60,24 @@ def run(chosen: Namespace) -> int:
     if not (token := chosen.auth_token.partition(",")[0].strip()):
         parser.error("there is no token to sign with: set TWILIO_AUTH_TOKEN, or give --auth-token; the server's own")
     try:
-        reports, interrupted = place(_scenario(vars(chosen), token), vars(chosen))
+        scenario = _scenario(vars(chosen), token)
+        reports, interrupted = place(scenario, vars(chosen))
+        if chosen.record:
+            _record(reports[0], scenario, chosen.record)
         conclude(reports, vars(chosen), print)
     except Failed as failure:
         print(f"{parser.prog}: {failure}", file=sys.stderr)
         return failure.status
     return INTERRUPTED if interrupted else 0
+
+
+def _record(report: Report, scenario: Scenario, path: Path) -> None:
+    try:
+        write_scenario(report, scenario, path)
+    except ValueError as error:
+        raise Failed(f"--record {path}: {error}; {report.reason}".rstrip("; ")) from error
+    except OSError as error:
+        raise Failed(f"--record {path}: {error.strerror}") from error
 
 
 def _scenario(chosen: options.Options, token: str) -> Scenario:

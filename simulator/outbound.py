@@ -4,7 +4,6 @@ https://www.twilio.com/docs/voice/api/call-resource#statuscallback
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,15 +13,16 @@ from simulator import parameters
 from simulator.api import Form, PlacedCall
 from simulator.call import SimulatedCall
 from simulator.carrier import CallFailed
+from simulator.deliveries import MANNERS, Deliveries, Manner
 from simulator.report import Report
 from simulator.scenario import Scenario
 from simulator.webhooks import Web
 
 
+__all__ = ["ANSWERS", "MANNERS", "Answer", "Callbacks", "Manner", "OutboundCall"]
+
 Answer = Literal["human", "machine", "busy", "no-answer", "failed"]
-Manner = Literal["in-order", "late", "twice", "shuffled"]
 ANSWERS: tuple[Answer, ...] = ("human", "machine", "busy", "no-answer", "failed")
-MANNERS: tuple[Manner, ...] = ("in-order", "late", "twice", "shuffled")
 
 STATUS = {"initiated": "initiated", "ringing": "ringing", "answered": "in-progress"}
 DETECTED = {"human": "human", "machine": "machine_start"}
@@ -32,11 +32,9 @@ class Callbacks:
     """The status callbacks of a call, numbered as they come about and delivered in that manner."""
 
     def __init__(self, call: PlacedCall, scenario: Scenario, web: Web, report: Report, manner: Manner) -> None:
-        self._call, self._scenario, self._web, self._report, self._manner = call, scenario, web, report, manner
-        self._waiting: list[dict[str, str]] = []
+        self._call, self._scenario, self._web, self._report = call, scenario, web, report
+        self._deliveries = Deliveries(manner, scenario.seed)
         self._number = 0
-        self._delivery = asyncio.Lock()
-        self._tasks: list[asyncio.Task[None]] = []
 
     def fire(self, event: str, status: str, seconds: float | None = None) -> None:
         """Something came about; the account is told if it asked for this."""
@@ -46,23 +44,16 @@ class Callbacks:
         if self._call.answered_by:
             form["AnsweredBy"] = self._call.answered_by
         self._number += 1
-        if self._manner in ("late", "shuffled"):
-            self._waiting.append(form)
-        else:
-            self._tasks += [asyncio.create_task(self._deliver(form)) for _ in range(1 + (self._manner == "twice"))]
+        self._deliveries.add(lambda: self._deliver(form))
 
     async def finish(self) -> None:
         """The call is over: whatever waits is delivered now."""
-        if self._manner == "shuffled":
-            random.Random(self._scenario.seed).shuffle(self._waiting)
-        self._tasks += [asyncio.create_task(self._deliver(form)) for form in self._waiting]
-        await asyncio.gather(*self._tasks)
+        await self._deliveries.finish()
 
     async def _deliver(self, form: dict[str, str]) -> None:
         url = self._call.get("StatusCallback")
         try:
-            async with self._delivery:  # which wakes its waiters in their order
-                answer = await self._web.request(url, form, self._call.get("StatusCallbackMethod", "POST"))
+            answer = await self._web.request(url, form, self._call.get("StatusCallbackMethod", "POST"))
         except CallFailed as failure:
             self._report.errors.append(f"status callback {form['CallStatus']}: {failure}")
             return
@@ -98,7 +89,9 @@ class OutboundCall:
             direction="outbound-api",
             extra={**scenario.extra, **({"AnsweredBy": self._detected} if self._detected else {})},
             status_callback=False,
+            judge=None,
         )
+        self._judge = scenario.judge
         self._ended = asyncio.Event()
         self.call = SimulatedCall(self.scenario, log)
         self.report = self.call.report
@@ -115,6 +108,8 @@ class OutboundCall:
             self.placed.end()
             self._callbacks.fire("completed", self.placed.status, seconds)
             await self._callbacks.finish()
+        if self._judge is not None:
+            await asyncio.to_thread(self._judge, self.report)
         return self.report
 
     async def _ring(self) -> bool:

@@ -65,6 +65,15 @@ class PlayBuffer:
         return None
 
     @property
+    def is_loud_now(self) -> bool:
+        """Whether the last 20 ms were louder than a quiet line."""
+        now = self.now
+        for begin, audio in reversed(self._played):
+            if begin < now:
+                return is_loud(bytes(audio[max(0, now - begin - FRAME_SAMPLES) : now - begin]))
+        return False
+
+    @property
     def unreturned(self) -> list[str]:
         """Marks that still wait for their audio."""
         return [name for _, name in self._pending]

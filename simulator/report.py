@@ -92,6 +92,12 @@ class Report:
     def ok(self) -> bool:
         return not self.errors
 
+    def add(self, finding: Finding) -> None:
+        """One that does not hold is an error."""
+        self.findings.append(finding)
+        if not finding.ok:
+            self.errors.append(f"{finding.what}: {finding.found}")
+
     @property
     def reason(self) -> str:
         """The first thing that went wrong, in one line."""

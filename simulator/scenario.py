@@ -3,16 +3,20 @@
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from simulator.audio import FRAME_SAMPLES
+from simulator.deliveries import Manner
 from simulator.dialled import Dialled
+from simulator.report import Report
 
 
 # What a caller does, for each 20 ms that the call is connected: a frame of µ-law, or None if nothing comes over the
 # line (on hold). It is given the Caller; when it is exhausted, the caller hangs up.
 Script = Callable[[Any], Iterator[bytes | None]]
+Judge = Callable[[Report], None]
+StreamEvent = Literal["", "stream-started", "stream-stopped", "stream-error"]
 
 
 def new_sid(prefix: str) -> str:
@@ -64,6 +68,10 @@ class Scenario:
     status_url: str = ""  # ... this
     name: str = ""  # for reports
     script: Script | None = None  # instead of `audio`, and of a caller who leaves by themselves
+    judge: Judge | None = None  # told the report once the call is over, in a thread; adds its findings
+    callbacks: Manner = "in-order"  # how status callbacks come
+    last_stream_event: StreamEvent = ""  # what a stream tells last; stream-started: only that
+    repeat_webhook: bool = False  # the voice webhook comes twice, and the second document is the one that runs
     trace: bool = False  # keep every message of both sides in StreamReport.trace
 
     @property

@@ -52,6 +52,7 @@ class Stream:
         self._outbound: list[tuple[int, bytes]] = []
         self._stopped = False
         self._mark_timer: asyncio.TimerHandle | None = None
+        self._marks_told = 0
         self._opened = 0.0
 
     @property
@@ -128,8 +129,15 @@ class Stream:
     def _hush(self) -> None:
         """What has not been heard never will be, and no mark comes back any more."""
         self.buffer.stop()
+        self._tell_marks()
         if self._mark_timer is not None:
             self._mark_timer.cancel()
+
+    def _tell_marks(self) -> None:
+        """Of each mark, once, what became of it."""
+        for name, outcome in self.buffer.marks[self._marks_told :]:
+            self._tell("mark", self.buffer.now, {"name": name, "outcome": outcome})
+        self._marks_told = len(self.buffer.marks)
 
     # --- to the server
 
@@ -162,6 +170,7 @@ class Stream:
             self._mark_timer = None
         for name in self.buffer.due():
             self._send(partial(messages.mark, stream_sid=self.report.sid, name=name))
+        self._tell_marks()
         if (wait := self.buffer.next_due()) is not None and not self.over.is_set():
             self._mark_timer = asyncio.get_running_loop().call_later(wait, self._return_marks)
 

@@ -186,6 +186,15 @@ def test_a_mark_is_due_when_the_audio_before_it_has_been_played(buffer, clock):
     assert buffer.marks == [("greeting", "played")]
 
 
+def test_what_is_heard_now_is_loud_or_quiet(buffer, clock):
+    buffer.play(b"\x10" * 800 + b"\xff" * 800)
+    heard = []
+    for _ in range(4):
+        heard.append(buffer.is_loud_now)
+        clock.now += 0.06
+    assert heard == [False, True, False, False]
+
+
 def test_a_mark_with_nothing_queued_is_due_at_once(buffer, clock):
     clock.now += 1
     buffer.mark("now")
@@ -488,6 +497,26 @@ async def test_what_a_script_raises_ends_the_call_loudly():
 
     with pytest.raises(ZeroDivisionError):
         await call(script=script, duration=None)
+
+
+async def test_a_report_tells_what_became_of_each_mark_and_when():
+    async def talk(line):
+        await line.until("start")
+        await line.send("media", {"payload": b64encode(LOUD * 5).decode()})
+        await line.send("mark", {"name": "played"})
+        await line.until("mark")
+        await line.send("media", {"payload": b64encode(LOUD * 50).decode()})
+        await line.send("mark", {"name": "cleared"})
+        await line.send("clear")
+        await listen(line)
+
+    _, report = await call(talk, duration=0.4)
+    marks = [event for event in report.events if event.kind == "mark"]
+    assert [event.facts for event in marks] == [
+        {"name": "played", "outcome": "played"},
+        {"name": "cleared", "outcome": "cleared"},
+    ]
+    assert 100 <= marks[0].at_ms <= marks[1].at_ms < 400
 
 
 async def test_a_report_tells_what_came_about_and_when():
