@@ -4,11 +4,11 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 
-from simulator import calling
+from simulator import calling, running
 
 
 DESCRIPTION = "Twilio's side of Media Streams, for any server that takes them."
-COMMANDS = (calling,)
+COMMANDS = (calling, running)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -36,7 +36,7 @@ class Failed(Exception):
 def place(scenario: Scenario, options: Options) -> Played:
     """Places --calls calls at once. A second Ctrl-C does not wait for the server."""
     try:
-        return asyncio.run(_place(_scenarios(scenario, options["calls"]), options["quiet"], options["api_port"]))
+        return asyncio.run(_place(copies(scenario, options["calls"]), options["quiet"], options["api_port"]))
     except KeyboardInterrupt:
         raise Failed("interrupted", INTERRUPTED) from None
 
@@ -69,7 +69,7 @@ def conclude(reports: list[Report], options: Options, write: Callable[[str], obj
         raise Failed(f"{len(failed)} of {len(reports)} calls failed; {failed[0].call_sid}: {failed[0].reason}")
 
 
-def _scenarios(scenario: Scenario, calls: int) -> list[Scenario]:
+def copies(scenario: Scenario, calls: int) -> list[Scenario]:
     """Each with a CallSid of its own, and with the next number where numbers can be counted up."""
     return [
         replace(scenario, call_sid=new_sid("CA"), from_number=_next_number(scenario.from_number, n))

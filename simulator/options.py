@@ -43,7 +43,7 @@ def add_numbers(group: _ArgumentGroup) -> None:
 def add_call(parser: ArgumentParser) -> None:
     """What the caller does, and over which line."""
     call = parser.add_argument_group("the call")
-    call.add_argument("--calls", type=_positive, default=1, metavar="N", help="how many at once")
+    call.add_argument("--calls", type=positive, default=1, metavar="N", help="how many at once")
     call.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
     call.add_argument("--callee-audio", type=_wav, default=b"", metavar="FILE", help="what the person dialled says")
     call.add_argument("--dial", type=_dialled, action="append", default=[], metavar="OUTCOME[:SECONDS]", help=_DIALLED)
@@ -58,7 +58,7 @@ def add_call(parser: ArgumentParser) -> None:
     line.add_argument(
         "--jitter", type=_seconds, default=0.0, metavar="SECONDS", help="packets are up to this much late"
     )
-    line.add_argument("--burst", type=_positive, default=1, metavar="N", help="packets arrive N at a time")
+    line.add_argument("--burst", type=positive, default=1, metavar="N", help="packets arrive N at a time")
     line.add_argument("--cut-after", type=_seconds, metavar="SECONDS", help="the TCP connection dies then")
     line.add_argument("--seed", type=int, default=0, help="of drop and jitter")
 
@@ -148,7 +148,7 @@ def _share(text: str) -> float:
     return float(text)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     if int(text) < 1:
         raise ArgumentTypeError(f"{text} is less than one")
     return int(text)

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from calls.media import audio as ours
-from simulator.audio import is_loud, mulaw_of, read_wav, stereo_wav, tone
+from simulator.audio import is_loud, mono_wav, mulaw_of, mulaw_wav, pcm16_of, read_wav, stereo_wav, tone
 
 
 SPEECH = bytes(range(256)) * 2
@@ -32,6 +32,16 @@ def test_the_server_and_the_simulator_agree_on_every_sample():
 
 def test_a_file_of_mulaw_is_read_as_it_is():
     assert read_wav(wav((7, 1, 8000, 8000, 1, 8))) == SPEECH
+
+
+@pytest.mark.parametrize("samples", [SPEECH, SPEECH[:3], b""])
+def test_what_is_written_is_read_as_it_was(samples):
+    assert read_wav(mulaw_wav(samples)) == samples
+    assert [*map(mulaw_of, map(pcm16_of, read_wav(mono_wav(samples))))] == [*map(mulaw_of, map(pcm16_of, samples))]
+
+
+def test_two_channels_of_mulaw_have_twice_the_rate():
+    assert struct.unpack_from("<HHIIHH", mulaw_wav(SPEECH, channels=2), 20) == (7, 2, 8000, 16000, 2, 8)
 
 
 def test_a_file_of_pcm_becomes_mulaw_and_half_a_sample_is_left_out():
