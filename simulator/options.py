@@ -44,7 +44,9 @@ def add_call(parser: ArgumentParser) -> None:
     """What the caller does, and over which line."""
     call = parser.add_argument_group("the call")
     call.add_argument("--calls", type=_positive, default=1, metavar="N", help="how many at once")
-    call.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
+    says = call.add_mutually_exclusive_group()
+    says.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
+    says.add_argument("--say", dest="audio", type=_said, metavar="TEXT", help="or a sentence, spoken by espeak-ng")
     call.add_argument("--callee-audio", type=_wav, default=b"", metavar="FILE", help="what the person dialled says")
     call.add_argument("--dial", type=_dialled, action="append", default=[], metavar="OUTCOME[:SECONDS]", help=_DIALLED)
     call.add_argument(
@@ -116,6 +118,15 @@ def _wav(name: str) -> bytes:
         raise ArgumentTypeError(f"{name}: {error.strerror}") from error
     except ValueError as error:
         raise ArgumentTypeError(f"{name}: {error}") from error
+
+
+def _said(text: str) -> bytes:
+    from simulator.spoken import spoken  # numpy, which few calls need, takes 0.1 s to load
+
+    try:
+        return spoken(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _digit(text: str) -> tuple[float, str]:
