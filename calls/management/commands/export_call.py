@@ -91,7 +91,7 @@ def _paths(folder: Path, call: Call, options: dict[str, Any]) -> list[Path]:
 
 
 def _write_zip(file: IO[bytes], calls: Iterable[Call]) -> None:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for call in calls:
             sums = b""
             for ending, content in FILES.items():
