@@ -74,6 +74,7 @@ _EVENTS = {
     "looked-up": "Twilio was asked about the call",
     "presumed-over": "Taken for over",
     "presumed-over-wrongly": "Wrongly taken for over",
+    "simulation-failed": "The simulated caller failed",
     "import": "Imported from another installation",
 }
 # What a running call's list says of what is no event (calls.supervision.meters).
