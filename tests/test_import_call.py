@@ -422,6 +422,8 @@ def stream(facts):
         (spoilt("tracks", [{"a": 1}], of=stream), "- at `$.streams[0].tracks[0]`"),
         (spoilt("sid", "../../etc", of=stream), "'../../etc' is no StreamSid"),
         (spoilt("streams", None), "Expected `array`, got `null` - at `$.streams`"),
+        (spoilt("started_at", "2027-01-01T00:00:00Z", of=stream), "further apart than a call can last"),
+        (spoilt("data", json.loads("[" * 60 + "]" * 60)), "its facts are nested too deeply, at $.data[0]"),
         (lambda facts: facts["streams"].append(facts["streams"][0]), "two of its streams are the same"),
         (lambda facts: facts["events"][0].update(stream_id=10**9), "one of its events is of a stream that"),
         (lambda facts: stream(facts)["gaps"][0].update(reason="bored"), "'bored' - at `$.streams[0].gaps[0].reason"),
@@ -483,6 +485,11 @@ def test_a_zip_with_a_file_twice_is_refused(exported):
 def test_a_file_that_is_no_zip_is_refused(tmp_path, content):
     (tmp_path / "a.zip").write_bytes(content)
     assert "neither a ZIP nor a folder of exported calls" in refused(tmp_path / "a.zip")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    assert f"{tmp_path}/CA.zip: there is no such file" in refused(tmp_path / "CA.zip")
+    assert "no such file" in refused(tmp_path / f"CA{'0' * 32}.json")
 
 
 def test_a_zip_of_something_else_is_refused(tmp_path):

@@ -33,6 +33,7 @@ from calls.models import (
     Turn,
     Utterance,
 )
+from calls.models.call_queries import LONGEST_CALL
 from calls.recordings.export import SUMS
 from calls.recordings.imports.audio import Piece, pieces
 from calls.recordings.imports.errors import Unimportable
@@ -114,6 +115,9 @@ def _check_whole(facts: Any, parcel: Parcel) -> None:
             raise Unimportable("two of its streams are the same")
     if strange := [stream.sid for stream in facts.streams if not is_stream_sid(stream.sid)]:
         raise Unimportable(f"{strange[0]!a} is no StreamSid")
+    begun = [stream.started_at for stream in facts.streams]
+    if begun and max(begun) - min(begun) > LONGEST_CALL:
+        raise Unimportable("its streams lie further apart than a call can last")
     own = {stream.id for stream in facts.streams}
     if any(event.stream_id not in own for event in facts.events if event.stream_id is not None):
         raise Unimportable("one of its events is of a stream that it does not have")

@@ -34,6 +34,8 @@ from calls.recordings.imports.errors import Unimportable
 
 # The words of a day with their places are less than half of that.
 MOST_BYTES = 64 << 20
+# What handlers and requests say is cut to a few levels, which lie within five.
+MOST_DEPTH = 40
 # No position and no length is beyond it: twice as long as Twilio lets a call be.
 MOST_SAMPLES = 2 * int(LONGEST_CALL.total_seconds()) * SAMPLE_RATE
 _SAMPLES = ("start", "length", "absent", "heard", "position", "at_samples", "audio_samples")
@@ -68,8 +70,8 @@ def read(data: bytes) -> tuple[Any, Format]:
         found = json.decode(data)
         if not isinstance(found, dict) or "sid" not in found:
             raise Unimportable("its facts are not those of an exported call")
-        if (place := next(_nul(found, "$"), None)) is not None:
-            raise Unimportable(f"its facts have a NUL character at {place}")
+        if (fault := next(_faults(found, "$"), None)) is not None:
+            raise Unimportable(f"its facts {fault}")
         form = _format(found.pop("format", {"name": FORMAT, "version": 1}))
         return convert(found, _shape()), form
     except ValidationError as error:
@@ -90,17 +92,19 @@ def _format(found: Any) -> Format:
     return form
 
 
-def _nul(value: Any, place: str) -> Iterator[str]:
-    """Where in it PostgreSQL would stumble."""
-    if isinstance(value, str) and "\x00" in value:
-        yield place
+def _faults(value: Any, place: str, depth: int = 0) -> Iterator[str]:
+    """What PostgreSQL would refuse, or whoever shows it stumble over."""
+    if depth > MOST_DEPTH:
+        yield f"are nested too deeply, at {place[:200]}"
+    elif isinstance(value, str) and "\x00" in value:
+        yield f"have a NUL character at {place[:200]}"
     elif isinstance(value, list):
         for at, item in enumerate(value):
-            yield from _nul(item, f"{place}[{at}]")
+            yield from _faults(item, f"{place}[{at}]", depth + 1)
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _nul(name, f"{place}, in a name")
-            yield from _nul(item, f"{place}.{name}")
+            yield from _faults(name, f"{place}, in a name")
+            yield from _faults(item, f"{place}.{name}", depth + 1)
 
 
 @cache

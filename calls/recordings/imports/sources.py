@@ -56,6 +56,8 @@ class Parcel:
 def parcels(source: Archive, name: str) -> list[Parcel]:
     """The calls in a folder, in a ZIP, or of one of an exported call's own files."""
     if isinstance(source, Path):
+        if not source.exists():
+            raise Unimportable("there is no such file")
         if source.is_dir():
             return _in_folder(source, sorted(source.iterdir()), name)
         if found := _FILE.fullmatch(source.name):
