@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from calls.admin import wording
 from calls.models import AudioChunk, Call, CallEvent, Dtmf, Erasure, RecordingAccess, Stream, Tag, Turn, Utterance
 from calls.recordings.imports import shape, sources
 from calls.recordings.rendering import Recording
@@ -190,6 +191,8 @@ def test_it_says_where_it_comes_from_and_who_did_something_is_nobody_here(export
     bring(exported)
     event = CallEvent.objects.get(kind="import")
     assert (event.source, event.data["from"]) == ("system", "voice.example.org")
+    assert wording.of_event(event, event.call) == "Imported from another installation"
+    assert wording.about_event(event, event.data) == "from voice.example.org"
     assert not CallEvent.objects.exclude(user=None).exists()
     assert Call.objects.get().comments.get().name == "ada"
     assert not RecordingAccess.objects.filter(call__isnull=False).exists()
