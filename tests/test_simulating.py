@@ -199,6 +199,13 @@ def failing():
         thread.join()
 
 
+def test_a_server_without_a_port_cannot_be_called(developer):
+    assert (
+        "listens on no port"
+        in developer.post(PAGE, {"handler": "echo"}, SERVER_PORT="None", HTTP_HOST="testserver").text
+    )
+
+
 @pytest.mark.process
 def test_a_call_that_never_came_in_is_told_on_the_form(developer, alone):
     page = developer.post(PAGE, {"handler": "echo", "duration": 2, "keys": "1"}, SERVER_PORT=str(free_port())).text

@@ -125,9 +125,13 @@ class Simulating(CallMixin):
 
     def _call_in(self, request: HttpRequest, form: SimulateForm) -> Call | None:
         """None if nobody has called, and the form says why."""
+        port = str(request.META["SERVER_PORT"])
+        if not port.isdigit():
+            form.add_error(None, "Nobody has called. This server listens on no port: it was given a socket.")
+            return None
         try:
             # Where this process listens, whatever name a browser has for it; nothing ever leaves this machine.
-            return simulation.call_in(form.caller, int(request.META["SERVER_PORT"]))
+            return simulation.call_in(form.caller, int(port))
         except simulation.NotStarted as error:
             form.add_error(None, f"Nobody has called. {error}")
             return None
