@@ -72,7 +72,11 @@ def conclude(reports: list[Report], options: Options, write: Callable[[str], obj
 def copies(scenario: Scenario, calls: int) -> list[Scenario]:
     """Each with a CallSid of its own, and with the next number where numbers can be counted up."""
     return [
-        replace(scenario, call_sid=new_sid("CA"), from_number=_next_number(scenario.from_number, n))
+        replace(
+            scenario,
+            call_sid=new_sid("CA") if n else scenario.call_sid,
+            from_number=_next_number(scenario.from_number, n),
+        )
         for n in range(calls)
     ]
 

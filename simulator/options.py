@@ -3,6 +3,7 @@
 What cannot be meant is an ArgumentTypeError, which says what is wanted instead.
 """
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError, _ArgumentGroup
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +45,12 @@ def add_call(parser: ArgumentParser) -> None:
     """What the caller does, and over which line."""
     call = parser.add_argument_group("the call")
     call.add_argument("--calls", type=positive, default=1, metavar="N", help="how many at once")
-    call.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
+    says = call.add_mutually_exclusive_group()
+    says.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
+    says.add_argument("--say", dest="audio", type=_said, metavar="TEXT", help="or a sentence, spoken by espeak-ng")
+    call.add_argument(
+        "--call-sid", type=_call_sid, metavar="CA…", help="of the call, the first one if they are several; random"
+    )
     call.add_argument("--callee-audio", type=_wav, default=b"", metavar="FILE", help="what the person dialled says")
     call.add_argument("--dial", type=_dialled, action="append", default=[], metavar="OUTCOME[:SECONDS]", help=_DIALLED)
     call.add_argument(
@@ -84,6 +90,8 @@ def add_output(parser: ArgumentParser) -> None:
 def scenario_of(options: Options, **where: Any) -> Scenario:
     """One call as the options have it; what only the program knows (addresses, account, token) it says itself."""
     fields = {name: options[name] for name in _FIELDS}
+    if options["call_sid"]:
+        fields["call_sid"] = options["call_sid"]
     return Scenario(
         **{**fields, "server": options["server"] or "", "dtmf": tuple(options["dtmf"]), "dial": tuple(options["dial"])},
         **where,
@@ -116,6 +124,21 @@ def _wav(name: str) -> bytes:
         raise ArgumentTypeError(f"{name}: {error.strerror}") from error
     except ValueError as error:
         raise ArgumentTypeError(f"{name}: {error}") from error
+
+
+def _call_sid(text: str) -> str:
+    if not re.fullmatch("CA[0-9a-fA-F]{32}", text):
+        raise ArgumentTypeError(f"{text!r}: write CA and 32 hexadecimal digits")
+    return text
+
+
+def _said(text: str) -> bytes:
+    from simulator.spoken import spoken  # numpy, which few calls need, takes 0.1 s to load
+
+    try:
+        return spoken(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _digit(text: str) -> tuple[float, str]:

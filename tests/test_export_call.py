@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import zipfile
 from base64 import b64decode
 from io import StringIO
 
@@ -19,6 +21,7 @@ from tests.support.factories import (
     make_mark,
     make_recording,
     make_stream,
+    make_turn,
 )
 
 
@@ -31,12 +34,31 @@ def export(*sids, to, **options):
     return out.getvalue()
 
 
-def test_a_call_becomes_three_files(tmp_path):
+def test_a_call_becomes_three_files_and_their_checksums(tmp_path):
     call = make_recording()
     out = export(call.sid, to=tmp_path)
-    names = [f"{call.sid}{end}" for end in (".frames.jsonl", ".json", ".wav")]
+    names = [f"{call.sid}{end}" for end in (".frames.jsonl", ".json", ".sha256", ".wav")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert all(name in out for name in names)
+
+
+def test_the_checksums_are_what_sha256sum_says(tmp_path):
+    call = make_recording()
+    export(call.sid, to=tmp_path)
+    checked = subprocess.run(["sha256sum", "-c", f"{call.sid}.sha256"], cwd=tmp_path, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout.count(": OK")) == (0, 3)
+
+
+def test_a_zip_has_the_same_files(tmp_path):
+    call = make_recording()
+    export(call.sid, to=tmp_path)
+    out = export(call.sid, to=tmp_path, zip=True)
+    with zipfile.ZipFile(tmp_path / f"{call.sid}.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.read(f"{call.sid}.wav") == (tmp_path / f"{call.sid}.wav").read_bytes()
+        assert len(archive.namelist()) == 4
+    assert f"{call.sid}.zip" in out
+    assert (tmp_path / f"{call.sid}.zip").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_sound_is_what_the_admin_plays(tmp_path):
@@ -60,6 +82,7 @@ def test_the_facts_are_all_there(tmp_path):
     make_gap(stream, start=160)
     make_mark(stream)
     make_digit(stream, "5")
+    make_turn(stream)
     make_event(call, kind="ringing")
     export(call.sid, to=tmp_path)
     facts = json.loads((tmp_path / f"{call.sid}.json").read_text())
@@ -70,6 +93,8 @@ def test_the_facts_are_all_there(tmp_path):
     assert (stored["sid"], stored["gaps"][0]["start"]) == (stream.sid, 160)
     assert (stored["marks"][0]["name"], stored["dtmf"][0]["digit"]) == ("greeting", "5")
     assert facts["events"][0]["kind"] == "ringing"
+    assert stored["turns"][0]["speaker"] == "us"
+    assert (facts["format"]["version"], facts["format"]["from"]) == (2, "voice.example.org")
 
 
 def test_who_waits_for_a_caller_is_not_exported(tmp_path):
@@ -100,7 +125,7 @@ def test_the_frames_are_the_stored_audio_with_its_place_and_checksum(tmp_path):
 def test_several_calls_may_be_named(tmp_path):
     first, second = make_call(), make_call()
     export(first.sid, second.sid, to=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 6
+    assert len(list(tmp_path.iterdir())) == 8
 
 
 def test_the_folder_is_made(tmp_path):

@@ -4,13 +4,19 @@ import asyncio
 import json
 import re
 import sys
+from base64 import b64decode
 
 import pytest
 
+from calls.sounds import FOLDER
 from simulator.__main__ import main
+from simulator.spoken import spoken
 from tests.support.servers import ROOT
+from tests.support.sounds import espeak
 from tests.test_simulator import CONNECT, HANGUP, TOKEN, echo, serving
 
+
+__all__ = ["espeak"]
 
 # What a machine does that has only the simulator and what it needs.
 ALONE = """
@@ -95,6 +101,15 @@ async def test_numbers_account_and_keys_are_as_said(capsys):
     assert "5 frames sent" in capsys.readouterr().out
 
 
+async def test_a_caller_says_a_sentence_and_has_the_sid_that_was_asked_for(espeak):
+    sid = "CA" + "c" * 32
+    async with serving(echo, voice=[VOICE]) as server:
+        assert await call(server, "--call-sid", sid, "--say", "Hello.", "--quiet") == 0
+    assert server.forms("/voice")[0]["CallSid"] == sid
+    frames = [b64decode(media["media"]["payload"]) for media in server.events("media")]
+    assert b"".join(frames) == spoken("Hello.")[: 160 * len(frames)]
+
+
 async def test_what_cannot_be_saved_ends_with_1(capsys):
     async with serving(echo, voice=[VOICE]) as server:
         assert await call(server, "--save", "/nowhere/call.wav", "--quiet") == 1
@@ -112,6 +127,8 @@ async def test_what_cannot_be_saved_ends_with_1(capsys):
         (["call", "--voice-url", "http://h/voice", "--audio", "/nowhere.wav"], "/nowhere.wav: No such file"),
         (["call", "--voice-url", "http://h/voice", "--audio", __file__], "not a WAV file"),
         (["call", "--voice-url", "http://h/voice", "--account-sid", "AC1"], "write AC and 32 hexadecimal digits"),
+        (["call", "--voice-url", "http://h/voice", "--call-sid", "CA1"], "write CA and 32 hexadecimal digits"),
+        (["call", "--voice-url", "http://h/voice", "--say", "a" * 9999], "a text of 9999 characters"),
         (["call", "--voice-url", "http://h/voice"], "no token to sign with: set TWILIO_AUTH_TOKEN"),
     ],
 )
@@ -121,6 +138,12 @@ def test_a_wrong_option_ends_with_2_and_says_what_is_wanted(arguments, fault, ca
         main(arguments)
     assert ended.value.code == 2
     assert fault in capsys.readouterr().err
+
+
+def test_a_caller_says_a_sentence_or_a_file_and_not_both(espeak, capsys):
+    with pytest.raises(SystemExit):
+        main(["call", "--voice-url", "http://h/voice", "--say", "Hi", "--audio", str(FOLDER / "caller.wav")])
+    assert "--audio: not allowed with argument --say" in capsys.readouterr().err
 
 
 def test_its_help_names_every_option_and_the_exit_statuses(capsys):

@@ -1,20 +1,15 @@
 """Sentences as a caller's audio: what espeak-ng says, as a phone line has it."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 
 from calls.media.audio import mulaw_to_pcm16
 from simulator import spoken as module
 from simulator.spoken import LONGEST, SpeechUnavailable, spoken
+from tests.support.sounds import espeak
 
 
-@pytest.fixture
-def espeak():
-    if not shutil.which("espeak-ng"):
-        (pytest.fail if os.environ.get("REQUIRE_ESPEAK") else pytest.skip)("espeak-ng is not installed")
+__all__ = ["espeak"]
 
 
 def samples(mulaw):

@@ -56,6 +56,7 @@ from calls.admin.outbound import Outbound
 from calls.admin.pointing import Pointing
 from calls.admin.reviewing import Reviewing
 from calls.admin.saved_views import SavedViews
+from calls.admin.simulating import Simulating
 from calls.admin.spoken import hit_of
 from calls.admin.stepping_in import SteppingIn
 from calls.admin.turns import turns_response
@@ -86,6 +87,7 @@ class CallAdmin(
     Outbound,
     SteppingIn,
     Pointing,
+    Simulating,
     Erasing,
     Holding,
     Search,

@@ -74,6 +74,8 @@ _EVENTS = {
     "looked-up": "Twilio was asked about the call",
     "presumed-over": "Taken for over",
     "presumed-over-wrongly": "Wrongly taken for over",
+    "simulation-failed": "The simulated caller failed",
+    "import": "Imported from another installation",
 }
 # What a running call's list says of what is no event (calls.supervision.meters).
 _OTHERS = {
@@ -139,6 +141,8 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
         case "words-missing":
             side = "theirs" if data.get("lane") == "inbound" else "ours"
             return f"{data.get('length', '?')} s of {side}, from {data.get('start', '?')} s on: {data.get('why', '')}"
+        case "import":
+            return f"from {data.get('from') or data.get('file') or 'a file'}"
         case "dialled":
             return str(data.get("number", ""))
         case "returned":

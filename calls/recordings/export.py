@@ -1,17 +1,46 @@
-"""A call as files, to be carried to another machine: its sound, everything that is known, and its frames."""
+"""A call as files, to be carried to another machine: its sound, everything that is known, and its frames.
 
+`calls.recordings.imports` reads them again. What is exported of a row are its own fields, by their names in the models.
+Version 2 of the format has turns, microseconds, and beside these files their checksums as `sha256sum -c` takes them.
+What is not exported stays where it is: reviews and legal holds, webhooks that were sent, and keys.
+"""
+
+import datetime as dt
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model
+from django.utils import timezone
 
 from calls import store
 from calls.models import AudioChunk, Call, Stream
 from calls.recordings.rendering import Recording
+from calls.version import version
+
+
+FORMAT, VERSION = "callstream-call", 2
+#: The ending of the file that has the others' checksums.
+SUMS = ".sha256"
+#: What is nobody's business elsewhere: the token's nonce and its key, who waits for a caller, and how audio is stored.
+KEPT_BACK = (
+    *("call", "nonce", "dial", "sealing_key", "merging_since", "merged_at"),
+    *("archive", "archive_sha256", "archive_spare", "archiving_at"),
+)
+
+
+class _Encoder(DjangoJSONEncoder):
+    """Django's cuts microseconds off."""
+
+    def default(self, value: Any) -> Any:
+        if isinstance(value, dt.datetime):
+            return value.isoformat().replace("+00:00", "Z")
+        return super().default(value)
 
 
 def wav(call: Call) -> Iterator[bytes]:
@@ -23,6 +52,7 @@ def wav(call: Call) -> Iterator[bytes]:
 def facts(call: Call) -> Iterator[bytes]:
     """Everything that is known of a call as JSON, but for its audio."""
     known = {
+        "format": _format(),
         **_fields(call),
         "tags": [tag.name for tag in call.tags.all()],
         "streams": [_stream(stream) for stream in call.streams.all()],
@@ -30,20 +60,28 @@ def facts(call: Call) -> Iterator[bytes]:
         "events": [_fields(event) for event in call.events.all()],
         "accesses": [_fields(access) for access in call.accesses.all()],
     }
-    yield json.dumps(known, cls=DjangoJSONEncoder, ensure_ascii=False, indent=2).encode() + b"\n"
+    yield json.dumps(known, cls=_Encoder, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _format() -> dict[str, Any]:
+    """What it is, and where it comes from."""
+    where = urlsplit(settings.PUBLIC_URL).netloc
+    return {"name": FORMAT, "version": VERSION, "from": where, "by": version(), "at": timezone.now()}
 
 
 def _stream(stream: Stream) -> dict[str, Any]:
-    related = {"gaps": stream.gaps, "marks": stream.marks, "dtmf": stream.dtmf, "utterances": stream.utterances}
-    rows = {name: [_fields(row, "stream") for row in rows.all()] for name, rows in related.items()}  # type: ignore[attr-defined]
-    own = ("call", "nonce", "dial", "sealing_key", "merging_since", "merged_at")
-    stored = ("archive", "archive_sha256", "archive_spare", "archiving_at")
-    return {**_fields(stream, *own, *stored), **rows}
+    related: dict[str, Any] = {
+        "gaps": stream.gaps.order_by("track", "start", "reason"),
+        "marks": stream.marks.all(),
+        "dtmf": stream.dtmf.all(),
+        "utterances": stream.utterances.all(),
+        "turns": stream.turns.all(),
+    }
+    rows = {name: [_fields(row, "stream") for row in rows] for name, rows in related.items()}
+    return {**_fields(stream, *KEPT_BACK), **rows}
 
 
 def _fields(row: Model, *left_out: str) -> dict[str, Any]:
-    """A row's own fields. The token's nonce and its key stay here, and so do who waits for a caller and how audio is
-    stored."""
     fields = (field for field in row._meta.concrete_fields if field.name not in left_out)
     return {field.attname: getattr(row, field.attname) for field in fields}
 
@@ -66,3 +104,7 @@ def frames(call: Call) -> Iterator[bytes]:
             "payload": b64encode(piece.audio).decode("ascii"),
         }
         yield json.dumps(line).encode() + b"\n"
+
+
+#: What a call's files hold, by how their names end.
+FILES: dict[str, Callable[[Call], Iterable[bytes]]] = {".wav": wav, ".json": facts, ".frames.jsonl": frames}

@@ -7,6 +7,7 @@ from django.template.context import RequestContext
 
 from calls.admin.live import may_supervise
 from calls.admin.overview import overview
+from calls.admin.simulating import may_simulate
 
 
 register = template.Library()
@@ -16,4 +17,6 @@ register = template.Library()
 def call_overview(context: RequestContext) -> dict[str, Any]:
     """Nothing, and no query, for those who may not see calls."""
     request = context["request"]
-    return overview(may_watch=may_supervise(request)) if request.user.has_perm("calls.view_call") else {}
+    if not request.user.has_perm("calls.view_call"):
+        return {}
+    return {**overview(may_watch=may_supervise(request)), "may_simulate": may_simulate(request)}

@@ -31,6 +31,14 @@ def spoken_by(voice: str, sentence: str, words_a_minute: int = 160) -> bytes:
     return mulaw(0.1 * samples / np.sqrt(np.mean(samples**2)))
 
 
+@pytest.fixture
+def espeak():
+    """For tests of what calls espeak-ng by itself: where it is missing, skips; not in CI."""
+    if not shutil.which("espeak-ng"):
+        missing = "espeak-ng is not installed"
+        (pytest.fail if os.environ.get("REQUIRE_ESPEAK") else pytest.skip)(missing)
+
+
 def mulaw(samples: np.ndarray) -> bytes:
     """Of samples between -1 and 1; louder ones are clipped."""
     return pcm16_to_mulaw((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
