@@ -38,6 +38,11 @@ def mulaw_of(sample: int) -> int:
     return (0x7F if linear < 0 else 0xFF) - code
 
 
+def pcm16_of(byte: int) -> int:
+    """The sample of 16 bits for a byte."""
+    return _PCM16[byte]
+
+
 def is_loud(mulaw: bytes) -> bool:
     """Whether it is louder than a quiet line."""
     return bool(mulaw) and sum(mulaw.translate(_LOUDNESS)) >= _QUIET * len(mulaw)
