@@ -15,9 +15,8 @@ from simulator.carrier import ABNORMAL, NO_STATUS, Answer, CallFailed, Fields, L
 
 
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
+Failure = tuple[str, BaseException]
 
 # Seconds for an answer (https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides), and for what an
 # application still does when everything is answered.
@@ -39,7 +38,9 @@ class Asgi:
         self._lifespan = _Lifespan(application) if lifespan else None
         self._tasks: set[asyncio.Task[None]] = set()
         #: What the application has raised: (what it was asked, the exception).
-        self.failures: list[tuple[str, BaseException]] = []
+        self.failures: list[Failure] = []
+        #: The same, of what nobody waited for any more: the answer was given, the socket closed.
+        self.late_failures: list[Failure] = []
 
     async def __aenter__(self) -> Self:
         if self._lifespan is not None:
@@ -63,7 +64,7 @@ class Asgi:
             headers = {**headers, "Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
         request = _Request(body)
         scope = self._scope("http", url, {"Accept": "*/*", **headers}) | {"method": method.upper()}
-        task = self._run(where, scope, request.receive, request.send)
+        task = self._run(where, scope, request)
         try:
             await _first(task, request.answered, timeout=PATIENCE)
         finally:
@@ -88,7 +89,7 @@ class Asgi:
         }
         scope = self._scope("websocket", url, {**upgrading, **headers})
         scope |= {"subprotocols": [], "extensions": {"websocket.http.response": {}}}
-        task = self._run(f"the socket {urlsplit(url).path}", scope, socket.give, socket.take)
+        task = self._run(f"the socket {urlsplit(url).path}", scope, socket)
         task.add_done_callback(socket.leave)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -119,14 +120,14 @@ class Asgi:
             **({} if self._lifespan is None else {"state": dict(self._lifespan.state)}),
         }
 
-    def _run(self, what: str, scope: dict[str, Any], receive: Receive, send: Send) -> "asyncio.Task[None]":
+    def _run(self, what: str, scope: dict[str, Any], exchange: "_Request | AsgiConnection") -> "asyncio.Task[None]":
         async def run() -> None:
             try:
-                await self._application(scope, receive, send)
+                await self._application(scope, exchange.give, exchange.take)
             except Disconnected:
-                pass  # a handler whose caller has hung up
+                pass  # it talked to a caller who has hung up
             except Exception as error:
-                self.failures.append((what, error))
+                (self.late_failures if exchange.is_over else self.failures).append((what, error))
 
         task = asyncio.create_task(run(), name=what)
         self._tasks.add(task)
@@ -149,14 +150,18 @@ class _Request:
         self.status: int | None = None
         self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-    async def receive(self) -> Message:
+    @property
+    def is_over(self) -> bool:
+        return self.answered.done()
+
+    async def give(self) -> Message:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
-    async def send(self, message: Message) -> None:
+    async def take(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = {bytes(name).lower(): bytes(text) for name, text in message.get("headers", [])}
             self.status = message["status"]
@@ -193,6 +198,10 @@ class AsgiConnection:
         self._denial = 0
         #: The other side is gone, or has closed: the application cannot send. It has closed itself: it must not.
         self._is_gone = self._is_closed = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_gone or self._is_closed
 
     # --- the application's side
 
@@ -256,12 +265,12 @@ class AsgiConnection:
     # --- the caller's side
 
     def send(self, text: str) -> None:
-        if not (self._is_gone or self._is_closed):
+        if not self.is_over:
             self._queue.put_nowait({"type": "websocket.receive", "text": text})
 
     def close(self, code: int | None) -> None:
         """A server answers a close frame by itself, whatever its application does."""
-        if not (self._is_gone or self._is_closed):
+        if not self.is_over:
             self._is_gone = True
             self._end(code or NO_STATUS)
 

@@ -69,6 +69,7 @@ class VirtualClock:
         #: Where time stands; None while it runs.
         self._now: float | None = None
         self._calls = self._spins = self._timers = 0
+        self._is_fresh = True
         #: What threads work on, and since when (real seconds); the oldest first.
         self._threads: dict[object, float] = {}
         self._select: Callable[[float | None], Any] = selector.select
@@ -89,18 +90,16 @@ class VirtualClock:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within, time jumps. Several may be within at once."""
+        """Within, time jumps, from the first wait on. Several may be within at once."""
         self._calls += 1
         _patch()
-        if self._now is None:
-            # So that a tick of whatever clock falls alike in every call.
-            self._now = math.ceil(self.time() * 8) / 8
         try:
             yield
         finally:
             self._calls -= 1
             if not self._calls:
                 self._run()
+                self._is_fresh = True
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -115,8 +114,11 @@ class VirtualClock:
     # --- how time goes ------------------------------------------------------------------------------------------------
 
     def _stand(self) -> None:
-        if self._now is None:
-            self._now = _on_grid(self.time())
+        if self._now is not None:
+            return
+        # A call begins at a whole eighth, so that the ticks of whatever clock fall alike in every call.
+        self._now = math.ceil(self.time() * 8) / 8 if self._is_fresh else _on_grid(self.time())
+        self._is_fresh = False
 
     def _run(self) -> None:
         if self._now is not None:

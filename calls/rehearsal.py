@@ -1,0 +1,284 @@
+"""Calls a handler in memory: `call = await HandlerPhone().call(my_handler, says="Hello.", keys="1")`.
+
+Everything but the server and the database is real: the voice webhook with its signature and its TwiML, the token, the
+consumer, the stream, the conversation. Time jumps, so that a minute takes a fraction of a second and comes out the same
+each time. Knows no pytest: the fixtures are in calls.testing.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from traceback import format_exception
+from typing import Any
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connections
+
+from calls import handlers
+from calls.addresses import INCOMING
+from calls.handlers import NotAHandler, Talk
+from calls.media.rows import AnyRow, CallRow, DataRow, EventRow, StreamRow
+from calls.recorder import recorder
+from calls.recorder.writer import Writer
+from calls.routing import websocket
+from calls.security import CallRef
+from calls.streams import StreamEnded
+from simulator.asgi import Asgi
+from simulator.phone import Account, Phone
+from simulator.phone_call import PhoneCall
+from simulator.saying import Keys, Says, script
+
+
+# What a call's timeline has of mistakes that cost the caller nothing, and in words.
+_MISTAKES = {
+    "await-forgotten": "an `await` is missing",
+    "handler-cut": "the handler was still at work 5 s after the stream had ended, and was cut",
+    "handler-returned-at-once": "the handler returned at once, and the caller has heard nothing",
+    "prepare-failed": "what the handler prepares failed",
+    "sent-after-hang-up": "the handler sent something after it had hung up",
+    "source-failed": "what was to be played failed",
+}
+
+
+@dataclass(repr=False, eq=False)
+class HandlerCall(PhoneCall):
+    """A call of a handler, with what that has written down and how it failed."""
+
+    #: Every row that the call has become, audio and all, in the order in which they were made.
+    rows: Sequence[AnyRow] = ()
+    #: What the handler has raised, if it did; its caller hanging up is no error.
+    handler_error: BaseException | None = None
+    #: The same with its traceback, from the handler's own first line on.
+    handler_trace: str = ""
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What the handler has `set` on the call."""
+        return {name: value for row in self.rows if isinstance(row, DataRow) for name, value in row.values.items()}
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """Its notes, in their order."""
+        return [data["text"] for kind, data in self.timeline if kind == "note"]
+
+    @cached_property
+    def timeline(self) -> list[tuple[str, dict[str, Any]]]:
+        """The events of the call's page: (kind, data)."""
+        return [(row.kind, row.data) for row in self.rows if isinstance(row, EventRow)]
+
+    @cached_property
+    def errors(self) -> list[str]:
+        if self.handler_error is not None:
+            return [f"the handler raised:\n{self.handler_trace}", *super().errors]
+        # One that has taken the call over was not given to this phone.
+        others = [f"a handler failed: {data.get('error')}" for kind, data in self.timeline if kind == _FAILED]
+        return [*super().errors, *others]
+
+    @property
+    def mistakes(self) -> list[str]:
+        """What the handler does that has cost this caller nothing, and is not meant: see the call's page."""
+        return [
+            " ".join(filter(None, [f"{_MISTAKES[kind]}:", data.get("error") or data.get("what"), data.get("line")]))
+            for kind, data in self.timeline
+            if kind in _MISTAKES
+        ]
+
+    def story(self) -> str:
+        return "\n".join([super().story(), *(f"mistake: {mistake}" for mistake in self.mistakes)])
+
+
+_FAILED = "handler-failed"
+
+
+class HandlerPhone(Phone):
+    """A phone for the handlers of this project. `close` it in the end."""
+
+    def __init__(self) -> None:
+        account = Account(
+            sid=settings.TWILIO_ACCOUNT_SID, auth_token=settings.TWILIO_AUTH_TOKENS[0], public_url=settings.PUBLIC_URL
+        )
+        super().__init__(application, account)
+
+    async def call(
+        self,
+        handler: Talk | str = "",
+        *,
+        says: Says = b"",
+        keys: Keys = "",
+        seconds: float | None = None,
+        parameters: dict[str, str] | None = None,
+        records: bool = False,
+        real_time: bool = False,
+        **facts: Any,
+    ) -> HandlerCall:
+        """Calls a handler (a coroutine, declared by `@handler` or not, or its name) and returns when the call is over.
+
+        `says`, `keys` and `seconds` are as those of any Phone. `parameters` are those that a call is placed with.
+        With `records` its rows are in the database, for which a test needs `transactional_db`; without it is not
+        touched. What the handler raises is `handler_error` of what this returns.
+        """
+        facts = {"script": script(says, keys, seconds), "duration": seconds, "status_callback": True, **facts}
+        with _named(handler) as role, _ledger(records=records) as ledger:
+            scenario = self._scenario(_voice_url(role.name, parameters), facts)
+            call = await self._place(scenario, Asgi(application, lifespan=False), real_time=real_time)
+            await ledger.written()
+            rows = ledger.rows(scenario.call_sid)
+            told = HandlerCall(
+                call.report,
+                scenario,
+                call.failures,
+                call.log,
+                rows=rows,
+                handler_error=role.error,
+                handler_trace=role.trace,
+            )
+        self.calls.append(told)
+        return told
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """What a server serves, without what belongs to its process: signals, threads, chores."""
+    await (websocket if scope["type"] == "websocket" else ASGIHandler())(scope, receive, send)
+
+
+def _voice_url(name: str, parameters: dict[str, str] | None) -> str:
+    path = f"/{INCOMING}" + (f"/{name}" if name else "")
+    return path + (f"?ref={CallRef(0, parameters).sign()}" if parameters else "")
+
+
+# --- the handler ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Role:
+    """A handler under the name by which it is called, and what it has raised."""
+
+    name: str
+    error: BaseException | None = None
+    trace: str = ""
+
+    def note(self, error: BaseException) -> None:
+        """Its first frame is that of whoever called the handler."""
+        trace = error.__traceback__ and error.__traceback__.tb_next
+        self.error, self.trace = error, "".join(format_exception(type(error), error, trace)).rstrip()
+
+
+@contextmanager
+def _named(handler: Talk | str) -> Iterator[_Role]:
+    """Within, the voice webhook finds this handler, and what it raises is kept."""
+    if isinstance(handler, str):
+        found = handlers.find(handler)
+        if found is None:
+            raise NotAHandler(f"there is no handler {handler!r}; there are {', '.join(handlers.names())}")
+        handler, name = found.talk, found.name
+    else:
+        if objection := handlers.objection_to(handler):
+            raise NotAHandler(f"{handler!r} is not a handler: {objection}")
+        name = getattr(handler, "__name__", "handler")
+    role = _Role(_free(name))
+    handlers.REHEARSED[role.name] = _watched(handler, role)
+    try:
+        yield role
+    finally:
+        del handlers.REHEARSED[role.name]
+
+
+def _free(name: str) -> str:
+    """Several calls at once may be of handlers of one name."""
+    number = 1
+    while (free := name if number == 1 else f"{name}-{number}") in handlers.REHEARSED:
+        number += 1
+    return free
+
+
+def _watched(talk: Talk, role: _Role) -> Talk:
+    """The same handler, with what it declares."""
+
+    @wraps(talk)
+    async def watched(stream: Any) -> None:
+        try:
+            await talk(stream)
+        except StreamEnded:
+            raise
+        except (Exception, SystemExit) as error:
+            if not (isinstance(error, ExceptionGroup) and error.split(StreamEnded)[1] is None):
+                role.note(error)
+            raise
+
+    return watched
+
+
+# --- the rows ---------------------------------------------------------------------------------------------------------
+
+
+class Ledger:
+    """Takes the rows of the calls that are rehearsed in the recorder's place, and stores them if that is wanted."""
+
+    def __init__(self, *, has_database: bool) -> None:
+        self.has_database = has_database
+        self.calls = 0
+        self._rows: dict[str, list[AnyRow]] = defaultdict(list)
+        self._call_of: dict[str, str] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rehearsal")
+        self._writing: set[asyncio.Future[None]] = set()
+
+    def rows(self, call_sid: str) -> list[AnyRow]:
+        """Of one call, in their order."""
+        return self._rows[call_sid]
+
+    def take(self, rows: Sequence[AnyRow], committed: Callable[[], None] | None) -> None:
+        for row in rows:
+            self._rows[self._call(row)].append(row)
+        if not self.has_database:
+            if committed is not None:
+                committed()
+            return
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, _write, rows)
+        self._writing.add(writing)
+        writing.add_done_callback(lambda _: committed() if committed is not None else None)
+
+    def _call(self, row: AnyRow) -> str:
+        """Of which call it is: rows of a stream follow the one that begins it."""
+        if isinstance(row, StreamRow):
+            self._call_of[row.sid] = row.call_sid
+            return row.call_sid
+        if isinstance(row, CallRow):
+            return row.sid
+        return row.call if isinstance(row, EventRow) else self._call_of.get(row.stream, "")
+
+    async def written(self) -> None:
+        """Waits until all is stored. What the database has refused is raised."""
+        await asyncio.gather(*self._writing)
+        self._writing.clear()
+        if self.has_database:
+            await asyncio.get_running_loop().run_in_executor(self._thread, connections.close_all)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+
+def _write(rows: Sequence[AnyRow]) -> None:
+    Writer("default").write(rows)
+
+
+@contextmanager
+def _ledger(*, records: bool) -> Iterator[Ledger]:
+    """Within, rows go there: to nobody else, and to the database with `records`."""
+    ledger = recorder.stand_in
+    if ledger is None:
+        ledger = recorder.stand_in = Ledger(has_database=records)
+    if not isinstance(ledger, Ledger) or ledger.has_database != records:
+        raise RuntimeError("of calls at once either all are placed with records=True, or none")
+    ledger.calls += 1
+    try:
+        yield ledger
+    finally:
+        ledger.calls -= 1
+        if not ledger.calls:
+            recorder.stand_in = None
+            ledger.close()
