@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, wraps
 from traceback import format_exception
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
@@ -102,7 +103,8 @@ class HandlerPhone(Phone):
         account = Account(
             sid=settings.TWILIO_ACCOUNT_SID, auth_token=settings.TWILIO_AUTH_TOKENS[0], public_url=settings.PUBLIC_URL
         )
-        super().__init__(application, account)
+        self._served = Served()
+        super().__init__(self._served, account)
 
     async def call(
         self,
@@ -125,7 +127,7 @@ class HandlerPhone(Phone):
         facts = {"script": script(says, keys, seconds), "duration": seconds, "status_callback": True, **facts}
         with _named(handler) as role, _ledger(records=records) as ledger:
             scenario = self._scenario(_voice_url(role.name, parameters), facts)
-            call = await self._place(scenario, Asgi(application, lifespan=False), real_time=real_time)
+            call = await self._place(scenario, Asgi(self._served, lifespan=False), real_time=real_time)
             await ledger.written()
             rows = ledger.rows(scenario.call_sid)
             told = HandlerCall(
@@ -141,9 +143,18 @@ class HandlerPhone(Phone):
         return told
 
 
-async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """What a server serves, without what belongs to its process: signals, threads, chores."""
-    await (websocket if scope["type"] == "websocket" else ASGIHandler())(scope, receive, send)
+class Served:
+    """The ASGI application that a server serves, without what belongs to its process: signals, threads, chores."""
+
+    @cached_property
+    def _requests(self) -> ASGIHandler:
+        with catch_warnings():
+            # WhiteNoise finds no collected files, which no call needs.
+            simplefilter("ignore", UserWarning)
+            return ASGIHandler()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await (websocket if scope["type"] == "websocket" else self._requests)(scope, receive, send)
 
 
 def _voice_url(name: str, parameters: dict[str, str] | None) -> str:

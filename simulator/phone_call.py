@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from traceback import format_exception
@@ -65,19 +66,20 @@ class PhoneCall:
         """What the caller said."""
         return self.report.sent
 
-    def heard_at_ms(self, what: Sound, *, after_ms: float = 0.0) -> float | None:
-        """Where the caller began to hear this sound (µ-law, a WAV file, a text for espeak-ng); None if they did not.
+    def heard_at_ms(self, what: Sound, *, after_ms: float = 0.0) -> float:
+        """When the caller began to hear this sound: µ-law, a WAV file, or a text for espeak-ng.
 
-        To the sample if it was played as it is; else where something is that is very much like it.
+        To the sample if it was played as it is, else where something is that is very much like it. If there is nothing
+        it is nan, which is neither more nor less than anything, so that every assert on it fails.
         """
         audio, begin = sound(what), round(after_ms * SAMPLE_RATE / 1000)
         if audio and (at := self.heard.find(audio, begin)) >= 0:
             return at * 1000 / SAMPLE_RATE
         found = hearing.find(audio, self.heard[begin:]) if audio else None
-        return None if found is None else after_ms + found.at_ms
+        return nan if found is None else after_ms + found.at_ms
 
     def has_heard(self, what: Sound) -> bool:
-        return self.heard_at_ms(what) is not None
+        return not isnan(self.heard_at_ms(what))
 
     @cached_property
     def speech(self) -> list[Span]:
@@ -90,9 +92,9 @@ class PhoneCall:
         return hearing.responses(self.said, self.heard)
 
     @property
-    def response_ms(self) -> float | None:
-        """How long the caller waited for an answer, as a median; None if nothing was ever answered."""
-        return median(response.after_ms for response in self.responses) if self.responses else None
+    def response_ms(self) -> float:
+        """How long the caller waited for an answer, as a median; nan, as above, if nothing was ever answered."""
+        return median(response.after_ms for response in self.responses) if self.responses else nan
 
     # --- what was done
 
