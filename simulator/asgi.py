@@ -65,10 +65,8 @@ class Asgi:
         request = _Request(body)
         scope = self._scope("http", url, {"Accept": "*/*", **headers}) | {"method": method.upper()}
         task = self._run(where, scope, request)
-        try:
-            await _first(task, request.answered, timeout=PATIENCE)
-        finally:
-            request.leave()
+        await _first(task, request.answered, timeout=PATIENCE)
+        request.leave()
         if request.answered.done():
             return request.answered.result()
         if not task.done():

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -119,9 +120,9 @@ async def test_who_waits_for_time_without_a_wait_gets_it():
 async def test_afterwards_everything_is_as_it_was():
     loop = asyncio.get_running_loop()
     before = (time.monotonic, time.sleep, asyncio.wrap_future, loop._selector.select)
-    with pytest.raises(KeyError), virtual_time():
+    with suppress(ZeroDivisionError), virtual_time():
         await asyncio.sleep(1)
-        raise KeyError
+        raise ZeroDivisionError
     assert before == (time.monotonic, time.sleep, asyncio.wrap_future, loop._selector.select)
     assert abs(loop.time() - REAL()) < 60
 

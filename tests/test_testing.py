@@ -1,0 +1,40 @@
+"""The fixtures for your handlers, in tests of their own."""
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from calls import rest
+from calls.models import Call
+from simulator import TwilioApi
+
+
+pytest_plugins = ["calls.testing"]
+
+
+async def test_a_phone_calls_a_handler(phone):
+    async def greet(stream):
+        await stream.play(b"\x20" * 800)
+
+    assert (await phone.call(greet)).heard_at_ms(b"\x20" * 800) == 0
+
+
+async def test_a_phones_calls_are_the_accounts(phone, twilio_api):
+    call = await phone.call("echo", says=b"\x20" * 800)
+    assert twilio_api.calls[call.sid].status == "completed"
+
+
+async def test_the_settings_lead_to_the_api(twilio_api, settings):
+    assert isinstance(twilio_api, TwilioApi)
+    assert twilio_api.url == settings.TWILIO_API_URL
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_handler_hangs_its_call_up_through_the_api(phone, twilio_api):
+    async def other(stream):
+        call = await Call.objects.aget(sid=stream.call_sid)
+        await sync_to_async(rest.end_call)(call)
+        async for _ in stream:
+            pass
+
+    call = await phone.call(other, records=True, seconds=60)
+    assert "hung up on by the API" in call.report.ended
