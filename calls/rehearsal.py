@@ -5,10 +5,7 @@ consumer, the stream, the conversation. Time jumps, so that a minute takes a fra
 each time. Knows no pytest: the fixtures are in calls.testing.
 """
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -18,14 +15,15 @@ from warnings import catch_warnings, simplefilter
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connections
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 
 from calls import handlers
 from calls.addresses import INCOMING
 from calls.handlers import NotAHandler, Talk
-from calls.media.rows import AnyRow, CallRow, DataRow, EventRow, StreamRow
+from calls.media.rows import AnyRow, DataRow, EventRow
 from calls.recorder import recorder
-from calls.recorder.writer import Writer
+from calls.recorder.ledger import Ledger
 from calls.routing import websocket
 from calls.security import CallRef
 from calls.streams import StreamEnded
@@ -227,62 +225,15 @@ def _watched(talk: Talk, role: _Role) -> Talk:
 # --- the rows ---------------------------------------------------------------------------------------------------------
 
 
-class Ledger:
-    """Takes the rows of the calls that are rehearsed in the recorder's place, and stores them if that is wanted."""
-
-    def __init__(self, *, has_database: bool) -> None:
-        self.has_database = has_database
-        self.calls = 0
-        self._rows: dict[str, list[AnyRow]] = defaultdict(list)
-        self._call_of: dict[str, str] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rehearsal")
-        self._writing: set[asyncio.Future[None]] = set()
-
-    def rows(self, call_sid: str) -> list[AnyRow]:
-        """Of one call, in their order."""
-        return self._rows[call_sid]
-
-    def take(self, rows: Sequence[AnyRow], committed: Callable[[], None] | None) -> None:
-        for row in rows:
-            self._rows[self._call(row)].append(row)
-        if not self.has_database:
-            if committed is not None:
-                committed()
-            return
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, _write, rows)
-        self._writing.add(writing)
-        writing.add_done_callback(lambda _: committed() if committed is not None else None)
-
-    def _call(self, row: AnyRow) -> str:
-        """Of which call it is: rows of a stream follow the one that begins it."""
-        if isinstance(row, StreamRow):
-            self._call_of[row.sid] = row.call_sid
-            return row.call_sid
-        if isinstance(row, CallRow):
-            return row.sid
-        return row.call if isinstance(row, EventRow) else self._call_of.get(row.stream, "")
-
-    async def written(self) -> None:
-        """Waits until all is stored. What the database has refused is raised."""
-        await asyncio.gather(*self._writing)
-        self._writing.clear()
-        if self.has_database:
-            await asyncio.get_running_loop().run_in_executor(self._thread, connections.close_all)
-
-    def close(self) -> None:
-        self._thread.shutdown()
-
-
-def _write(rows: Sequence[AnyRow]) -> None:
-    Writer("default").write(rows)
-
-
 @contextmanager
 def _ledger(*, records: bool) -> Iterator[Ledger]:
     """Within, rows go there: to nobody else, and to the database with `records`."""
     ledger = recorder.stand_in
     if ledger is None:
         ledger = recorder.stand_in = Ledger(has_database=records)
+        # As Django's own test client: a request's end must not close the connection that its test is on.
+        for signal in (request_started, request_finished):
+            signal.disconnect(close_old_connections)
     if not isinstance(ledger, Ledger) or ledger.has_database != records:
         raise RuntimeError("of calls at once either all are placed with records=True, or none")
     ledger.calls += 1
@@ -291,5 +242,7 @@ def _ledger(*, records: bool) -> Iterator[Ledger]:
     finally:
         ledger.calls -= 1
         if not ledger.calls:
+            for signal in (request_started, request_finished):
+                signal.connect(close_old_connections)
             recorder.stand_in = None
             ledger.close()

@@ -5,22 +5,18 @@ https://asgi.readthedocs.io/en/stable/specs/www.html), and what it does wrong co
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import unquote, urlencode, urlsplit
 
 from simulator.carrier import ABNORMAL, NO_STATUS, Answer, CallFailed, Fields, Listener, Refused
+from simulator.lifespan import LAST_WORDS, Application, Lifespan, Message, first
 
 
-Message = MutableMapping[str, Any]
-Application = Callable[[Any, Any, Any], Awaitable[None]]
 Failure = tuple[str, BaseException]
 
-# Seconds for an answer (https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides), and for what an
-# application still does when everything is answered.
-PATIENCE, LAST_WORDS = 15.0, 15.0
+# Seconds for an answer: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides.
+PATIENCE = 15.0
 
 
 class Disconnected(OSError):
@@ -35,7 +31,7 @@ class Asgi:
 
     def __init__(self, application: Application, *, lifespan: bool = True) -> None:
         self._application = application
-        self._lifespan = _Lifespan(application) if lifespan else None
+        self._lifespan = Lifespan(application) if lifespan else None
         self._tasks: set[asyncio.Task[None]] = set()
         #: What the application has raised: (what it was asked, the exception).
         self.failures: list[Failure] = []
@@ -65,7 +61,7 @@ class Asgi:
         request = _Request(body)
         scope = self._scope("http", url, {"Accept": "*/*", **headers}) | {"method": method.upper()}
         task = self._run(where, scope, request)
-        await _first(task, request.answered, timeout=PATIENCE)
+        await first(task, request.answered, timeout=PATIENCE)
         request.leave()
         if request.answered.done():
             return request.answered.result()
@@ -131,11 +127,6 @@ class Asgi:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def _first(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:
-    """Waits for one of them, or so long."""
-    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
 class _Request:
@@ -277,47 +268,3 @@ class AsgiConnection:
 
     def abort(self) -> None:
         self.close(ABNORMAL)
-
-
-class _Lifespan:
-    """https://asgi.readthedocs.io/en/stable/specs/lifespan.html, for those applications that speak it."""
-
-    def __init__(self, application: Application) -> None:
-        self._application = application
-        self._queue: asyncio.Queue[Message] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-        self.state: dict[str, Any] = {}
-
-    async def start(self) -> None:
-        """CallFailed if the application says that it cannot start."""
-        self._answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._run(), name="lifespan")
-        answer = await self._ask("startup")
-        if answer and answer["type"] == "lifespan.startup.failed":
-            raise CallFailed(f"the server did not start: {answer.get('message') or 'it does not say why'}")
-
-    async def stop(self) -> None:
-        if self._task is not None and not self._task.done():
-            await self._ask("shutdown")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._task, LAST_WORDS)
-
-    async def _ask(self, what: str) -> Message | None:
-        """What it says to that; None if it does not speak lifespan."""
-        assert self._task is not None, "it was started"
-        self._answer = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait({"type": f"lifespan.{what}"})
-        await _first(self._task, self._answer)
-        return self._answer.result() if self._answer.done() else None
-
-    async def _run(self) -> None:
-        with suppress(Exception):  # who raises here does not speak lifespan, says the specification
-            await self._application(
-                {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state},
-                self._queue.get,
-                self._take,
-            )
-
-    async def _take(self, message: Message) -> None:
-        if not self._answer.done():
-            self._answer.set_result(message)

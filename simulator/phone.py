@@ -12,10 +12,11 @@ from typing import Any, Self, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 
 from simulator.api import TwilioApi
-from simulator.asgi import Application, Asgi
+from simulator.asgi import Asgi
 from simulator.call import SimulatedCall
 from simulator.carrier import Carrier
 from simulator.documents import Verb
+from simulator.lifespan import Application
 from simulator.phone_call import PhoneCall
 from simulator.saying import Keys, Says, script
 from simulator.scenario import Scenario

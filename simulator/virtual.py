@@ -25,6 +25,8 @@ from threading import get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from simulator.patches import Patches
+
 
 # Seconds for which time stands still for a thread. One that takes longer may wait for what only time brings.
 THREAD_PATIENCE = 10.0
@@ -221,7 +223,8 @@ class VirtualClock:
         vars(self._selector).pop("select", None)
         _of.pop(loop, None)
         del _clocks[self._thread]
-        _unpatch()
+        if not _clocks:
+            _patches.undo()
 
 
 def _on_grid(moment: float) -> float:
@@ -231,6 +234,7 @@ def _on_grid(moment: float) -> float:
 #: The clock of each loop that has one, and of each thread.
 _of: "WeakKeyDictionary[Any, VirtualClock]" = WeakKeyDictionary()
 _clocks: dict[int, VirtualClock] = {}
+_patches = Patches()
 
 
 def clock_of_running_loop() -> VirtualClock:
@@ -287,29 +291,9 @@ async def _waited_for(real: Callable[..., Any], *args: Any, **options: Any) -> A
         return await real(*args, **options)
 
 
-#: What was put in whose place: (module, name, what was there, what is there).
-_patches: list[tuple[Any, str, Any, Any]] = []
-
-
 def _patch() -> None:
-    _put(time, "monotonic", _monotonic)
-    _put(time, "sleep", _sleep)
-    _put(asyncio, "wrap_future", partial(_watched, asyncio.wrap_future))
+    _patches.put(time, "monotonic", _monotonic)
+    _patches.put(time, "sleep", _sleep)
+    _patches.put(asyncio, "wrap_future", partial(_watched, asyncio.wrap_future))
     if (anyio := sys.modules.get("anyio.to_thread")) is not None:
-        _put(anyio, "run_sync", partial(_waited_for, anyio.run_sync))
-
-
-def _put(module: Any, name: str, ours: Any) -> None:
-    if (module, name) not in [(where, what) for where, what, _, _ in _patches]:
-        _patches.append((module, name, getattr(module, name), ours))
-        setattr(module, name, ours)
-
-
-def _unpatch() -> None:
-    """Once no clock is left. What somebody else has put over ours stays, and finds no clock behind it."""
-    if _clocks:
-        return
-    for module, name, before, ours in reversed(_patches):
-        if getattr(module, name) is ours:
-            setattr(module, name, before)
-    _patches.clear()
+        _patches.put(anyio, "run_sync", partial(_waited_for, anyio.run_sync))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import TestCase
 
 from calls import handlers
 from calls.handlers import NotAHandler, echo, handler
@@ -17,6 +18,17 @@ from calls.rehearsal import HandlerPhone
 
 A, B = tone(440, 1000), tone(350, 1000)
 CALLER = Path(__file__).parent.parent / "calls/sounds/caller.wav"
+
+
+class TestDjangosOwn(TestCase):
+    async def test_a_handler_has_the_transaction_of_its_test(self):
+        async def greet(stream):
+            stream.set(users=[user.username async for user in User.objects.all()])
+            await stream.play(A)
+
+        await User.objects.acreate(username="ada")
+        with HandlerPhone() as phone:
+            assert (await phone.call(greet)).data == {"users": ["ada"]}
 
 
 @pytest.fixture
