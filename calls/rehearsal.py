@@ -98,11 +98,8 @@ class HandlerPhone(Phone):
     """A phone for the handlers of this project. `close` it in the end."""
 
     def __init__(self) -> None:
-        account = Account(
-            sid=settings.TWILIO_ACCOUNT_SID, auth_token=settings.TWILIO_AUTH_TOKENS[0], public_url=settings.PUBLIC_URL
-        )
         self._served = Served()
-        super().__init__(self._served, account)
+        super().__init__(self._served, own_account())
 
     async def call(
         self,
@@ -139,6 +136,13 @@ class HandlerPhone(Phone):
             )
         self.calls.append(told)
         return told
+
+
+def own_account() -> Account:
+    """That of the settings."""
+    return Account(
+        sid=settings.TWILIO_ACCOUNT_SID, auth_token=settings.TWILIO_AUTH_TOKENS[0], public_url=settings.PUBLIC_URL
+    )
 
 
 class Served:

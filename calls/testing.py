@@ -5,7 +5,8 @@ database, no server and no Twilio account; with `records=True` a call is stored,
 `transactional_db`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from simulator.pytest_plugin import pytest_runtest_makereport as pytest_runtest_
 
 if TYPE_CHECKING:
     from calls.rehearsal import HandlerPhone
+    from calls.served import ServedPhone
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,3 +49,24 @@ class Fixtures:
         with TwilioApi(account, settings.TWILIO_AUTH_TOKENS[0], [number]).running() as api:
             settings.TWILIO_API_URL, settings.DEFAULT_FROM_NUMBER = api.url, number.phone_number
             yield api
+
+    @pytest.fixture
+    def callstream_server(self, transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., "ServedPhone"]]:
+        """Starts a real server process for these handlers: `call = await callstream_server(pizza).call(pizza)`.
+
+        For the few tests that need one: it takes seconds, and calls go by the clock.
+        """
+        from calls.served import ServedPhone
+
+        started: list[ServedPhone] = []
+
+        def start(*handlers: Any) -> ServedPhone:
+            folder = tmp_path / f"server-{len(started)}"
+            folder.mkdir()
+            started.append(ServedPhone(folder, {handler.__name__: handler for handler in handlers}))
+            started[-1].start()
+            return started[-1]
+
+        yield start
+        for server in started:
+            server.stop()

@@ -5,6 +5,7 @@ from asgiref.sync import sync_to_async
 
 from calls import rest
 from calls.models import Call
+from handlers.pizza import pizza
 from simulator import TwilioApi
 
 
@@ -38,3 +39,12 @@ async def test_a_handler_hangs_its_call_up_through_the_api(phone, twilio_api):
 
     call = await phone.call(other, records=True, seconds=60)
     assert "hung up on by the API" in call.report.ended
+
+
+@pytest.mark.process
+@pytest.mark.django_db(transaction=True)
+async def test_a_server_process_is_called(callstream_server):
+    call = await callstream_server(pizza).call(pizza, keys=[(0.5, "1")])
+    assert call.ok
+    assert call.clears == 1
+    assert call.ended_by == "server"
