@@ -143,7 +143,8 @@ class PhoneCall:
         told += [(span.start_ms, f"the caller speaks until {_at(span.end_ms)}") for span in hearing.speech(self.said)]
         told += [(span.start_ms, f"the caller hears something until {_at(span.end_ms)}") for span in self.speech]
         lines = [f"{_at(at)}  {what}" for at, what in sorted(told, key=lambda line: line[0])]
-        marks = [f"mark {name!r} came back {outcome}" for name, outcome in self.marks]
+        timed = bool(self.events("mark"))
+        marks = [f"mark {name!r} came back {outcome}" for name, outcome in self.marks if not timed]
         rest = [f"did not go well: {error}" for error in self.errors] + [f"warning: {w}" for w in self.report.warnings]
         end = self.report.ended or "the call failed"
         return "\n".join([f"{self.scenario.from_number} calls {self._whom}", *lines, *marks, end, *rest])

@@ -211,9 +211,10 @@ async def test_a_call_that_is_recorded_is_in_the_database(phone):
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_call_is_not_recorded_without_being_asked_for(phone):
+async def test_a_call_is_not_recorded_without_being_asked_for(phone, caplog):
     assert (await phone.call(echo, says=A)).ok
     assert not await Call.objects.aexists()
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
 
 
 @pytest.mark.django_db(transaction=True)

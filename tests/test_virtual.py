@@ -44,15 +44,18 @@ async def test_of_timers_for_one_moment_the_first_set_runs_first():
     assert ran == list(range(50))
 
 
-async def test_moments_that_were_added_up_in_two_ways_are_one():
-    async def steps(count, seconds):
-        for _ in range(count):
-            await asyncio.sleep(seconds)
-        return time.monotonic()
+async def test_the_same_waits_take_the_same_time_whenever_they_are():
+    async def waits():
+        at = time.monotonic()
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+        return time.monotonic() - at
 
     with virtual_time():
-        ended = await asyncio.gather(steps(8, 0.125), steps(1, 1.0))
-    assert ended[0] == ended[1]
+        await asyncio.sleep(0)
+        first = await waits()
+        await asyncio.sleep(1_000_003)
+        assert await waits() == first
 
 
 async def test_time_waits_for_a_thread():
