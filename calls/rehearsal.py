@@ -5,15 +5,17 @@ consumer, the stream, the conversation. Time jumps, so that a minute takes a fra
 each time. Knows no pytest: the fixtures are in calls.testing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from traceback import format_exception
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from warnings import catch_warnings, simplefilter
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
@@ -28,6 +30,7 @@ from calls.routing import websocket
 from calls.security import CallRef
 from calls.streams import StreamEnded
 from simulator.asgi import Asgi
+from simulator.outbound import Answer
 from simulator.phone import Account, Phone
 from simulator.phone_call import PhoneCall
 from simulator.saying import Keys, Says, script
@@ -54,6 +57,11 @@ class HandlerCall(PhoneCall):
     handler_error: BaseException | None = None
     #: The same with its traceback, from the handler's own first line on.
     handler_trace: str = ""
+
+    @classmethod
+    def of(cls, call: PhoneCall, role: "_Role", rows: Sequence[AnyRow]) -> "HandlerCall":
+        """A call that a phone has played, of this handler, with what it has become."""
+        return cls(call.report, call.scenario, call.failures, call.log, rows, role.error, role.trace)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -122,24 +130,47 @@ class HandlerPhone(Phone):
         facts = {"script": script(says, keys, seconds), "duration": seconds, "status_callback": True, **facts}
         with _named(handler) as role, _ledger(records=records) as ledger:
             scenario = self._scenario(_voice_url(role.name, parameters), facts)
-            call = await self._place(scenario, Asgi(self._served, lifespan=False), real_time=real_time)
-            await ledger.written()
-            rows = ledger.rows(scenario.call_sid)
-            told = HandlerCall(
-                call.report,
-                scenario,
-                call.failures,
-                call.log,
-                rows=rows,
-                handler_error=role.error,
-                handler_trace=role.trace,
-            )
-        self.calls.append(told)
+            return await self._kept(self._place(scenario, real_time=real_time), role, ledger)
+
+    async def answer(
+        self,
+        answer: Answer = "human",
+        *,
+        handler: Talk | None = None,
+        says: Says = b"",
+        keys: Keys = "",
+        seconds: float | None = None,
+        records: bool = True,
+        real_time: bool = False,
+        **facts: Any,
+    ) -> HandlerCall:
+        """Answers the oldest call that waits at `twilio_api`, placed by `place_call`, and plays it.
+
+        `handler` is what talks then; without it, whatever goes by the name with which the call was placed.
+        """
+        placed = self._waiting()
+        name = unquote(urlsplit(placed.get("Url")).path.removeprefix(f"/{INCOMING}").lstrip("/"))
+        facts = {"script": script(says, keys, seconds), "duration": seconds, **facts}
+        with _named(handler or name, name) as role, _ledger(records=records) as ledger:
+            scenario = self._scenario("", {**facts, "call_sid": placed.sid})
+            return await self._kept(self._pick_up(placed, scenario, answer, real_time=real_time), role, ledger)
+
+    async def _kept(self, played: Awaitable[PhoneCall], role: "_Role", ledger: Ledger) -> HandlerCall:
+        call = await played
+        await ledger.written()
+        self.calls.append(told := HandlerCall.of(call, role, ledger.rows(call.sid)))
         return told
+
+    def _carrier(self) -> Asgi:
+        return Asgi(self._served, lifespan=False)
 
 
 def own_account() -> Account:
-    """That of the settings."""
+    """That of the settings. ImproperlyConfigured if they have none: nothing could be signed."""
+    if not (settings.TWILIO_AUTH_TOKENS and settings.PUBLIC_URL):
+        raise ImproperlyConfigured(
+            "TWILIO_AUTH_TOKEN and PUBLIC_URL are not set; a call in memory needs no account, and any will do"
+        )
     return Account(
         sid=settings.TWILIO_ACCOUNT_SID, auth_token=settings.TWILIO_AUTH_TOKENS[0], public_url=settings.PUBLIC_URL
     )
@@ -182,8 +213,8 @@ class _Role:
 
 
 @contextmanager
-def _named(handler: Talk | str) -> Iterator[_Role]:
-    """Within, the voice webhook finds this handler, and what it raises is kept."""
+def _named(handler: Talk | str, called: str = "") -> Iterator[_Role]:
+    """Within, the voice webhook finds this handler, by that name if one is given, and what it raises is kept."""
     if isinstance(handler, str):
         found = handlers.find(handler)
         if found is None:
@@ -193,7 +224,7 @@ def _named(handler: Talk | str) -> Iterator[_Role]:
         if objection := handlers.objection_to(handler):
             raise NotAHandler(f"{handler!r} is not a handler: {objection}")
         name = getattr(handler, "__name__", "handler")
-    role = _Role(_free(name))
+    role = _Role(called or _free(name))
     handlers.REHEARSED[role.name] = _watched(handler, role)
     try:
         yield role

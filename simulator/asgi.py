@@ -33,13 +33,15 @@ class Asgi:
         self._application = application
         self._lifespan = Lifespan(application) if lifespan else None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._users = 0
         #: What the application has raised: (what it was asked, the exception).
         self.failures: list[Failure] = []
         #: The same, of what nobody waited for any more: the answer was given, the socket closed.
         self.late_failures: list[Failure] = []
 
     async def __aenter__(self) -> Self:
-        if self._lifespan is not None:
+        self._users += 1
+        if self._lifespan is not None and self._users == 1:
             await self._lifespan.start()
         return self
 
@@ -49,7 +51,8 @@ class Asgi:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._lifespan is not None:
+        self._users -= 1
+        if self._lifespan is not None and not self._users:
             await self._lifespan.stop()
 
     async def exchange(self, method: str, url: str, form: Fields | None, headers: Fields) -> Answer:

@@ -5,28 +5,31 @@ Twilio would. Knows no pytest: simulator.pytest_plugin has the fixtures.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 from urllib.parse import urljoin, urlsplit
 
-from simulator.api import TwilioApi
+from simulator.api import PlacedCall, TwilioApi
 from simulator.asgi import Asgi
 from simulator.call import SimulatedCall
 from simulator.carrier import Carrier
-from simulator.documents import Verb
 from simulator.lifespan import Application
+from simulator.outbound import Answer, OutboundCall
 from simulator.phone_call import PhoneCall
+from simulator.reachable import from_elsewhere, reachable
+from simulator.report import Report
 from simulator.saying import Keys, Says, script
 from simulator.scenario import Scenario
-from simulator.stream import Stream
 from simulator.virtual import VirtualClock, clock_of_running_loop
 
 
 # For servers that do not look at it.
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0" * 32, "0" * 32
 PUBLIC_URL = "https://phone.example.org"
+
+Play = Callable[[Carrier | None, list[str]], Awaitable[Report]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +79,38 @@ class Phone:
         `seconds`. What the server does wrong is in `errors` of what this returns, and raised nowhere. `facts` are
         further ones of a Scenario: `from_number`, `drop`, `dial`, …
         """
-        if self.target is None:
-            raise NobodyToCall(
-                "there is nobody to call: override the fixture `media_streams_app` with your ASGI application or its "
-                "address, or write `await phone.at(app).call(…)`"
-            )
         scenario = self._scenario(voice_url, {"script": script(says, keys, seconds), "duration": seconds, **facts})
-        carrier = None if isinstance(self.target, str) else Asgi(self.target)
-        call = await self._place(scenario, carrier, real_time=real_time)
+        call = await self._place(scenario, real_time=real_time)
         self.calls.append(call)
         return call
+
+    async def answer(
+        self,
+        answer: Answer = "human",
+        *,
+        says: Says = b"",
+        keys: Keys = "",
+        seconds: float | None = None,
+        real_time: bool = False,
+        **facts: Any,
+    ) -> PhoneCall:
+        """Answers the oldest call that waits at `twilio_api`, which your code has placed there, and plays it.
+
+        `answer` is who picks up, "human" or "machine", or why nobody does: "busy", "no-answer" or "failed". The rest is
+        as of `call`. LookupError if no call waits.
+        """
+        scenario = self._scenario("", {"script": script(says, keys, seconds), "duration": seconds, **facts})
+        call = await self._pick_up(self._waiting(), scenario, answer, real_time=real_time)
+        self.calls.append(call)
+        return call
+
+    def _waiting(self) -> PlacedCall:
+        placed = list(self.api.calls.values()) if self.api is not None else []
+        if waiting := next((call for call in placed if call.status == "queued"), None):
+            return waiting
+        raise LookupError(
+            "no call waits to be answered: ask for the fixture `twilio_api`, and place one through it first"
+        )
 
     def _scenario(self, voice_url: str, facts: dict[str, Any]) -> Scenario:
         base = self.target if isinstance(self.target, str) else self.account.public_url
@@ -105,18 +130,49 @@ class Phone:
             }
         )
 
-    async def _place(self, scenario: Scenario, carrier: Carrier | None, *, real_time: bool = False) -> PhoneCall:
-        log: list[str] = []
-        played = SimulatedCall(scenario, log.append, carrier)
-        with self._time(is_virtual=not real_time and not isinstance(self.target, str)):
+    async def _place(self, scenario: Scenario, *, real_time: bool = False) -> PhoneCall:
+        """A call that comes in."""
+
+        async def play(carrier: Carrier | None, log: list[str]) -> Report:
+            call = SimulatedCall(scenario, log.append, carrier)
+            return await (call.run() if self.api is None else self.api.play(reachable(call)))
+
+        return await self._played(play, scenario, real_time=real_time)
+
+    async def _pick_up(
+        self, placed: PlacedCall, scenario: Scenario, answer: Answer, *, real_time: bool = False
+    ) -> PhoneCall:
+        """A call that the server has placed, which rings for a second."""
+
+        async def play(carrier: Carrier | None, log: list[str]) -> Report:
+            call = OutboundCall(placed, scenario, answer=answer, log=log.append, carrier=carrier)
+            placed.obey, placed.line = from_elsewhere(placed.obey), reachable(call.call)
+            return await call.run()
+
+        return await self._played(play, scenario, real_time=real_time)
+
+    async def _played(self, play: Play, scenario: Scenario, *, real_time: bool) -> PhoneCall:
+        """Plays it to its last word, on the clock that it is to go by."""
+        carrier, log = self._carrier(), list[str]()
+        with self._time(is_virtual=not real_time and carrier is not None):
             await asyncio.sleep(0)  # from here on time stands still
             before = asyncio.all_tasks()
-            report = await (played.run() if self.api is None else self.api.play(_reachable(played)))
+            report = await play(carrier, log)
             if carrier is not None:
                 await _settle(before)
-        failures, late = (getattr(carrier, name, []) for name in ("failures", "late_failures"))
-        report.warnings += [f"{what} raised {error!r} when it was over" for what, error in late]
-        return PhoneCall(report, scenario, failures, log)
+        if carrier is None:
+            return PhoneCall(report, scenario, log=log)
+        report.warnings += [f"{what} raised {error!r} when it was over" for what, error in carrier.late_failures]
+        return PhoneCall(report, scenario, carrier.failures, log)
+
+    def _carrier(self) -> Asgi | None:
+        """None: over TCP."""
+        if self.target is None:
+            raise NobodyToCall(
+                "there is nobody to call: override the fixture `media_streams_app` with your ASGI application or its "
+                "address, or write `await phone.at(app).call(…)`"
+            )
+        return None if isinstance(self.target, str) else Asgi(self.target)
 
     def _time(self, is_virtual: bool) -> AbstractContextManager[None]:
         if not is_virtual:
@@ -142,37 +198,8 @@ class Phone:
 # Seconds (of the call's own time) that whatever it has set going may take to end.
 LAST_WORDS = 10.0
 
-T = TypeVar("T")
-
 
 async def _settle(before: set[asyncio.Task[Any]]) -> None:
     """Lets what the call has begun come to its end, so that nothing of it reaches into what the test does next."""
     if begun := asyncio.all_tasks() - before - {cast(asyncio.Task[Any], asyncio.current_task())}:
         await asyncio.wait(begun, timeout=LAST_WORDS)
-
-
-class _Reachable:
-    """A call that the REST API changes from a thread of its own."""
-
-    def __init__(self, call: SimulatedCall) -> None:
-        self._call, self._loop = call, asyncio.get_running_loop()
-        self.scenario, self.run = call.scenario, call.run
-
-    def obey(self, form: Mapping[str, list[str]]) -> None:
-        self._loop.call_soon_threadsafe(self._call.obey, form)
-
-    def start_stream(self, verb: Verb) -> Stream:
-        return self._done(lambda: self._call.start_stream(verb))
-
-    def stop_stream(self, name: str) -> Stream | None:
-        return self._done(lambda: self._call.stop_stream(name))
-
-    def _done(self, what: Callable[[], T]) -> T:
-        async def do() -> T:
-            return what()
-
-        return asyncio.run_coroutine_threadsafe(do(), self._loop).result(LAST_WORDS)
-
-
-def _reachable(call: SimulatedCall) -> SimulatedCall:
-    return cast(SimulatedCall, _Reachable(call))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.test import TestCase
 
 from calls import handlers
@@ -181,6 +182,12 @@ async def test_a_name_that_is_no_handlers_is_told_so(phone):
 async def test_what_is_no_coroutine_is_no_handler(phone):
     with pytest.raises(NotAHandler, match="not a coroutine"):
         await phone.call(lambda stream: None)
+
+
+async def test_settings_without_an_account_are_told_so(settings):
+    settings.TWILIO_AUTH_TOKENS = []
+    with pytest.raises(ImproperlyConfigured, match="TWILIO_AUTH_TOKEN"):
+        HandlerPhone()
 
 
 async def test_afterwards_nothing_is_left(phone):

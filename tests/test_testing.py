@@ -41,6 +41,31 @@ async def test_a_handler_hangs_its_call_up_through_the_api(phone, twilio_api):
     assert "hung up on by the API" in call.report.ended
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_a_call_that_was_placed_is_answered(phone, twilio_api):
+    async def ask(stream):
+        stream.set(**stream.parameters, direction=stream.direction)
+        await stream.play(b"\x20" * 800)
+
+    placed = await sync_to_async(rest.place_call)("+14155550123", handler="ask", parameters={"order": "A-17"})
+    call = await phone.answer(handler=ask)
+    assert call.ok
+    assert call.data == {"order": "A-17", "direction": "outbound-api"}
+    assert (await Call.objects.aget(pk=placed.pk)).status == "completed"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_call_that_nobody_answers_is_known_to_have_been_in_vain(phone, twilio_api):
+    placed = await sync_to_async(rest.place_call)("+14155550123", handler="echo")
+    await phone.answer("busy")
+    assert (await Call.objects.aget(pk=placed.pk)).status == "busy"
+
+
+async def test_who_has_placed_no_call_is_told_so(phone, twilio_api):
+    with pytest.raises(LookupError, match="no call waits"):
+        await phone.answer()
+
+
 @pytest.mark.process
 @pytest.mark.django_db(transaction=True)
 async def test_a_server_process_is_called(callstream_server):
