@@ -61,7 +61,8 @@ class HandlerCall(PhoneCall):
     @classmethod
     def of(cls, call: PhoneCall, role: "_Role", rows: Sequence[AnyRow]) -> "HandlerCall":
         """A call that a phone has played, of this handler, with what it has become."""
-        return cls(call.report, call.scenario, call.failures, call.log, rows, role.error, role.trace)
+        played = (call.report, call.scenario, call.failures, call.log, call.held_by)
+        return cls(*played, rows=rows, handler_error=role.error, handler_trace=role.trace)
 
     @cached_property
     def data(self) -> dict[str, Any]:

@@ -154,7 +154,8 @@ class Phone:
     async def _played(self, play: Play, scenario: Scenario, *, real_time: bool) -> PhoneCall:
         """Plays it to its last word, on the clock that it is to go by."""
         carrier, log = self._carrier(), list[str]()
-        with self._time(is_virtual=not real_time and carrier is not None):
+        is_virtual = not real_time and carrier is not None
+        with self._time(is_virtual):
             await asyncio.sleep(0)  # from here on time stands still
             before = asyncio.all_tasks()
             report = await play(carrier, log)
@@ -163,7 +164,8 @@ class Phone:
         if carrier is None:
             return PhoneCall(report, scenario, log=log)
         report.warnings += [f"{what} raised {error!r} when it was over" for what, error in carrier.late_failures]
-        return PhoneCall(report, scenario, carrier.failures, log)
+        held_by = clock_of_running_loop().held_by if is_virtual else ""
+        return PhoneCall(report, scenario, carrier.failures, log, held_by)
 
     def _carrier(self) -> Asgi | None:
         """None: over TCP."""

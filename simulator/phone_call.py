@@ -28,6 +28,8 @@ class PhoneCall:
     failures: Sequence[tuple[str, BaseException]] = ()
     #: The simulator's own lines.
     log: list[str] = field(default_factory=list)
+    #: Why it went by real time, though it was to go faster.
+    held_by: str = ""
 
     @property
     def sid(self) -> str:
@@ -146,6 +148,7 @@ class PhoneCall:
         timed = bool(self.events("mark"))
         marks = [f"mark {name!r} came back {outcome}" for name, outcome in self.marks if not timed]
         rest = [f"did not go well: {error}" for error in self.errors] + [f"warning: {w}" for w in self.report.warnings]
+        rest += [f"it went by real time: {self.held_by}"] if self.held_by else []
         end = self.report.ended or "the call failed"
         return "\n".join([f"{self.scenario.from_number} calls {self._whom}", *lines, *marks, end, *rest])
 

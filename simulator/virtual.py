@@ -76,7 +76,7 @@ class VirtualClock:
         self._threads: dict[object, float] = {}
         self._select: Callable[[float | None], Any] = selector.select
         self._executor: Callable[..., asyncio.Future[Any]] = loop.run_in_executor
-        #: Why time had to run as anybody's while a call was on; empty if it never had to.
+        #: Why time had to run as anybody's while the last calls were on; empty if it never had to.
         self.held_by = ""
         self._install()
 
@@ -93,6 +93,8 @@ class VirtualClock:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Within, time jumps, from the first wait on. Several may be within at once."""
+        if not self._calls:
+            self.held_by = ""
         self._calls += 1
         _patch()
         try:

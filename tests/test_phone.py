@@ -1,6 +1,7 @@
 """A phone for any server: what was heard, and when, to the sample."""
 
 import asyncio
+import shutil
 
 import aiohttp.web
 import pytest
@@ -14,6 +15,12 @@ from tests.support.answering import TWIML, Answering, echo, saying
 
 
 A, B = tone(440, 1), tone(350, 1)
+
+
+@pytest.fixture
+def espeak():
+    if not shutil.which("espeak-ng"):
+        pytest.skip("espeak-ng is not installed")
 
 
 @pytest.fixture
@@ -179,6 +186,27 @@ async def test_a_file_is_said(phone, tmp_path):
     path = (await phone.at(Answering(echo)).call(says=A)).save(tmp_path / "call.wav")
     with pytest.raises(ValueError, match="one channel"):
         await phone.at(Answering(echo)).call(says=path)
+
+
+async def test_a_call_that_a_connection_holds_up_says_so(phone):
+    async def talk(line):
+        await line.started()
+        async with await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            await asyncio.sleep(0.1)
+            await line.say(A)
+            writer.close()
+            await writer.wait_closed()
+        while await line.message():
+            pass
+
+    call = await phone.at(Answering(talk)).call()
+    assert "it went by real time: an open connection to ('127.0.0.1'" in call.story()
+
+
+async def test_a_sentence_is_said(phone, espeak):
+    call = await phone.at(Answering(echo)).call(says="Two pizzas, please.")
+    assert call.heard_at_ms("Two pizzas, please.") == 0
 
 
 async def test_in_real_time_a_call_takes_as_long_as_it_is(phone):

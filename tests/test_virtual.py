@@ -77,6 +77,7 @@ async def test_a_thread_that_waits_for_time_gets_it(monkeypatch):
     monkeypatch.setattr(virtual, "THREAD_PATIENCE", 0.05)
     over = threading.Event()
     with virtual_time() as clock:
+        await asyncio.sleep(0)
         asyncio.get_running_loop().call_later(0.01, over.set)
         assert await asyncio.to_thread(over.wait, 60)
         assert "in a thread" in clock.held_by
