@@ -68,6 +68,17 @@ def stereo_wav(left: bytes, right: bytes) -> bytes:
     return file.getvalue()
 
 
+def mono_wav(audio: bytes) -> bytes:
+    """A file of 16-bit PCM."""
+    file = BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        writer.writeframes(array("h", [_PCM16[byte] for byte in audio]).tobytes())
+    return file.getvalue()
+
+
 def read_wav(data: bytes) -> bytes:
     """The µ-law of a file with 8 kHz, one channel, and PCM16 or (which `wave` cannot read) µ-law; ValueError if not."""
     if (data[:4], data[8:12]) != (b"RIFF", b"WAVE"):

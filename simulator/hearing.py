@@ -5,6 +5,7 @@ Times are milliseconds since the lane began, exact to the sample (0.125 ms).
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,9 @@ def responses(said: bytes, heard: bytes) -> list[Response]:
     What began while the caller still spoke answers nothing.
     """
     words, answers = speech(said), speech(heard)
-    until = [later.start_ms for later in words[1:]] + [float("inf")]
     found = []
-    for spoken, limit in zip(words, until, strict=True):
-        if begins := [span.start_ms for span in answers if spoken.end_ms <= span.start_ms < limit]:
+    for spoken, later in pairwise([*words, Span(float("inf"), float("inf"))]):
+        if begins := [span.start_ms for span in answers if spoken.end_ms <= span.start_ms < later.start_ms]:
             found.append(Response(begins[0], begins[0] - spoken.end_ms))
     return found
 

@@ -50,6 +50,16 @@ def test_speech_is_found_to_the_sample():
     assert speech(quiet(101.25) + loud(333) + quiet(500)) == [Span(101.25, 434.25)]
 
 
+def test_a_word_may_begin_and_end_where_its_20_ms_are_not_loud_as_a_whole():
+    """In 1 ms of 20, at four times the level that is loud."""
+    soft = bytes([mulaw_of(2000), mulaw_of(-2000)])
+    assert speech(quiet(119) + soft * 244 + quiet(500)) == [Span(119, 180)]
+
+
+def test_who_speaks_softly_is_heard():
+    assert speech(quiet(500) + bytes([mulaw_of(700), mulaw_of(-700)]) * 800 + quiet(500)) == [Span(500, 700)]
+
+
 def test_a_short_pause_belongs_to_what_is_said():
     lane = loud(400) + quiet(300) + loud(400) + quiet(300.125) + loud(400)
     assert speech(lane) == [Span(0, 1100), Span(1400.125, 1800.125)]
@@ -76,6 +86,10 @@ def test_a_response_is_counted_from_the_end_of_the_words():
 
 def test_words_that_nobody_answered_have_no_response():
     assert responses(loud(1000) + quiet(2000) + loud(500), quiet(4000) + loud(500)) == [Response(4000, 500)]
+
+
+def test_who_says_nothing_is_not_answered():
+    assert responses(b"", b"") == responses(quiet(2000), loud(500)) == []
 
 
 def test_who_talks_while_the_caller_does_answers_nothing():
