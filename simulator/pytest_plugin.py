@@ -34,7 +34,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     phone = getattr(item, "funcargs", {}).get("phone")
     if report.when == "call" and report.failed and isinstance(phone, Phone):
-        report.sections += [(f"phone call {n}", call.story()) for n, call in enumerate(phone.calls, 1)]
+        told = [(f"phone call {n}", call.story()) for n, call in enumerate(phone.calls, 1)]
+        # This hook is that of calls.testing too.
+        report.sections += [section for section in told if section not in report.sections]
     return report
 
 
