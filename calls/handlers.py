@@ -208,6 +208,9 @@ def names() -> list[str]:
     return sorted({*SHIPPED, *APART, *settings.STREAM_HANDLERS})
 
 
+#: Handlers that are rehearsed, by the names under which they are called meanwhile (calls.rehearsal).
+REHEARSED: dict[str, Talk] = {}
+
 #: How a path of STREAM_HANDLERS leads to its coroutine; `make run` has a way of its own, for code that changes.
 load: Callable[[str], Any] = import_string
 
@@ -218,8 +221,10 @@ def find(name: str) -> Handler | None:
     NotAHandler if that is none; ImportError if its path leads nowhere; whatever its module raises.
     """
     name = name or settings.DEFAULT_STREAM_HANDLER
-    if (path := {**APART, **settings.STREAM_HANDLERS}.get(name)) is not None:
-        talk: Talk | None = load(path)
+    if name in REHEARSED:
+        talk: Talk | None = REHEARSED[name]
+    elif (path := {**APART, **settings.STREAM_HANDLERS}.get(name)) is not None:
+        talk = load(path)
     else:
         talk = SHIPPED.get(name)
     if talk is None:

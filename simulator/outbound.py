@@ -12,7 +12,7 @@ from typing import Literal
 from simulator import parameters
 from simulator.api import Form, PlacedCall
 from simulator.call import SimulatedCall
-from simulator.carrier import CallFailed
+from simulator.carrier import CallFailed, Carrier
 from simulator.deliveries import MANNERS, Deliveries, Manner
 from simulator.report import Report
 from simulator.scenario import Scenario
@@ -76,8 +76,10 @@ class OutboundCall:
         callbacks: Manner = "in-order",
         rings: float = 1.0,
         log: Callable[[str], None] = lambda line: None,
+        carrier: Carrier | None = None,
     ) -> None:
         self.placed, self._answer, self._manner, self._rings, self._log = placed, answer, callbacks, rings, log
+        self._carrier = carrier
         self._detected = DETECTED.get(answer) if placed.get("MachineDetection") else None
         self.scenario = replace(
             scenario,
@@ -93,13 +95,13 @@ class OutboundCall:
         )
         self._judge = scenario.judge
         self._ended = asyncio.Event()
-        self.call = SimulatedCall(self.scenario, log)
+        self.call = SimulatedCall(self.scenario, log, carrier)
         self.report = self.call.report
         placed.obey, placed.line = self._obey, self.call
 
     async def run(self) -> Report:
         scenario = self.scenario
-        async with Web(scenario.server, scenario.auth_token, scenario.insecure) as web:
+        async with Web(scenario.server, scenario.auth_token, scenario.insecure, self._carrier) as web:
             self._callbacks = Callbacks(self.placed, scenario, web, self.report, self._manner)
             seconds = await self._ring() and await self._talk()
             # One that is hung up while it rings is canceled, by REST or by the person.

@@ -26,6 +26,7 @@ from calls.recorder.committer import Committer, unpack
 from calls.recorder.errors import is_away
 from calls.recorder.housekeeping import Housekeeping
 from calls.recorder.patience import Patience
+from calls.recorder.stand_in import StandIn
 from calls.recorder.writer import DATABASE
 
 
@@ -42,6 +43,8 @@ class Recorder:
         self.on_refused: Callable[[str], None] | None = None
         #: Since when the database has been away (monotonic seconds); None while it is there.
         self.away_since: float | None = None
+        #: Who takes rows instead, if anybody does.
+        self.stand_in: StandIn | None = None
         #: Whether this process asks Twilio about quiet calls (calls.server.inquiry) before they are taken for over.
         self.asks_twilio = False
         self.backlog = Backlog(self.owner)
@@ -76,6 +79,8 @@ class Recorder:
         new = [*rows]
         if not new and committed is None:
             return
+        if self.stand_in is not None:
+            return self.stand_in.take(new, committed)
         now = self._clock()
         batches = [Batch(part, since=now) for part in parts(new)] or [Batch([], since=now)]
         batches[-1].committed = committed
@@ -88,6 +93,11 @@ class Recorder:
         # Only this side can see that the database says nothing.
         self._patience.look(is_away=self.away_since is not None)
         self.start()
+
+    @property
+    def has_database(self) -> bool:
+        """False where handlers are rehearsed without one."""
+        return self.stand_in is None or self.stand_in.has_database
 
     @property
     def lag(self) -> float:

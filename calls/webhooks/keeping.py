@@ -34,7 +34,7 @@ _database = ThreadPoolExecutor(8, thread_name_prefix="webhook")
 
 async def ask(request: HttpRequest, question: Callable[[], T]) -> T:
     """Runs a query of a request, within 2 s. AWAY if there is no answer."""
-    if recorder.away_since is not None:
+    if recorder.away_since is not None or not recorder.has_database:
         raise TimeoutError("the database is away")
     if not isinstance(request, ASGIRequest):
         return await sync_to_async(question)()
@@ -45,6 +45,9 @@ async def ask(request: HttpRequest, question: Callable[[], T]) -> T:
 
 async def keep(request: HttpRequest, *rows: AnyRow) -> None:
     """Stores rows now if the database is there, and through the recorder as soon as it is if not."""
+    if not recorder.has_database:
+        recorder.submit(rows)
+        return
     try:
         await ask(request, lambda: Writer("default").write(rows))
         hints.add(_sid(rows))
