@@ -129,7 +129,7 @@ def _speech(before: Timeline, after: Timeline, tolerance_ms: int, alike: Alike) 
 
 
 def _apart(one: Spoken, other: Spoken) -> float:
-    """Both edges count, and so do the words: the same ones are nearer, wherever they are, than others in their place."""
+    """Both edges count, and so do words: the same ones are nearer, wherever they are, than others in their place."""
     far = (farness(other.start_ms - one.start_ms) + farness(other.end_ms - one.end_ms)) / 2
     if not one.words or not other.words:
         return far
