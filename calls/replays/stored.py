@@ -1,0 +1,145 @@
+"""A call as it was recorded: what its caller did, to be played again, and what came of it, to be compared with."""
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from calls import store, vault
+from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
+from calls.media.rows import MASKED
+from calls.models import Call, CallEvent, Erasure, Gap, Stream, Track
+from calls.replays.measuring import Heard
+from calls.replays.parts import Key, Part, joined
+from calls.replays.timelines import Happened, Text, Timeline
+
+
+# What the handler had heard and the recording has not. What was lost on its way to us, the handler never had either.
+LOST = (Gap.Reason.PAUSED, Gap.Reason.CRASH, Gap.Reason.OVER_CAP)
+# Ends that nobody wanted: what would have come then is not known.
+BROKEN = (Stream.EndReason.DISCONNECT, Stream.EndReason.SHUTDOWN, Stream.EndReason.INTERRUPTED)
+WHO = {Stream.EndReason.STOP: "caller", Stream.EndReason.DIAL: "dial"}
+
+
+class Unplayable(Exception):
+    """This call cannot be played again; says why."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The first stream of a call, on which it spoke with a handler."""
+
+    call: Call
+    stream: Stream
+    part: Part
+    timeline: Timeline
+    heard: Heard
+    """What its caller said when, so that it is listened to once."""
+    until_ms: int | None
+    """Up to where it can be compared: how it would have gone on is not known. None if to its end."""
+    remark: str = ""
+    """What of the call is not played again, in words."""
+
+
+def read(call: Call) -> Stored:
+    """Unplayable; ArchiveError while an archive that has some of its audio cannot be read."""
+    stream = _stream(call)
+    lost = _check(call, stream)
+    try:
+        lanes = {track: _lane(stream, track) for track in (Track.INBOUND, Track.OUTBOUND)}
+    except vault.Unreadable as error:
+        raise Unplayable(f"its audio is sealed: {error}") from error
+    keys = tuple(Key(key.timestamp_ms, key.digit) for key in stream.dtmf.all())
+    part = Part(lanes[Track.INBOUND], keys, stream.length, leaves=stream.end_reason == Stream.EndReason.STOP)
+    heard = Heard.of(part.lane)
+    our = Part(lanes[Track.OUTBOUND], (), stream.length, leaves=False).lane
+    timeline = heard.timeline(our, _events(call, stream), _texts(stream))
+    until = stream.length // SAMPLES_PER_MS if stream.end_reason in BROKEN else None
+    return Stored(call, stream, part, timeline, heard, until, lost)
+
+
+def _stream(call: Call) -> Stream:
+    if call.ended_at is None:
+        raise Unplayable("it is not over yet")
+    stream = call.streams.filter(bidirectional=True).first()
+    if stream is None:
+        raise Unplayable("no handler spoke in it" if call.streams.exists() else "it had no stream")
+    return stream
+
+
+def _check(call: Call, stream: Stream) -> str:
+    """Raises Unplayable if what its caller did is not all known. Returns what is to be said of it all the same."""
+    if Erasure.objects.filter(call_sid=call.sid or "", call_sid__gt="").exists():
+        raise Unplayable("its audio was erased")
+    if not stream.chunks.exists() and not stream.gaps.filter(reason=Gap.Reason.TIMESTAMP).exists():
+        raise Unplayable("nothing of it was recorded")
+    gaps = stream.gaps.filter(track=Track.INBOUND, reason__in=LOST).order_by("start")
+    if (gap := gaps.first()) is not None:
+        raise Unplayable(
+            f"{gap.length / SAMPLE_RATE:.1f} s of its caller are not recorded from "
+            f"{gap.start / SAMPLE_RATE:.1f} s on ({gap.get_reason_display()})"
+        )
+    if stream.dtmf.filter(digit=MASKED).exists():
+        raise Unplayable(f"some of its keys were secret, and are stored as {MASKED}")
+    acts = stream.events.filter(source=CallEvent.Source.CONTROL)
+    if (act := acts.first()) is not None:
+        raise Unplayable(f"somebody stepped in ({act.kind})")
+    return _remark(call, stream)
+
+
+def _remark(call: Call, stream: Stream) -> str:
+    end = f"{stream.length / SAMPLE_RATE:.1f} s"
+    if stream.end_reason == Stream.EndReason.DIAL:
+        return f"played until another number was dialled, after {end}"
+    if stream.end_reason in BROKEN:
+        return f"played until its stream broke, after {end} ({stream.get_end_reason_display()})"
+    later = call.streams.filter(bidirectional=True).count() - 1
+    return f"{later} more of its streams are not played" if later else ""
+
+
+def _lane(stream: Stream, track: str) -> list[tuple[int, bytes]]:
+    chunks = stream.chunks.filter(track=track).order_by("start")
+    return joined((piece.start, piece.audio) for piece in store.pieces(chunks))
+
+
+def _texts(stream: Stream) -> Iterator[Text]:
+    for row in stream.utterances.all():
+        start, end = row.start // SAMPLES_PER_MS, (row.start + row.length) // SAMPLES_PER_MS
+        yield Text("caller" if row.track == Track.INBOUND else "us", start, end, row.text)
+
+
+def _events(call: Call, stream: Stream) -> Iterator[Happened]:
+    end = stream.length // SAMPLES_PER_MS
+    for key in stream.dtmf.all():
+        yield Happened(key.timestamp_ms, "key", key.digit)
+    for mark in stream.marks.all():
+        yield Happened(mark.position // SAMPLES_PER_MS, "mark", mark.name, mark.outcome)
+    for gap in stream.gaps.filter(reason=Gap.Reason.CLEARED):
+        yield Happened(gap.start // SAMPLES_PER_MS, "clear", length_ms=gap.length // SAMPLES_PER_MS)
+    yield from told((event.kind, event.data, _since(stream, event.occurred_at)) for event in stream.events.all())
+    yield from (data(name, value, end) for name, value in call.data_in_order.items())
+    yield Happened(end, "end", WHO.get(Stream.EndReason(stream.end_reason), "us"))
+
+
+def told(events: Iterable[tuple[str, dict[str, object], int]]) -> Iterator[Happened]:
+    """What a handler has done, of the events (kind, data, ms) that its stream left."""
+    for kind, facts, at in events:
+        match kind:
+            case "note":
+                position = facts.get("position")
+                yield Happened(
+                    position // SAMPLES_PER_MS if isinstance(position, int) else at, "note", str(facts["text"])
+                )
+            case "dialled":
+                yield Happened(at, "dial", str(facts["number"]))
+            case "handler-failed":
+                yield Happened(at, "failure", str(facts.get("error", "")))
+
+
+def data(name: str, value: object, at_ms: int) -> Happened:
+    """What the handler has set by that name in the end; when is nobody's business."""
+    return Happened(at_ms, "data", name, json.dumps(value, sort_keys=True, ensure_ascii=False))
+
+
+def _since(stream: Stream, moment: dt.datetime) -> int:
+    return max(0, round((moment - stream.started_at).total_seconds() * 1000))
