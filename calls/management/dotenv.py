@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 
 SETTING = "STREAM_HANDLERS"
@@ -20,7 +21,10 @@ def add_handler(path: Path, name: str, where: str) -> bool:
     # Line ends are kept as they are.
     text = path.read_bytes().decode()
     added = with_handler(text, name, where)
-    if handlers_in(added) != {**handlers_in(text), name: where}:
+    try:
+        if handlers_in(added) != {**handlers_in(text), name: where}:
+            return False
+    except ImproperlyConfigured:  # the value is another variable's
         return False
     _replace(path, added.encode())
     return True

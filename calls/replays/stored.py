@@ -18,7 +18,8 @@ from calls.replays.timelines import Happened, Text, Timeline
 LOST = (Gap.Reason.PAUSED, Gap.Reason.CRASH, Gap.Reason.OVER_CAP)
 # Ends that nobody wanted: what would have come then is not known.
 BROKEN = (Stream.EndReason.DISCONNECT, Stream.EndReason.SHUTDOWN, Stream.EndReason.INTERRUPTED)
-WHO = {Stream.EndReason.STOP: "caller", Stream.EndReason.DIAL: "dial"}
+# Ends that are our doing: the caller would have stayed.
+WHO: dict[str, str] = {Stream.EndReason.HANDLER: "us", Stream.EndReason.ERROR: "us", Stream.EndReason.DIAL: "dial"}
 
 
 class Unplayable(Exception):
@@ -50,7 +51,7 @@ def read(call: Call) -> Stored:
     except vault.Unreadable as error:
         raise Unplayable(f"its audio is sealed: {error}") from error
     keys = tuple(Key(key.timestamp_ms, key.digit) for key in stream.dtmf.all())
-    part = Part(lanes[Track.INBOUND], keys, stream.length, leaves=stream.end_reason == Stream.EndReason.STOP)
+    part = Part(lanes[Track.INBOUND], keys, stream.length, leaves=stream.end_reason not in WHO)
     heard = Heard.of(part.lane)
     our = Part(lanes[Track.OUTBOUND], (), stream.length, leaves=False).lane
     timeline = heard.timeline(our, _events(call, stream), _texts(stream))
@@ -118,7 +119,7 @@ def _events(call: Call, stream: Stream) -> Iterator[Happened]:
         yield Happened(gap.start // SAMPLES_PER_MS, "clear", length_ms=gap.length // SAMPLES_PER_MS)
     yield from told((event.kind, event.data, _since(stream, event.occurred_at)) for event in stream.events.all())
     yield from (data(name, value, end) for name, value in call.data_in_order.items())
-    yield Happened(end, "end", WHO.get(Stream.EndReason(stream.end_reason), "us"))
+    yield Happened(end, "end", WHO.get(stream.end_reason, "caller"))
 
 
 def told(events: Iterable[tuple[str, dict[str, object], int]]) -> Iterator[Happened]:
