@@ -121,6 +121,15 @@ def test_another_value_of_data_has_changed():
     assert events([Happened(1, "data", "order", "1")], [Happened(1, "data", "order", "2")]) == [("data", "value", None)]
 
 
+def test_when_data_was_set_is_nobodys_business():
+    assert events([Happened(900, "data", "order", "1")], [Happened(9000, "data", "order", "1")]) == []
+
+
+def test_the_end_comes_last():
+    early = line(ANSWER, events=[Happened(100, "end", "caller")])
+    assert [one.subject for one in compared(CALL, early).lines] == ["us", "caller", "us", "end"]
+
+
 def test_a_clear_that_throws_more_away_is_longer():
     assert events([Happened(900, "clear", length_ms=100)], [Happened(900, "clear", length_ms=2100)]) == [
         ("clear", "length", 2000)

@@ -102,8 +102,8 @@ def test_what_the_handler_did_is_told():
     make_event(**facts, kind="handler-failed", data={"error": "KeyError: 'order'"})
     assert events(call) == (
         Happened(1000, "note", "asked twice"),
-        Happened(2000, "dial", "+14155550100"),
-        Happened(2000, "failure", "KeyError: 'order'"),
+        Happened(4000, "dial", "+14155550100"),
+        Happened(4000, "failure", "KeyError: 'order'"),
         Happened(4000, "end", "us"),
     )
 

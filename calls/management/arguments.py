@@ -41,3 +41,11 @@ def at_least_one(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
         raise ArgumentTypeError(f"{text} is not a whole number from 1 on")
     return int(text)
+
+
+def milliseconds(text: str) -> int:
+    """Such as 200ms, 1.5s or 0."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(ms|s|)", text)
+    if not found or (not found[2] and float(found[1])):
+        raise ArgumentTypeError(f"{text} is not a time such as 200ms or 1.5s")
+    return round(float(found[1]) * (1000 if found[2] == "s" else 1))

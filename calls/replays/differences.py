@@ -21,8 +21,13 @@ Subject = Speaker | Kind
 
 # The order of what happens at the same moment.
 _SUBJECTS: tuple[Subject, ...] = ("caller", "key", "us", "mark", "clear", "data", "note", "dial", "failure", "end")
+#: What can be left out of a comparison: subjects, and kinds of change.
+IGNORABLE = frozenset([*_SUBJECTS, "sound", "words", "talk-over", "length", "moved", "value"])
+
 # The clears are all one thing, and so are the ends, whoever ended it.
 _NAMELESS = ("clear", "end")
+# When data was set is not known, and what ends a stream comes with its `end`.
+_TIMELESS = ("data", "dial", "failure")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -94,8 +99,8 @@ def compare(
     )
 
 
-def _in_order(line: Line) -> tuple[int, int]:
-    return line.at_ms, _SUBJECTS.index(line.subject)
+def _in_order(line: Line) -> tuple[bool, int, int]:
+    return line.subject == "end", line.at_ms, _SUBJECTS.index(line.subject)
 
 
 def _without(line: Line, ignored: frozenset[str]) -> Line:
@@ -188,7 +193,8 @@ def _distance(one: Happened, other: Happened) -> float:
 
 
 def _changes_of_event(one: Happened, other: Happened, tolerance_ms: int) -> Iterator[Change]:
-    yield from _beyond("moved", other.at_ms - one.at_ms, tolerance_ms)
+    if one.kind not in _TIMELESS:
+        yield from _beyond("moved", other.at_ms - one.at_ms, tolerance_ms)
     yield from _beyond("length", other.length_ms - one.length_ms, tolerance_ms)
     if (one.name, one.value) != (other.name, other.value):
         yield Change("value")

@@ -1,9 +1,9 @@
 """A call as it was recorded: what its caller did, to be played again, and what came of it, to be compared with."""
 
-import datetime as dt
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from calls import store, vault
 from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
@@ -12,6 +12,7 @@ from calls.models import Call, CallEvent, Erasure, Gap, Stream, Track
 from calls.replays.measuring import Heard
 from calls.replays.parts import Key, Part, joined
 from calls.replays.timelines import Happened, Text, Timeline
+from calls.server.marks import OWN_MARK
 
 
 # What the handler had heard and the recording has not. What was lost on its way to us, the handler never had either.
@@ -113,34 +114,27 @@ def _events(call: Call, stream: Stream) -> Iterator[Happened]:
     end = stream.length // SAMPLES_PER_MS
     for key in stream.dtmf.all():
         yield Happened(key.timestamp_ms, "key", key.digit)
-    for mark in stream.marks.all():
+    for mark in stream.marks.exclude(name__startswith=OWN_MARK):
         yield Happened(mark.position // SAMPLES_PER_MS, "mark", mark.name, mark.outcome)
     for gap in stream.gaps.filter(reason=Gap.Reason.CLEARED):
         yield Happened(gap.start // SAMPLES_PER_MS, "clear", length_ms=gap.length // SAMPLES_PER_MS)
-    yield from told((event.kind, event.data, _since(stream, event.occurred_at)) for event in stream.events.all())
+    yield from told(stream.events.values_list("kind", "data"), end)
     yield from (data(name, value, end) for name, value in call.data_in_order.items())
     yield Happened(end, "end", WHO.get(stream.end_reason, "caller"))
 
 
-def told(events: Iterable[tuple[str, dict[str, object], int]]) -> Iterator[Happened]:
-    """What a handler has done, of the events (kind, data, ms) that its stream left."""
-    for kind, facts, at in events:
+def told(events: Iterable[tuple[str, dict[str, Any]]], end_ms: int) -> Iterator[Happened]:
+    """What a handler has done, of the events (kind, data) of its stream; it ended that by a dial and by a failure."""
+    for kind, facts in events:
         match kind:
             case "note":
-                position = facts.get("position")
-                yield Happened(
-                    position // SAMPLES_PER_MS if isinstance(position, int) else at, "note", str(facts["text"])
-                )
+                yield Happened(int(facts.get("position", 0)) // SAMPLES_PER_MS, "note", str(facts.get("text", "")))
             case "dialled":
-                yield Happened(at, "dial", str(facts["number"]))
+                yield Happened(end_ms, "dial", str(facts.get("number", "")))
             case "handler-failed":
-                yield Happened(at, "failure", str(facts.get("error", "")))
+                yield Happened(end_ms, "failure", str(facts.get("error", "")))
 
 
 def data(name: str, value: object, at_ms: int) -> Happened:
     """What the handler has set by that name in the end; when is nobody's business."""
     return Happened(at_ms, "data", name, json.dumps(value, sort_keys=True, ensure_ascii=False))
-
-
-def _since(stream: Stream, moment: dt.datetime) -> int:
-    return max(0, round((moment - stream.started_at).total_seconds() * 1000))

@@ -28,7 +28,7 @@ _WORDS = {
 }
 _SIGNED = {"moved": ("later", "earlier"), "length": ("longer", "shorter"), "talk-over": ("more", "less")}
 # Columns of what one side has, at least and at most.
-NARROW, WIDE = 24, 60
+NARROW, WIDE = 28, 60
 
 
 class Compared(NamedTuple):
@@ -72,7 +72,7 @@ def _side(one: Spoken | Happened | None) -> str:
     if isinstance(one, Happened):
         return " ".join(filter(None, (_seconds(one.at_ms), _name(one), one.value, _unheard(one))))
     waited = f"after {one.response_ms:,} ms" if one.response_ms is not None else ""
-    talked = f"{one.talked_on_ms:,} ms into the other side" if one.talked_on_ms else ""
+    talked = f"both {one.talked_on_ms:,} ms" if one.talked_on_ms else ""
     words = f"“{one.words}”" if one.words else ""
     edges = f"{_seconds(one.start_ms)}–{_seconds(one.end_ms)}"
     return " ".join(filter(None, (edges, waited, talked, words)))
@@ -94,8 +94,8 @@ def _change(change: Change) -> str:
     if change.by_ms is None:
         return _WORDS[change.what]
     more, less = _SIGNED[change.what]
-    over = " of it over the other side" if change.what == "talk-over" else ""
-    return f"{abs(change.by_ms):,} ms {more if change.by_ms > 0 else less}{over}"
+    both = " of both at once" if change.what == "talk-over" else ""
+    return f"{abs(change.by_ms):,} ms {more if change.by_ms > 0 else less}{both}"
 
 
 def _seconds(ms: int) -> str:

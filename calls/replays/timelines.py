@@ -92,7 +92,7 @@ def timeline(
     known = sorted(texts, key=lambda text: text.start_ms)
     return Timeline(
         spoken=tuple(_spoken(turn, our, known) for turn in conversation.turns),
-        events=tuple(sorted(events, key=lambda event: (event.at_ms, event.kind, event.name))),
+        events=tuple(sorted(events, key=lambda event: (event.kind == "end", event.at_ms, event.kind, event.name))),
         figures=Figures(**{name: getattr(conversation, name) for name in Figures.__struct_fields__}),
     )
 
