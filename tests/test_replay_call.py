@@ -13,7 +13,7 @@ from calls.rehearsal import HandlerPhone
 from tests.support.factories import make_call, make_recording, make_staff, make_view
 
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.filterwarnings("error")]
+pytestmark = pytest.mark.django_db(transaction=True)
 # A caller who says something after five seconds, for five, and presses a key at eleven.
 CALLER = b"\xff" * 40_000 + sound("caller")[:40_000] + b"\xff" * 8000
 
@@ -123,17 +123,17 @@ def test_what_is_different_is_an_exit_code_of_1():
     assert code == 1
 
 
-def test_a_tolerance_is_one(tmp_path):
+def test_a_tolerance_is_one():
     call = recorded()
-    assert replay(call.sid, handler="slow", tolerance="900ms")[1] == 0
+    assert replay(call.sid, handler="slow", tolerance=900)[1] == 0
     assert replay(call.sid, handler="slow", ignore=["us", "note", "mark", "end"])[1] == 0
 
 
-def test_code_need_not_be_named_in_the_settings(tmp_path):
+def test_code_need_not_be_named_in_the_settings():
     assert replay(recorded().sid, handler="tests.test_replay_call.polite")[1] == 0
 
 
-def test_a_handler_that_is_not_recorded_is_heard_all_the_same(tmp_path):
+def test_a_handler_that_is_not_recorded_is_heard_all_the_same():
     assert replay(recorded().sid, handler="private")[1] == 0
 
 
@@ -154,7 +154,7 @@ def test_nothing_is_written_but_who_read_it():
     assert (access.call, access.kind, access.detail) == (call, "export", "replay_call --handler slow")
 
 
-def test_several_calls_are_told_in_a_table_and_the_worst_come_first(tmp_path):
+def test_several_calls_are_told_in_a_table_and_the_worst_come_first():
     call = recorded()
     silent, running = make_call(), make_recording()
     text, code = replay(call.sid, silent.sid, running.sid, handler="slow")
@@ -164,12 +164,12 @@ def test_several_calls_are_told_in_a_table_and_the_worst_come_first(tmp_path):
     assert code == 1
 
 
-def test_the_calls_of_a_view_are_played(settings):
-    call = recorded()
+def test_the_calls_of_a_view_are_played():
+    recorded()
     make_call(handler="voicemail")
     make_view("Polite", "handler=polite")
     text, code = replay(view="polite", handler="slow")
-    assert "1 call played again" in text or call.sid in text or "ms later" in text
+    assert "ms later" in text
     assert code == 1
 
 

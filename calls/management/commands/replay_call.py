@@ -260,13 +260,15 @@ def _script(part: Part) -> Script:
     """The caller of that stream; on any other one they hang up."""
 
     def play(caller: Caller) -> Iterator[bytes | None]:
-        first = caller.stream
+        first, last = caller.stream, -(-part.length // FRAME_SAMPLES) - 1
         stays = repeat(SILENT_FRAME, 0 if part.leaves else PATIENCE * 50)
         for number, frame in enumerate((*part.frames, *stays)):
             if caller.stream is not first:
                 return
             for key in part.pressed(number):
                 caller.press(key)
+            if part.leaves and number == last:
+                caller.hang_up()
             yield frame
 
     return play
