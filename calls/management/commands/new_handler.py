@@ -19,13 +19,13 @@ from calls.management.dotenv import SETTING, add_handler
 TEMPLATES = Path(__file__).resolve().parent.parent / "handler"
 FILES = {"handler.py-tpl": "{}.py", "test_handler.py-tpl": "test_{}.py", "handler.yaml-tpl": "{}.yaml"}
 NEXT = """
-  make test-handlers                        runs its test: no phone, no server, no waiting
-  make run                                  serves it (again, if it runs: it has read .env already)
-  {python} -m simulator run {scenario}
-                                            calls it, says something, presses a key, and judges what it hears
-  {python} manage.py configure_number +14155550199 --handler {name}
-                                            and for real: that number of yours is answered by it
-"""
+What next:
+  .venv/bin/pytest handlers                 runs its test: no phone, no server, no waiting
+  make run                                  serves it; one that runs takes it up by itself
+  make scenario NAME={name}
+                                            calls it while that runs, presses keys, and judges what it hears
+  .venv/bin/python manage.py configure_number +14155550199 --handler {name}
+                                            and for real: it answers that number of yours"""
 
 
 class Command(BaseCommand):
@@ -64,12 +64,12 @@ class Command(BaseCommand):
             self.stdout.write(f"{SETTING} in .env has {name}={_where(name)} now.")
         else:
             self.stdout.write(self.style.WARNING(f"Add it to {SETTING} yourself: {name}={_where(name)}"))
-        self.stdout.write(NEXT.format(name=name, scenario=scenario, python=".venv/bin/python").rstrip())
+        self.stdout.write(NEXT.format(name=name))
 
 
 def objection_to(name: str) -> str:
     """Why a handler cannot be called that, or ""."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,49}", name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
         return (
             f"{name!r} cannot be its name: small letters, digits and _ are, a letter first. {_suggestion(name)}".strip()
         )
@@ -86,7 +86,7 @@ def objection_to(name: str) -> str:
 
 def _suggestion(name: str) -> str:
     plain = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_0123456789")
-    return f"Try {plain[:50]}." if plain else ""
+    return f"Try {plain[:40]}." if plain else ""
 
 
 def _used() -> set[str]:
