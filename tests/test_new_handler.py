@@ -130,7 +130,7 @@ def run(project, *words, **environment):
 
 @pytest.mark.process
 def test_its_test_passes(written):
-    assert "5 passed" in run(written, "-m", "pytest", "-q", "-p", "no:cacheprovider", "handlers", "-k", "order_desk")
+    assert "6 passed" in run(written, "-m", "pytest", "-q", "-p", "no:cacheprovider", "handlers", "-k", "order_desk")
 
 
 @pytest.mark.process
