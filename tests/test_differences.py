@@ -136,6 +136,19 @@ def test_a_clear_that_throws_more_away_is_longer():
     ]
 
 
+def test_what_the_caller_would_still_have_done_is_no_difference():
+    key, later = Happened(5000, "key", "1"), Spoken("caller", 6000, 7000)
+    before = line(Spoken("caller", 1000, 4500), later, events=[key, Happened(8000, "end", "us")])
+    after = line(Spoken("caller", 1000, 3000), events=[Happened(3000, "end", "us")])
+    assert changes(before, after) == [("end", "moved", -5000)]
+
+
+def test_what_the_caller_has_not_done_before_the_end_is_one():
+    before = line(Spoken("caller", 1000, 1500), events=[Happened(8000, "end", "us")])
+    after = line(events=[Happened(7000, "end", "us")])
+    assert changes(before, after)[0] == ("caller", "gone", None)
+
+
 def test_who_ended_it_matters():
     assert events([Happened(900, "end", "us")], [Happened(2000, "end", "caller")]) == [
         ("end", "moved", 1100),

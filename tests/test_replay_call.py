@@ -7,10 +7,13 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from calls import archive_url
 from calls.handlers import handler, sound
 from calls.models import Call, CallEvent, RecordingAccess, Stream
 from calls.rehearsal import HandlerPhone
+from calls.store import moving
 from tests.support.factories import make_call, make_recording, make_staff, make_view
+from tests.support.sealed import KEY
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -209,8 +212,31 @@ def test_a_handler_that_is_not_known_is_an_exit_code_of_2():
     assert "is not a handler" in replay(make_recording().sid, handler="calls.handlers.names")[0]
 
 
-def test_one_that_cannot_be_played_says_why():
+def test_one_that_cannot_be_played_says_why_and_nobody_has_read_it():
     call = make_call()
     text, code = replay(call.sid)
     assert text.endswith(f"{call.sid} was not played: it had no stream")
+    assert code == 2
+    assert not RecordingAccess.objects.exists()
+
+
+def test_a_sealed_recording_is_played_by_who_has_its_key(settings):
+    settings.RECORDING_KEYS = [KEY]
+    call = recorded()
+    assert call.streams.get().sealing_key
+    assert replay(call.sid, tolerance=0)[1] == 0
+    settings.RECORDING_KEYS = []
+    assert "its audio is sealed: " in replay(call.sid)[0]
+
+
+def test_an_archived_recording_is_played_too(settings, tmp_path):
+    call = recorded()
+    settings.ARCHIVE_URL = f"file://{tmp_path}"
+    settings.STORAGES = {**settings.STORAGES, **archive_url.storages(settings.ARCHIVE_URL)}
+    moving.store(call.streams.get())
+    assert call.streams.get().archive
+    assert replay(call.sid, tolerance=0)[1] == 0
+    (tmp_path / call.streams.get().archive).unlink()
+    text, code = replay(call.sid)
+    assert text.startswith(f"{call.sid}: ")
     assert code == 2

@@ -8,7 +8,7 @@ from calls.media.audio import tone
 from calls.models import Erasure
 from calls.replays.differences import compare
 from calls.replays.parts import Key
-from calls.replays.stored import Unplayable, read
+from calls.replays.stored import Playable, Unplayable
 from calls.replays.timelines import Happened
 from tests.support.factories import (
     START,
@@ -38,9 +38,13 @@ def recorded(**facts):
     return call, stream
 
 
+def read(call):
+    return Playable.of(call).read()
+
+
 def why(call):
     with pytest.raises(Unplayable) as raised:
-        read(call)
+        Playable.of(call)
     return str(raised.value)
 
 
@@ -122,21 +126,22 @@ def test_a_call_is_the_same_as_itself():
 
 @pytest.mark.parametrize("reason", ["shutdown", "disconnect", "interrupted"])
 def test_a_stream_that_broke_is_known_up_to_there(reason):
-    stored = read(recorded(end_reason=reason)[0])
-    assert stored.until_ms == 4000
-    assert stored.remark.startswith("played until its stream broke, after 4.0 s")
+    found = Playable.of(recorded(end_reason=reason)[0])
+    assert found.until_ms == 4000
+    assert found.remark.startswith("played until its stream broke, after 4.0 s")
 
 
 def test_a_call_that_was_dialled_on_is_played_until_then():
     call, _ = recorded(end_reason="dial")
     make_stream(call, after=30, length=8000)
-    assert (read(call).until_ms, read(call).remark) == (None, "played until another number was dialled, after 4.0 s")
+    found = Playable.of(call)
+    assert (found.until_ms, found.remark) == (None, "played until another number was dialled, after 4.0 s")
 
 
 def test_of_several_streams_the_first_one_is_played():
     call, _ = recorded()
     make_stream(call, after=30, length=8000)
-    assert read(call).remark == "1 more of its streams are not played"
+    assert Playable.of(call).remark == "1 more of its streams are not played"
 
 
 @pytest.mark.parametrize(

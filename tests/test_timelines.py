@@ -33,6 +33,7 @@ def test_of_what_is_known_up_to_a_moment_the_end_is_left_out():
         spoken=(Spoken("us", 0, 900), Spoken("us", 2000, 2900)),
         events=(Happened(100, "mark"), Happened(900, "end"), Happened(2000, "mark")),
     )
+    assert (line.until(None), line.end_ms, line.until(2000).end_ms) == (line, 900, None)
     assert line.until(2000) == Timeline(spoken=(Spoken("us", 0, 900),), events=(Happened(100, "mark"),))
 
 

@@ -91,6 +91,8 @@ def compare(
     `ignored`: subjects (`mark`) and kinds of change (`sound`) that are none.
     """
     lines = [*_speech(before, after, tolerance_ms, alike), *_events(before, after, tolerance_ms)]
+    if after.end_ms is not None:
+        lines = [_heard_out(line, after.end_ms - tolerance_ms) for line in lines]
     left_out = frozenset(ignored)
     return Comparison(
         lines=tuple(sorted((_without(line, left_out) for line in lines), key=_in_order)),
@@ -101,6 +103,15 @@ def compare(
 
 def _in_order(line: Line) -> tuple[bool, int, int]:
     return line.subject == "end", line.at_ms, _SUBJECTS.index(line.subject)
+
+
+def _heard_out(line: Line, end_ms: int) -> Line:
+    """What a caller did who was hung up by then is the same: they would have done it."""
+    edges = [one.end_ms if isinstance(one, Spoken) else one.at_ms for one in (line.before, line.after) if one]
+    if line.subject not in ("caller", "key") or max(edges) < end_ms or line.before is None:
+        return line
+    changes = tuple(change for change in line.changes if change.what not in ("gone", "length"))
+    return msgspec.structs.replace(line, changes=changes)
 
 
 def _without(line: Line, ignored: frozenset[str]) -> Line:

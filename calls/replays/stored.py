@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from calls import store, vault
 from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
@@ -29,35 +29,46 @@ class Unplayable(Exception):
 
 @dataclass(frozen=True)
 class Stored:
-    """The first stream of a call, on which it spoke with a handler."""
+    """What one stream of a call was like; read while a recording is looked at, so that it is heard once."""
 
-    call: Call
-    stream: Stream
     part: Part
     timeline: Timeline
     heard: Heard
-    """What its caller said when, so that it is listened to once."""
-    until_ms: int | None
-    """Up to where it can be compared: how it would have gone on is not known. None if to its end."""
-    remark: str = ""
-    """What of the call is not played again, in words."""
 
 
-def read(call: Call) -> Stored:
-    """Unplayable; ArchiveError while an archive that has some of its audio cannot be read."""
-    stream = _stream(call)
-    lost = _check(call, stream)
-    try:
-        lanes = {track: _lane(stream, track) for track in (Track.INBOUND, Track.OUTBOUND)}
-    except vault.Unreadable as error:
-        raise Unplayable(f"its audio is sealed: {error}") from error
-    keys = tuple(Key(key.timestamp_ms, key.digit) for key in stream.dtmf.all())
-    part = Part(lanes[Track.INBOUND], keys, stream.length, leaves=stream.end_reason not in WHO)
-    heard = Heard.of(part.lane)
-    our = Part(lanes[Track.OUTBOUND], (), stream.length, leaves=False).lane
-    timeline = heard.timeline(our, _events(call, stream), _texts(stream))
-    until = stream.length // SAMPLES_PER_MS if stream.end_reason in BROKEN else None
-    return Stored(call, stream, part, timeline, heard, until, lost)
+@dataclass(frozen=True)
+class Playable:
+    """A call whose caller can be played again, on its first stream on which it spoke with a handler."""
+
+    call: Call
+    stream: Stream
+    remark: str
+    """What of the call is not played, in words."""
+
+    @classmethod
+    def of(cls, call: Call) -> Self:
+        """Unplayable if not all is known of what its caller did. Reads no audio."""
+        stream = _stream(call)
+        _check(call, stream)
+        return cls(call, stream, _remark(call, stream))
+
+    @property
+    def until_ms(self) -> int | None:
+        """Up to where it can be compared: how it would have gone on is not known. None if to its end."""
+        return self.stream.length // SAMPLES_PER_MS if self.stream.end_reason in BROKEN else None
+
+    def read(self) -> Stored:
+        """Unplayable if its audio cannot be opened; ArchiveError while an archive that has it cannot be read."""
+        stream = self.stream
+        try:
+            caller, our = (_lane(stream, track) for track in (Track.INBOUND, Track.OUTBOUND))
+        except vault.Unreadable as error:
+            raise Unplayable(f"its audio is sealed: {error}") from error
+        keys = tuple(Key(key.timestamp_ms, key.digit) for key in stream.dtmf.all())
+        part = Part(caller, keys, stream.length, leaves=stream.end_reason not in WHO)
+        heard = Heard.of(part.lane)
+        lane = Part(our, (), stream.length, leaves=False).lane
+        return Stored(part, heard.timeline(lane, _events(self.call, stream), _texts(stream)), heard)
 
 
 def _stream(call: Call) -> Stream:
@@ -69,8 +80,7 @@ def _stream(call: Call) -> Stream:
     return stream
 
 
-def _check(call: Call, stream: Stream) -> str:
-    """Raises Unplayable if what its caller did is not all known. Returns what is to be said of it all the same."""
+def _check(call: Call, stream: Stream) -> None:
     if Erasure.objects.filter(call_sid=call.sid or "", call_sid__gt="").exists():
         raise Unplayable("its audio was erased")
     if not stream.chunks.exists() and not stream.gaps.filter(reason=Gap.Reason.TIMESTAMP).exists():
@@ -86,7 +96,6 @@ def _check(call: Call, stream: Stream) -> str:
     acts = stream.events.filter(source=CallEvent.Source.CONTROL)
     if (act := acts.first()) is not None:
         raise Unplayable(f"somebody stepped in ({act.kind})")
-    return _remark(call, stream)
 
 
 def _remark(call: Call, stream: Stream) -> str:

@@ -69,8 +69,15 @@ class Timeline(msgspec.Struct, frozen=True):
     events: tuple[Happened, ...] = ()
     figures: Figures = Figures()
 
-    def until(self, end_ms: int) -> "Timeline":
-        """What had begun before that; how it ended is left out."""
+    @property
+    def end_ms(self) -> int | None:
+        """When the stream ended, if that is known."""
+        return next((event.at_ms for event in self.events if event.kind == "end"), None)
+
+    def until(self, end_ms: int | None) -> "Timeline":
+        """What had begun before that; how it ended is left out. None: all of it."""
+        if end_ms is None:
+            return self
         spoken = tuple(said for said in self.spoken if said.start_ms < end_ms)
         events = tuple(event for event in self.events if event.at_ms < end_ms and event.kind != "end")
         return msgspec.structs.replace(self, spoken=spoken, events=events)

@@ -27,7 +27,7 @@ from calls.replays import rehearsed, telling
 from calls.replays.differences import IGNORABLE, compare
 from calls.replays.likeness import ALIKE, likeness
 from calls.replays.parts import Part
-from calls.replays.stored import Stored, Unplayable, read
+from calls.replays.stored import Playable, Unplayable
 from calls.replays.telling import Compared
 from calls.store import ArchiveError
 from simulator.caller import Caller
@@ -115,25 +115,26 @@ class Command(BaseCommand):
 
     def compared(self, sid: str, talk: Talk | None, phone: HandlerPhone, runner: asyncio.Runner) -> Compared:
         call = Call.objects.get(sid=sid)
-        handler: Talk | str = talk or call.handler
+        playable = Playable.of(call)
         # Before the first byte, as for every other way to hear a recording.
         detail = f"replay_call --handler {self.options['handler'] or call.handler}"
         RecordingAccess.objects.create(call=call, call_sid=sid, kind=RecordingAccess.Kind.EXPORT, detail=detail[:200])
-        stored = read(call)
+        stored = playable.read()
         try:
-            again = runner.run(_placed(phone, handler, stored, real_time=self.options["real_time"]))
+            placed = _placed(phone, talk or call.handler, playable, stored.part, real_time=self.options["real_time"])
+            again = runner.run(placed)
         except (ImportError, NotAHandler) as error:
             raise Unplayable(f"its handler cannot be used: {error}") from error
         phone.calls.clear()
         after = rehearsed.read(again.rows, stored.heard, stored.part, _heard(again))
         comparison = compare(
-            stored.timeline if stored.until_ms is None else stored.timeline.until(stored.until_ms),
-            after if stored.until_ms is None else after.until(stored.until_ms),
+            stored.timeline.until(playable.until_ms),
+            after.until(playable.until_ms),
             alike=lambda one, other: likeness(one, other) >= ALIKE,
             tolerance_ms=self.options["tolerance"],
             ignored=self.options["ignore"],
         )
-        return Compared(sid, comparison, "; ".join(filter(None, (stored.remark, *again.report.errors))))
+        return Compared(sid, comparison, "; ".join(filter(None, (playable.remark, *again.report.errors))))
 
     # --- what came of it
 
@@ -242,15 +243,17 @@ def _handler(name: str | None) -> Talk | None:
 # --- one call ---------------------------------------------------------------------------------------------------------
 
 
-async def _placed(phone: HandlerPhone, handler: Talk | str, stored: Stored, *, real_time: bool) -> HandlerCall:
-    call = stored.call
+async def _placed(
+    phone: HandlerPhone, handler: Talk | str, playable: Playable, part: Part, *, real_time: bool
+) -> HandlerCall:
+    call = playable.call
     return await phone.call(
         handler,
-        script=_script(stored.part),
-        parameters=dict(stored.stream.custom_parameters),
+        script=_script(part),
+        parameters=dict(playable.stream.custom_parameters),
         real_time=real_time,
-        from_number=call.from_number or "+14155550100",
-        to_number=call.to_number or "+14155550199",
+        from_number=call.from_number,
+        to_number=call.to_number,
         direction=call.direction,
         silence_timeout=0,
     )
