@@ -75,6 +75,10 @@ def test_words_count_more_than_their_sound():
     assert changes(line(said), line(Spoken("us", 0, 900, words="Bye.", audio=b"one voice"))) == [("us", "words", None)]
 
 
+def test_a_caller_says_the_same_whatever_was_understood():
+    assert changes(line(Spoken("caller", 0, 900, words="A pizza")), line(Spoken("caller", 0, 900, words="Pisa"))) == []
+
+
 def test_words_of_one_side_alone_leave_it_to_the_sound():
     said = Spoken("us", 0, 900, words="Thank you!", audio=b"one voice")
     assert changes(line(said), line(Spoken("us", 0, 900, audio=b"one voice"))) == []

@@ -4,16 +4,21 @@ import asyncio
 import json
 from io import StringIO
 
+import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 
 from calls import archive_url
 from calls.handlers import handler, sound
+from calls.media.transcript import Heard
 from calls.models import Call, CallEvent, RecordingAccess, Stream
 from calls.rehearsal import HandlerPhone
 from calls.store import moving
+from tests.support.callers import place
 from tests.support.factories import make_call, make_recording, make_staff, make_view
+from tests.support.recorded import stored_to_the_end
 from tests.support.sealed import KEY
+from tests.support.servers import Server
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,6 +61,18 @@ async def rude(stream):
 @handler(records=False)
 async def private(stream):
     await polite(stream)
+
+
+async def understood(audio):
+    """One utterance a lane, at its beginning."""
+    async for _ in audio:
+        continue
+    yield Heard("Welcome.", 0.0, 1.0)
+
+
+async def misunderstood(audio):
+    async for heard in understood(audio):
+        yield msgspec.structs.replace(heard, text="Farewell.")
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +229,16 @@ def test_a_handler_that_is_not_known_is_an_exit_code_of_2():
     assert "is not a handler" in replay(make_recording().sid, handler="calls.handlers.names")[0]
 
 
+def test_words_are_compared_where_both_sides_have_them(settings, tmp_path):
+    settings.TRANSCRIBER = "tests.test_replay_call.understood"
+    call = recorded()
+    assert call.streams.get().utterances.filter(track="outbound").exists()
+    assert replay(call.sid, tolerance=0)[1] == 0
+    settings.TRANSCRIBER = "tests.test_replay_call.misunderstood"
+    assert ("us", "words", None) in different(tmp_path, call.sid)
+    assert replay(call.sid, without_words=True)[1] == 0
+
+
 def test_one_that_cannot_be_played_says_why_and_nobody_has_read_it():
     call = make_call()
     text, code = replay(call.sid)
@@ -240,3 +267,16 @@ def test_an_archived_recording_is_played_too(settings, tmp_path):
     text, code = replay(call.sid)
     assert text.startswith(f"{call.sid}: ")
     assert code == 2
+
+
+@pytest.mark.process
+@pytest.mark.clock
+@pytest.mark.once
+def test_a_call_that_was_recorded_in_real_time_is_the_same_on_a_clock_that_jumps(tmp_path):
+    with Server("uvicorn", tmp_path) as server:
+        (report,) = place(server, handler="voicemail", audio=sound("caller"), dtmf=((9.0, "#"),))
+        stored_to_the_end([report])
+    # Both said the same; a machine that is busy says it later.
+    text, code = replay(report.call_sid, tolerance=2000)
+    assert "9.0" in text
+    assert code == 0, text

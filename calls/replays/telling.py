@@ -170,7 +170,7 @@ def _number(count: int, what: str) -> str:
 
 
 def plain(compared: Compared) -> dict[str, Any]:
-    """As JSON: without the audio."""
+    """As JSON."""
     comparison = compared.comparison
     return {
         "call_sid": compared.sid,

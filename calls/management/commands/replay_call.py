@@ -1,16 +1,15 @@
 """`manage.py replay_call CA… --handler new_version`: plays a recorded call's caller to other code, and compares."""
 
-import asyncio
 import json
 import logging
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import repeat
 from pathlib import Path
 from typing import Any, TextIO
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -20,25 +19,17 @@ from calls import handlers
 from calls.admin.saved_views import UnknownView, calls_of
 from calls.handlers import NotAHandler, Talk
 from calls.management.arguments import at_least_one, milliseconds
-from calls.media.audio import FRAME_SAMPLES, SILENCE
+from calls.management.replaying import Replayer, Terms
 from calls.models import Call, RecordingAccess
-from calls.rehearsal import HandlerCall, HandlerPhone
-from calls.replays import rehearsed, telling
-from calls.replays.differences import IGNORABLE, compare
-from calls.replays.likeness import ALIKE, likeness
-from calls.replays.parts import Part
+from calls.replays import telling
+from calls.replays.differences import IGNORABLE
 from calls.replays.stored import Playable, Unplayable
 from calls.replays.telling import Compared
 from calls.store import ArchiveError
-from simulator.caller import Caller
-from simulator.scenario import Script
 
 
-# Exit codes: something is different; an argument is wrong.
-DIFFERENT, WRONG = 1, 2
-# Seconds for which a caller who had been hung up by us stays, if other code does not.
-PATIENCE = 60
-SILENT_FRAME = SILENCE * FRAME_SAMPLES
+# Exit codes: something is different; an argument is wrong; Ctrl-C.
+DIFFERENT, WRONG, INTERRUPTED = 1, 2, 130
 # Calls that are listed, the worst ones.
 MOST_TOLD = 50
 
@@ -80,12 +71,20 @@ class Command(BaseCommand):
             help="is no difference; may be repeated: " + ", ".join(sorted(IGNORABLE)),
         )
         parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it there, too")
+        parser.add_argument(
+            "--without-words",
+            action="store_true",
+            help="do without TRANSCRIBER: for handlers that do not ask for transcripts(), and much faster than with it",
+        )
         parser.add_argument("--real-time", action="store_true", help="as slowly as it was: for what needs that")
 
     def handle(self, *args: Any, **options: Any) -> None:
         sids = list(dict.fromkeys(_sids(options)))
         talk = _handler(options["handler"])
         self.options = options
+        if options["without_words"]:
+            # For this process alone.
+            settings.TRANSCRIBER = ""
         self.skipped: dict[str, str] = {}
         compared = self.replay(sids, talk)
         if options["json"]:
@@ -100,41 +99,27 @@ class Command(BaseCommand):
         """One after the other, each as fast as its handler works."""
         done = []
         no_bar = True if len(sids) == 1 or not self.options["verbosity"] else None
-        with _quiet(self.options["verbosity"]), asyncio.Runner() as runner, HandlerPhone() as phone:
+        terms = Terms(talk, self.options["tolerance"], self.options["ignore"], self.options["real_time"])
+        with _quiet(self.options["verbosity"]), Replayer(terms) as replayer:
             for sid in tqdm(sids, unit=" calls", leave=False, disable=no_bar):
                 try:
-                    done.append(self.compared(sid, talk, phone, runner))
+                    done.append(self.compared(sid, replayer))
                 except Unplayable as error:
                     self.skipped[sid] = str(error)
                 except ArchiveError as error:
                     raise CommandError(f"{sid}: {error}", returncode=WRONG) from error
                 except KeyboardInterrupt:
                     self.tell(done, single=False)
-                    raise CommandError(f"Interrupted after {len(done)} calls.", returncode=130) from None
+                    raise CommandError(f"Interrupted after {len(done)} calls.", returncode=INTERRUPTED) from None
         return done
 
-    def compared(self, sid: str, talk: Talk | None, phone: HandlerPhone, runner: asyncio.Runner) -> Compared:
+    def compared(self, sid: str, replayer: Replayer) -> Compared:
         call = Call.objects.get(sid=sid)
         playable = Playable.of(call)
         # Before the first byte, as for every other way to hear a recording.
         detail = f"replay_call --handler {self.options['handler'] or call.handler}"
         RecordingAccess.objects.create(call=call, call_sid=sid, kind=RecordingAccess.Kind.EXPORT, detail=detail[:200])
-        stored = playable.read()
-        try:
-            placed = _placed(phone, talk or call.handler, playable, stored.part, real_time=self.options["real_time"])
-            again = runner.run(placed)
-        except (ImportError, NotAHandler) as error:
-            raise Unplayable(f"its handler cannot be used: {error}") from error
-        phone.calls.clear()
-        after = rehearsed.read(again.rows, stored.heard, stored.part, _heard(again))
-        comparison = compare(
-            stored.timeline.until(playable.until_ms),
-            after.until(playable.until_ms),
-            alike=lambda one, other: likeness(one, other) >= ALIKE,
-            tolerance_ms=self.options["tolerance"],
-            ignored=self.options["ignore"],
-        )
-        return Compared(sid, comparison, "; ".join(filter(None, (playable.remark, *again.report.errors))))
+        return replayer.compared(playable)
 
     # --- what came of it
 
@@ -240,45 +225,7 @@ def _handler(name: str | None) -> Talk | None:
     return talk
 
 
-# --- one call ---------------------------------------------------------------------------------------------------------
-
-
-async def _placed(
-    phone: HandlerPhone, handler: Talk | str, playable: Playable, part: Part, *, real_time: bool
-) -> HandlerCall:
-    call = playable.call
-    return await phone.call(
-        handler,
-        script=_script(part),
-        parameters=dict(playable.stream.custom_parameters),
-        real_time=real_time,
-        from_number=call.from_number,
-        to_number=call.to_number,
-        direction=call.direction,
-        silence_timeout=0,
-    )
-
-
-def _script(part: Part) -> Script:
-    """The caller of that stream; on any other one they hang up."""
-
-    def play(caller: Caller) -> Iterator[bytes | None]:
-        first, last = caller.stream, -(-part.length // FRAME_SAMPLES) - 1
-        stays = repeat(SILENT_FRAME, 0 if part.leaves else PATIENCE * 50)
-        for number, frame in enumerate((*part.frames, *stays)):
-            if caller.stream is not first:
-                return
-            for key in part.pressed(number):
-                caller.press(key)
-            if part.leaves and number == last:
-                caller.hang_up()
-            yield frame
-
-    return play
-
-
-def _heard(call: HandlerCall) -> bytes:
-    return call.report.streams[0].heard_audio if call.report.streams else b""
+# --- around it --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
