@@ -93,7 +93,7 @@ def replay(*sids, **options):
     """What it says, and how it ends."""
     out, code = StringIO(), 0
     try:
-        call_command("replay_call", *sids, stdout=out, **options)
+        call_command("replay_call", *sids, stdout=out, stderr=StringIO(), **options)
     except CommandError as error:
         out.write(str(error))
         code = error.returncode
@@ -147,6 +147,12 @@ def test_a_tolerance_is_one():
     call = recorded()
     assert replay(call.sid, handler="slow", tolerance=900)[1] == 0
     assert replay(call.sid, handler="slow", ignore=["us", "note", "mark", "end"])[1] == 0
+
+
+def test_who_plays_a_call_again_is_warned_that_the_handler_runs():
+    err = StringIO()
+    call_command("replay_call", recorded().sid, stdout=StringIO(), stderr=err)
+    assert err.getvalue() == "The handler itself runs: what it does beside talking, it does again.\n"
 
 
 def test_code_need_not_be_named_in_the_settings():

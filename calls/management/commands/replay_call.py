@@ -85,6 +85,8 @@ class Command(BaseCommand):
         if options["without_words"]:
             # For this process alone.
             settings.TRANSCRIBER = ""
+        if options["verbosity"]:
+            self.stderr.write(self.style.WARNING("The handler itself runs: what it does beside talking, it does again."))
         self.skipped: dict[str, str] = {}
         compared = self.replay(sids, talk)
         if options["json"]:
