@@ -30,6 +30,7 @@ from calls.store import ArchiveError
 
 # Exit codes: something is different; an argument is wrong; Ctrl-C.
 DIFFERENT, WRONG, INTERRUPTED = 1, 2, 130
+WARNING = "The handler itself runs: what it does beside talking, it does again."
 # Calls that are listed, the worst ones.
 MOST_TOLD = 50
 
@@ -86,7 +87,7 @@ class Command(BaseCommand):
             # For this process alone.
             settings.TRANSCRIBER = ""
         if options["verbosity"]:
-            self.stderr.write(self.style.WARNING("The handler itself runs: what it does beside talking, it does again."))
+            self.stderr.write(self.style.WARNING(WARNING))
         self.skipped: dict[str, str] = {}
         compared = self.replay(sids, talk)
         if options["json"]:
