@@ -31,6 +31,16 @@ run: $(INSTALLED) ## Serve on http://127.0.0.1:8000 and place a simulated call (
 	$(BIN)/python scripts/dotenv.py
 	exec $(BIN)/python manage.py rundemo --port $(PORT)
 
+.PHONY: handler
+handler: $(INSTALLED) ## Write a handler to begin with, its test and a scenario (NAME=order_desk)
+	$(BIN)/python scripts/dotenv.py
+	$(BIN)/python manage.py new_handler $(or $(NAME),$(error Name it: make handler NAME=order_desk))
+
+.PHONY: scenario
+scenario: $(INSTALLED) ## Play a scenario of handlers/ to the server that runs (NAME=order_desk)
+	TWILIO_AUTH_TOKEN="$${TWILIO_AUTH_TOKEN:-$$(sed -n "s/^TWILIO_AUTH_TOKEN=['\"]\?\([^'\"]*\).*/\1/p" .env)}" \
+	    $(BIN)/python -m simulator run handlers/$(or $(NAME),$(error Name it: make scenario NAME=order_desk)).yaml $(ARGS)
+
 .PHONY: test
 test: $(INSTALLED) ## Run the tests that start no server and no browser, on SQLite (2 minutes; ARGS="-k voicemail")
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test quick $(ARGS)

@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth.models import User
 from django.core.exceptions import SuspiciousOperation
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
@@ -68,6 +69,31 @@ def tells_of_somebody(view: SavedView) -> bool:
         return True
     term = QueryDict(view.query).get("q", "")
     return bool(term) and (spoken.wanted(term) is None or sum(map(str.isdigit, term)) > 2)
+
+
+class UnknownView(Exception):
+    """There is no such view; says which there are."""
+
+
+def calls_of(name: str, username: str | None = None) -> QuerySet[Call]:
+    """What a view shows to somebody who may see all, in its order: everybody's, or that user's own.
+
+    UnknownView if there is none of that name, or the list takes its filters no more.
+    """
+    views = SavedView.objects.filter(user__username=username) if username else SavedView.objects.everybodys()
+    view = views.filter(name__iexact=name).first()
+    if view is None:
+        there = ", ".join(repr(each) for each in views.values_list("name", flat=True)[:MOST]) or "none"
+        raise UnknownView(f"There is no view {name!r} of {username or 'everybody'}; there are {there}.")
+    asked = HttpRequest()
+    asked.method, asked.GET = "GET", QueryDict(view.query)
+    asked.user = view.user or User(is_staff=True, is_superuser=True)
+    asked.reads_no_page = True  # type: ignore[attr-defined]
+    try:
+        found: QuerySet[Call] = admin.site.get_model_admin(Call).get_changelist_instance(asked).rows()  # type: ignore[attr-defined]
+    except (IncorrectLookupParameters, SuspiciousOperation) as error:
+        raise UnknownView(f"The view {view.name!r} asks for something that the list does not know any more.") from error
+    return found
 
 
 @dataclass(frozen=True)

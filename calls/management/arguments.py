@@ -50,3 +50,11 @@ def rate(text: str) -> float:
     if per_second <= 0:
         raise ArgumentTypeError(f"{text} is not a rate such as 1/s or 30/min")
     return per_second
+
+
+def milliseconds(text: str) -> int:
+    """Such as 200ms, 1.5s or 0."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(ms|s|)", text)
+    if not found or (not found[2] and float(found[1])):
+        raise ArgumentTypeError(f"{text} is not a time such as 200ms or 1.5s")
+    return round(float(found[1]) * (1000 if found[2] == "s" else 1))
