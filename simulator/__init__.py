@@ -1,7 +1,8 @@
 """Twilio's side of a phone call, over real HTTP and a real WebSocket: `report = await simulate(Scenario(...))`.
 
 `TwilioApi` is the REST API beside it, on loopback; a call that is placed there is played by `OutboundCall`, one that
-comes in by its own `play`. `python -m simulator call` plays one from a terminal.
+comes in by its own `play`. `python -m simulator call` plays one from a terminal, and
+`python -m simulator examine` says what is wrong with a server.
 
 It signs the voice webhook, follows the TwiML, opens the socket, speaks at 50 frames a second, plays what comes back on
 a real clock, returns marks, presses keys, hangs up and posts the status callbacks. It shares nothing with the server:

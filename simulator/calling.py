@@ -1,9 +1,7 @@
 """`python -m simulator call --voice-url URL`: Twilio's side of a phone call, to any server that takes Media Streams."""
 
-import os
-import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,8 +29,6 @@ examples:
 exit status:
   0 if every call went well, 1 if one failed (the last line says why), 2 if an option is wrong, 130 after Ctrl-C
 """
-# For a server that does not look at it.
-ACCOUNT_SID = "AC" + "0" * 32
 
 
 def add_to(commands: "_SubParsersAction[ArgumentParser]") -> None:
@@ -57,8 +53,7 @@ def add_to(commands: "_SubParsersAction[ArgumentParser]") -> None:
 def run(chosen: Namespace) -> int:
     """Plays the calls; the program's exit status."""
     parser: ArgumentParser = chosen.parser
-    if not (token := chosen.auth_token.partition(",")[0].strip()):
-        parser.error("there is no token to sign with: set TWILIO_AUTH_TOKEN, or give --auth-token; the server's own")
+    token = options.token_of(parser, chosen.auth_token)
     try:
         scenario = _scenario(vars(chosen), token)
         reports, interrupted = place(scenario, vars(chosen))
@@ -96,26 +91,7 @@ def _scenario(chosen: options.Options, token: str) -> Scenario:
 
 def _add_where(call: ArgumentParser) -> None:
     where = call.add_argument_group("where")
-    where.add_argument(
-        "--voice-url", type=options.address, required=True, metavar="URL", help="of the number: signed for, and dialled"
-    )
-    where.add_argument(
-        "--server", type=options.origin, metavar="URL", help="dialled instead of each host that an address names"
-    )
-    where.add_argument("--status-callback", type=options.address, metavar="URL", help="of the number (default: none)")
+    options.add_voice(where)
     options.add_numbers(where)
     options.add_api(where, "serve Twilio's REST API there meanwhile, for a server that asks it to change calls")
-    account = call.add_argument_group("the account")
-    sid, token = os.environ.get("TWILIO_ACCOUNT_SID") or ACCOUNT_SID, os.environ.get("TWILIO_AUTH_TOKEN", "")
-    account.add_argument(
-        "--account-sid", type=_account_sid, default=sid, metavar="SID", help="default: TWILIO_ACCOUNT_SID, or all zeros"
-    )
-    account.add_argument(
-        "--auth-token", default=token, metavar="TOKEN", help="signs every request; default: TWILIO_AUTH_TOKEN"
-    )
-
-
-def _account_sid(text: str) -> str:
-    if not re.fullmatch("AC[0-9a-fA-F]{32}", text):
-        raise ArgumentTypeError(f"{text!r}: write AC and 32 hexadecimal digits")
-    return text
+    options.add_account(call)

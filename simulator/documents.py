@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 
 MAX_BYTES = 64 * 1024  # https://www.twilio.com/docs/api/errors/11750
+# https://www.twilio.com/docs/voice/twiml#twilio-understands-mime-types; text/plain is run if it is TwiML.
+XML_TYPES = ("text/xml", "application/xml", "text/html")
 MAX_PARAMETER = 500  # https://www.twilio.com/docs/voice/twiml/stream#parameter: name and value together stay below
 TRACKS = {"inbound_track": ["inbound"], "outbound_track": ["outbound"], "both_tracks": ["inbound", "outbound"]}
 
@@ -37,7 +39,8 @@ class Verb:
 
 def parse_twiml(body: bytes, content_type: str = "text/xml") -> list[Verb]:
     """The verbs of a document, in order. TwimlError says what is wrong with it."""
-    if content_type.partition(";")[0].strip().lower() not in ("text/xml", "application/xml"):
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in XML_TYPES and not (kind == "text/plain" and body.lstrip().startswith(b"<")):
         raise TwimlError(f"no TwiML: Content-Type is {content_type or 'missing'!r}, not text/xml (12300)")
     if len(body) > MAX_BYTES:
         raise TwimlError(f"{len(body)} bytes of TwiML; 64 kB are allowed (11750)")

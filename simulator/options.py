@@ -3,6 +3,7 @@
 What cannot be meant is an ArgumentTypeError, which says what is wanted instead.
 """
 
+import os
 import re
 from argparse import ArgumentParser, ArgumentTypeError, _ArgumentGroup
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from simulator.scenario import Scenario
 
 Options = Mapping[str, Any]
 
+# For a server that does not look at it.
+ACCOUNT_SID = "AC" + "0" * 32
+
 # Options that are fields of the scenario.
 _FIELDS = (
     *("server", "insecure", "from_number", "to_number", "callee_audio", "duration", "hang_up_after"),
@@ -29,6 +33,35 @@ _DIALLED = (
     f"what becomes of a number that is dialled ({', '.join(STATUSES)}), and after how long; may be repeated, "
     "one for each that is dialled"
 )
+
+
+def add_voice(group: _ArgumentGroup) -> None:
+    """The number's addresses."""
+    group.add_argument(
+        "--voice-url", type=address, required=True, metavar="URL", help="of the number: signed for, and dialled"
+    )
+    group.add_argument(
+        "--server", type=origin, metavar="URL", help="dialled instead of each host that an address names"
+    )
+    group.add_argument("--status-callback", type=address, metavar="URL", help="of the number (default: none)")
+
+
+def add_account(parser: ArgumentParser) -> None:
+    account = parser.add_argument_group("the account")
+    sid, token = os.environ.get("TWILIO_ACCOUNT_SID") or ACCOUNT_SID, os.environ.get("TWILIO_AUTH_TOKEN", "")
+    account.add_argument(
+        "--account-sid", type=_account_sid, default=sid, metavar="SID", help="default: TWILIO_ACCOUNT_SID, or all zeros"
+    )
+    account.add_argument(
+        "--auth-token", default=token, metavar="TOKEN", help="signs every request; default: TWILIO_AUTH_TOKEN"
+    )
+
+
+def token_of(parser: ArgumentParser, tokens: str) -> str:
+    """The one that signs: the first, where a server has several. Without one the program ends."""
+    if not (token := tokens.partition(",")[0].strip()):
+        parser.error("there is no token to sign with: set TWILIO_AUTH_TOKEN, or give --auth-token; the server's own")
+    return token
 
 
 def add_numbers(group: _ArgumentGroup) -> None:
@@ -46,12 +79,12 @@ def add_call(parser: ArgumentParser) -> None:
     call = parser.add_argument_group("the call")
     call.add_argument("--calls", type=positive, default=1, metavar="N", help="how many at once")
     says = call.add_mutually_exclusive_group()
-    says.add_argument("--audio", type=_wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
+    says.add_argument("--audio", type=wav, metavar="FILE", help="what the caller says: 8 kHz mono WAV, PCM16 or µ-law")
     says.add_argument("--say", dest="audio", type=_said, metavar="TEXT", help="or a sentence, spoken by espeak-ng")
     call.add_argument(
         "--call-sid", type=_call_sid, metavar="CA…", help="of the call, the first one if they are several; random"
     )
-    call.add_argument("--callee-audio", type=_wav, default=b"", metavar="FILE", help="what the person dialled says")
+    call.add_argument("--callee-audio", type=wav, default=b"", metavar="FILE", help="what the person dialled says")
     call.add_argument("--dial", type=_dialled, action="append", default=[], metavar="OUTCOME[:SECONDS]", help=_DIALLED)
     call.add_argument(
         "--dtmf", type=_digit, action="append", default=[], metavar="SECONDS:DIGIT", help="a key; may be repeated"
@@ -117,7 +150,13 @@ def _checked(text: str, example: str) -> str:
     raise ArgumentTypeError(f"{text!r}: write an address like {example}")
 
 
-def _wav(name: str) -> bytes:
+def _account_sid(text: str) -> str:
+    if not re.fullmatch("AC[0-9a-fA-F]{32}", text):
+        raise ArgumentTypeError(f"{text!r}: write AC and 32 hexadecimal digits")
+    return text
+
+
+def wav(name: str) -> bytes:
     try:
         return read_wav(Path(name).read_bytes())
     except OSError as error:

@@ -53,7 +53,7 @@ class Stream:
         self._stopped = False
         self._mark_timer: asyncio.TimerHandle | None = None
         self._marks_told = 0
-        self._opened = 0.0
+        self._opened = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -198,7 +198,7 @@ class Stream:
             return
         self.report.closed_by = self.report.closed_by or "server"
         self.report.closed_code, self.error = code, error
-        if isinstance(error, ProtocolError):
+        if isinstance(error, ProtocolError) and self.report.closed_by == "server":
             self._mistake(f"{messages.PROTOCOL_ERROR}: {error}")
         self._tell("closed", self.buffer.now, {"by": self.report.closed_by, "code": code})
         self._hush()

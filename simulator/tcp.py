@@ -129,7 +129,7 @@ class TcpConnection:
     """A socket of picows."""
 
     def __init__(self, transport: WSTransport) -> None:
-        self._transport = transport
+        self.transport = transport
         self._send = transport.send
         self._size = transport.underlying_transport.get_write_buffer_size
         self._is_closing = False
@@ -150,11 +150,11 @@ class TcpConnection:
 
     def release(self) -> None:
         self._is_closing = True
-        self._transport.disconnect()
+        self.transport.disconnect()
 
     def abort(self) -> None:
         self._is_closing = True
-        line = self._transport.underlying_transport
+        line = self.transport.underlying_transport
         if not line.is_closing() and (opened := line.get_extra_info("socket")):
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.abort()
@@ -172,7 +172,7 @@ class _Ears(WSListener):
         self._kind = WSMsgType.TEXT
         self._code: int | None = None
         self._fault: Exception | None = None
-        self.was_open = False
+        self.was_open = self._is_orderly = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.connection, self.was_open = TcpConnection(transport), True
@@ -214,6 +214,7 @@ class _Ears(WSListener):
         """A close frame, the server's first one or its answer to ours, which says nothing new."""
         given = cast(int, frame.get_close_code())
         self._code = given or NO_STATUS
+        self._is_orderly = _what_broke(self.connection.transport) is None
         self.connection.close(given or None)
         self.connection.release()
 
@@ -221,7 +222,8 @@ class _Ears(WSListener):
         code = ABNORMAL if self._code is None else self._code
         if broke := self._fault or _what_broke(transport):
             _hear_out(transport)
-        self._listener.closed(code, broke)
+        # What comes behind a close frame is nobody's business: Werkzeug's server sends an HTTP response there.
+        self._listener.closed(code, None if self._is_orderly else broke)
 
     def pause_writing(self) -> None:
         """A server that reads too slowly: the stream looks at the backlog itself."""

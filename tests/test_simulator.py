@@ -420,7 +420,7 @@ def test_a_relative_stream_lies_beside_the_document():
 @pytest.mark.parametrize(
     ("body", "content_type", "fault"),
     [
-        (b"<Response/>", "text/html", "Content-Type is 'text/html'"),
+        (b"<Response/>", "application/json", "Content-Type is 'application/json'"),
         (b"<Response/>", "", "Content-Type is 'missing'"),
         (b"<Response>", "text/xml", "invalid XML (12100)"),
         (b"<html/>", "text/xml", "the document is a <html>"),
