@@ -73,16 +73,16 @@ def test_the_list_takes_as_many_queries_however_many_there_are(client, ops, djan
 
 
 @pytest.mark.parametrize(
-    ("facts", "word"),
+    ("now", "facts", "word"),
     [
-        ({"seen_at": timezone.now()}, "Running"),
-        ({}, "Interrupted"),
-        ({"stopped_at": timezone.now(), "stop_reason": "No money."}, "Stopped"),
-        ({"finished_at": timezone.now()}, "Finished"),
+        (["seen_at"], {}, "Running"),
+        ([], {}, "Interrupted"),
+        (["stopped_at"], {"stop_reason": "No money."}, "Stopped"),
+        (["finished_at"], {}, "Finished"),
     ],
 )
-def test_its_state_is_a_word(client, ops, facts, word):
-    campaign = make_campaign(1, **facts)
+def test_its_state_is_a_word(client, ops, now, facts, word):
+    campaign = make_campaign(1, **facts, **dict.fromkeys(now, timezone.now()))
     assert f"{word}: 0 of 1 done" in text(client, page(campaign))
 
 

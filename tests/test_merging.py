@@ -1,6 +1,7 @@
 """Rows of audio of streams that are over become few and long, and nothing that is read of them changes."""
 
 import datetime as dt
+import json
 from io import StringIO
 
 import pytest
@@ -44,8 +45,11 @@ def rows(track="inbound"):
 
 def read(stream):
     recording = Recording.of(stream.call)
-    files = [b"".join(content(stream.call)) for content in (export.wav, export.facts, export.frames)]
-    return [recording.peaks(0, recording.samples), recording.peaks(37, 9000, 3), *files, list(problems(stream))]
+    sound, frames = (b"".join(content(stream.call)) for content in (export.wav, export.frames))
+    facts = json.loads(b"".join(export.facts(stream.call)))
+    facts["format"].pop("at")  # when it was exported
+    peaks = recording.peaks(0, recording.samples), recording.peaks(37, 9000, 3)
+    return [*peaks, sound, facts, frames, list(problems(stream))]
 
 
 def test_ten_seconds_of_the_recorders_rows_become_one_that_keeps_the_first_ones_number():
