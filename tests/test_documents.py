@@ -277,7 +277,7 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 
 # What a checkout has beside the project: its own data, and what tools keep there.
-ELSEWHERE = {"var", "staticfiles", "__pycache__"}
+ELSEWHERE = {"var", "staticfiles", "__pycache__", "build"}
 
 
 def files() -> Iterator[str]:
