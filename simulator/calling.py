@@ -14,9 +14,10 @@ from simulator.scenarios import write_scenario
 
 
 DESCRIPTION = """\
-Calls a server as Twilio does: asks the voice URL for TwiML, with a signature; follows it; opens the WebSocket of each
-<Stream> and speaks into it, 50 frames a second; plays what comes back, returns marks, presses keys, and hangs up.
-No Twilio account is needed: the server only has to have the same auth token.
+Calls a server as Twilio does: asks the voice URL for TwiML, with a signature;
+follows it; opens the WebSocket of each <Stream> and speaks into it, 50 frames a
+second; plays what comes back, returns marks, presses keys, and hangs up. No
+Twilio account is needed: the server only has to have the same auth token.
 """
 EPILOG = """\
 examples:
@@ -27,7 +28,8 @@ examples:
   %(prog)s --voice-url http://127.0.0.1:5000/voice --audio me.wav --record again.yaml
 
 exit status:
-  0 if every call went well, 1 if one failed (the last line says why), 2 if an option is wrong, 130 after Ctrl-C
+  0 if every call went well, 1 if one failed (the last line says why), 2 if an
+  option is wrong, 130 after Ctrl-C
 """
 
 

@@ -27,8 +27,9 @@ from simulator.watching import watch
 
 
 DESCRIPTION = """\
-Plays the calls that scenarios describe, and judges each by what the scenario expects. On a terminal it shows how far
-it is; what a build server wants goes into files.
+Plays the calls that scenarios describe, and judges each by what the scenario
+expects. On a terminal it shows how far it is; what a build server wants goes
+into files.
 """
 EPILOG = """\
 examples:
@@ -39,8 +40,8 @@ examples:
   %(prog)s order.yaml --set customer=4711 --set language=de-DE
 
 exit status:
-  0 if every call went well, 1 if one failed, 2 if an option or a scenario is wrong, 130 after Ctrl-C, which hangs up
-  and reports what was played
+  0 if every call went well, 1 if one failed, 2 if an option or a scenario is
+  wrong, 130 after Ctrl-C, which hangs up and reports what was played
 """
 WRONG = 2
 

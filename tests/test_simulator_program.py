@@ -105,6 +105,16 @@ def test_the_examples_of_a_command_name_the_program_as_it_was_called(command, ca
     assert "python -m" not in out
 
 
+@pytest.mark.parametrize("command", ["call", "run", "examine"])
+def test_help_fits_a_terminal_of_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    # Examples are to be copied, and stay as they are.
+    assert [line for line in lines if len(line) > 80 and not line.startswith("  python -m simulator")] == []
+
+
 async def test_a_server_is_dialled_for_every_address():
     async with serving(echo, voice=[CONNECT.replace("{host}", "voice.example.org")]) as server:
         where = ("--voice-url", "https://voice.example.org/voice", "--server", server.url)

@@ -61,8 +61,8 @@ def interruption(facts: Facts) -> Judgement:
         return untested(NO_STREAM)
     moment = talk.interruption
     if moment is None:
-        most = f"{talk.most_queued:.1f} s of audio waited at most"
-        return untested(f"it takes {QUEUED:g} s that wait to be played when the caller speaks, and {most}")
+        most = f"at most {talk.most_queued:.1f} s" if talk.most_queued else "none"
+        return untested(f"it takes {QUEUED:g} s of audio still to be played while the caller speaks; there was {most}")
     if moment.cleared_after is not None:
         return passed(f"It sent `clear` {moment.cleared_after:.1f} s after the caller had begun to speak.")
     if talk.stream.closed_by == "server":
@@ -72,7 +72,9 @@ def interruption(facts: Facts) -> Judgement:
     if facts.is_behind:
         return untested("the server does not read in time, as `reads` says")
     says = f"The caller spoke at {moment.at:.1f} s, with {moment.queued:.1f} s of audio still to be played, and no"
-    return warned(f"{says} `clear` came within {REACTION:g} s: they talk over each other.", *_around(talk, moment.at))
+    meant = "unless the caller is meant to hear it all, as with a notice or music"
+    says += f" `clear` came within {REACTION:g} s: they talk over each other, {meant}."
+    return warned(says, *_around(talk, moment.at))
 
 
 @check(
@@ -234,11 +236,16 @@ def _around(talk: Talk, at: float) -> Iterator[str]:
     """What the caller said then, and the server before and after."""
     trace = talk.stream.trace if talk.stream else []
     before = [traced for traced in trace if not traced.sent and traced.at < at]
-    said = [traced for traced in trace if traced.sent and traced.at >= at and '"media"' in traced.text]
+    said = [traced for traced in trace if traced.sent and traced.at >= at and _is_heard(traced.text)]
     after = [traced for traced in trace if not traced.sent and at <= traced.at < at + REACTION]
     yield from map(quote, [*before[-1:], *said[:1], *after[:1]])
     if not after:
         yield f"{at + REACTION:.2f} s: nothing came back"
+
+
+def _is_heard(text: str) -> bool:
+    """Whether it is audio that does not begin with silence (0xFF): a sentence is quiet before its first word."""
+    return '"payload":"' in text and '"payload":"////' not in text
 
 
 def _last_words(talk: Talk) -> list[str]:
