@@ -104,6 +104,15 @@ def test_a_report_is_as_wide_as_the_terminal(monkeypatch):
     assert max(len(line) for line in lines if "See: https://" not in line) == 80
 
 
+@pytest.mark.parametrize("check", ["second-call", "blocking"])
+def test_a_server_that_has_died_meanwhile_is_not_said_to_take_one_call_at_a_time(check):
+    spoke = StreamReport("MZ1", ["inbound"], {}, trace=[Traced(0.1, False, "{}")])
+    gone = Talk(b"", Report("CA2", errors=["no server at http://h (connection refused)"]))
+    target = Target(voice_url="http://h/voice", auth_token=TOKEN)
+    facts = Facts(target, talk=Talk(b"", Report("CA1", streams=[spoke])), pair=(gone, gone))
+    assert BY_ID[check].judge(facts).verdict is Verdict.NOT_TESTED
+
+
 def test_that_a_caller_speaks_is_shown_by_a_message_that_is_not_silent():
     frames = [media(n, "MZ1", "inbound", n, 20 * n, audio) for n, audio in enumerate([b"\xff" * 160, b"\x20" * 160])]
     stream = StreamReport("MZ1", ["inbound"], {}, trace=[Traced(n / 50, True, text) for n, text in enumerate(frames)])

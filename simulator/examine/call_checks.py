@@ -28,6 +28,7 @@ LATER = 2.0
 # Seconds that the examination may be late itself before it accuses nobody of being late.
 LATE = 1.0
 NO_STREAM = "no stream was opened"
+GONE = "the server is gone: it answered the call before, and now nobody does at its address"
 BUSY = "this machine was too busy to tell: the examination itself was late"
 
 
@@ -165,6 +166,8 @@ def second_call(facts: Facts) -> Judgement:
     for number, talk in enumerate(pair, 1):
         if talk.stream is None:
             errors = talk.report.errors if talk.report else []
+            if any(error.startswith("no server at ") for error in errors):
+                return untested(GONE)
             return failed(f"Call {number} of two at once opened no stream.", *errors)
     if not alone.received:
         return untested("the server says nothing in a call alone either")
@@ -186,6 +189,8 @@ def blocking(facts: Facts) -> Judgement:
     if alone is None or pair is None or alone.first_word is None:
         return untested("the server says nothing by itself in a call alone")
     words = [talk.first_word for talk in pair]
+    if all(talk.stream is None for talk in pair):
+        return untested("two calls at once were not answered")
     late = max(word - alone.first_word for word in words if word is not None) if any(words) else 0.0
     if late - facts.lateness > LATER:
         alone_for, two = f"{alone.first_word:.1f} s", " and ".join(f"{word or 0:.1f} s" for word in words)
