@@ -320,9 +320,10 @@ class SimulatedCall:
     def _is_deaf(self, stream: Stream) -> bool:
         """False, or the call fails because the server never said a thing."""
         if self.caller.waits_for(stream) and stream.seconds >= self.scenario.silence_timeout:
-            raise CallFailed(
-                f"the server went silent: no media, mark or clear in the first {self.scenario.silence_timeout:g} s"
-            )
+            first = f"in the first {self.scenario.silence_timeout:g} s"
+            if mistakes := stream.report.mistakes:
+                raise CallFailed(f"Twilio rejects all that the server sent {first}: {mistakes[0]}")
+            raise CallFailed(f"the server went silent: no media, mark or clear {first}")
         return False
 
     async def _close(self, stream: Stream) -> None:
@@ -337,7 +338,7 @@ class SimulatedCall:
         self.report.warnings += report.warnings
         self._judge(stream)
         if report.mistakes:
-            first, count = report.mistakes[0], len(report.mistakes)
+            first, count = report.mistakes[0], report.rejected
             self._fail(f"the server sent {count} message(s) that Twilio rejects; first: {first}")
 
     def _judge(self, stream: Stream) -> None:

@@ -14,20 +14,22 @@ from simulator.scenarios import write_scenario
 
 
 DESCRIPTION = """\
-Calls a server as Twilio does: asks the voice URL for TwiML, with a signature; follows it; opens the WebSocket of each
-<Stream> and speaks into it, 50 frames a second; plays what comes back, returns marks, presses keys, and hangs up.
-No Twilio account is needed: the server only has to have the same auth token.
+Calls a server as Twilio does: asks the voice URL for TwiML, with a signature;
+follows it; opens the WebSocket of each <Stream> and speaks into it, 50 frames a
+second; plays what comes back, returns marks, presses keys, and hangs up. No
+Twilio account is needed: the server only has to have the same auth token.
 """
 EPILOG = """\
 examples:
   export TWILIO_AUTH_TOKEN=...   # the server's own
-  python -m simulator call --voice-url http://127.0.0.1:5000/voice
-  python -m simulator call --voice-url http://127.0.0.1:5000/voice --audio me.wav --dtmf 6.5:# --save heard.wav
-  python -m simulator call --voice-url https://abc.example.org/voice --server http://127.0.0.1:5000 --calls 10
-  python -m simulator call --voice-url http://127.0.0.1:5000/voice --audio me.wav --record again.yaml
+  %(prog)s --voice-url http://127.0.0.1:5000/voice
+  %(prog)s --voice-url http://127.0.0.1:5000/voice --audio me.wav --dtmf 6.5:# --save heard.wav
+  %(prog)s --voice-url https://abc.example.org/voice --server http://127.0.0.1:5000 --calls 10
+  %(prog)s --voice-url http://127.0.0.1:5000/voice --audio me.wav --record again.yaml
 
 exit status:
-  0 if every call went well, 1 if one failed (the last line says why), 2 if an option is wrong, 130 after Ctrl-C
+  0 if every call went well, 1 if one failed (the last line says why), 2 if an
+  option is wrong, 130 after Ctrl-C
 """
 
 

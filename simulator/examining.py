@@ -17,9 +17,11 @@ from simulator.examine.written import listing, report
 
 FAILED, INTERRUPTED = 1, 130
 DESCRIPTION = """\
-Examines a server that takes Media Streams. It places about a dozen calls in less than a minute, some of them as Twilio
-never would: unsigned, out of order, two at once. Then it says what is wrong, with the bytes that prove it and the page
-of the documentation. No Twilio account is needed: the server only has to have the same auth token.
+Examines a server that takes Media Streams. It places about a dozen calls in
+less than a minute, some of them as Twilio never would: unsigned, out of order,
+two at once. Then it says what is wrong, with the bytes that prove it and the
+page of the documentation. No Twilio account is needed: the server only has to
+have the same auth token.
 """
 EPILOG = """\
 examples:
@@ -29,13 +31,14 @@ examples:
   %(prog)s --voice-url http://127.0.0.1:5000/voice --only interruption mulaw
 
 verdicts:
-  fail        it breaks what Twilio documents, or a caller or your account is hurt
+  fail        it breaks what Twilio documents, or hurts a caller or your account
   warn        it works, and mostly somebody regrets it
   pass        it is right
   not tested  the server gave no occasion to; the reason is said
 
 exit status:
-  0 if no check failed, 1 if one did or the report could not be saved, 2 if an option is wrong, 130 after Ctrl-C
+  0 if no check failed, 1 if one did or the report could not be saved, 2 if an
+  option is wrong, 130 after Ctrl-C
 """
 
 

@@ -205,12 +205,20 @@ def _seconds(text: str) -> float:
 
 
 def _share(text: str) -> float:
-    if not 0 <= float(text) <= 1:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
         raise ArgumentTypeError(f"{text} is not a share; 0.02 loses two packets of a hundred")
-    return float(text)
+    return share
 
 
 def positive(text: str) -> int:
-    if int(text) < 1:
+    try:
+        number = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < 1:
         raise ArgumentTypeError(f"{text} is less than one")
-    return int(text)
+    return number

@@ -78,6 +78,9 @@ class Phone:
         `says` and `keys`: see simulator.saying. The caller hangs up once the server is silent for 2 s, or after
         `seconds`. What the server does wrong is in `errors` of what this returns, and raised nowhere. `facts` are
         further ones of a Scenario: `from_number`, `drop`, `dial`, …
+
+        An ASGI application is called in memory, on a clock that jumps: a minute takes less than a second. A server with
+        an address has a clock of its own, so a call to it takes as long as on the phone; so does one in `real_time`.
         """
         scenario = self._scenario(voice_url, {"script": script(says, keys, seconds), "duration": seconds, **facts})
         call = await self._place(scenario, real_time=real_time)

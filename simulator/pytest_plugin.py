@@ -1,8 +1,9 @@
 """Fixtures for tests of a Media Streams server: `call = await phone.call(says="Hello.", keys="1")`.
 
-Override `media_streams_app` with your ASGI application (called in memory, on a clock that jumps) or the address of a
-server that runs. Who is called is asked for its voice URL, `/voice` unless the call says otherwise. Needs no plugin for
-asyncio of its own, and works with pytest-asyncio and with anyio's.
+Override `media_streams_app` with your ASGI application (called in memory, on a clock that jumps: a minute takes less
+than a second) or the address of a server that runs (a call takes as long as on the phone). Who is called is asked for
+its voice URL, `/voice` unless the call says otherwise. Needs no plugin for asyncio of its own, and works with
+pytest-asyncio and with anyio's.
 """
 
 import os
@@ -55,7 +56,7 @@ def twilio_account(pytestconfig: pytest.Config) -> Account:
 
 @pytest.fixture
 def media_streams_app() -> Any:
-    """Override it: your ASGI application, or the address of a server."""
+    """Override it: your ASGI application, or the address of a server, whose calls take real time."""
     return None
 
 
@@ -72,7 +73,11 @@ def twilio_api(twilio_account: Account, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.fixture
 def phone(request: pytest.FixtureRequest, media_streams_app: Any, twilio_account: Account) -> Iterator[Phone]:
-    """Calls your server: `call = await phone.call(…)`, then plain asserts on what was heard and when."""
+    """Calls your server: `call = await phone.call(…)`, then plain asserts on what was heard and when.
+
+    `await phone.at(app).call(…)` calls another one. A call to an ASGI application takes no time to speak of, and one to
+    an address as long as on the phone.
+    """
     with Phone(media_streams_app, twilio_account) as phone:
         if "twilio_api" in request.fixturenames:
             phone.api = request.getfixturevalue("twilio_api")

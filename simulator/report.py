@@ -58,7 +58,8 @@ class StreamReport:
     closed_code: int | None = None  # 1005: a close frame without a code; 1006: no close frame
     closed_by: str = ""  # "server" or "caller"
     trace: list[Traced] = field(default_factory=list)  # every message, if the scenario wants that
-    mistakes: list[str] = field(default_factory=list)  # messages that Twilio would reject, code first
+    rejected: int = 0  # messages of the server that Twilio would reject
+    mistakes: list[str] = field(default_factory=list)  # what is wrong with the first of them, code first
     warnings: list[str] = field(default_factory=list)
 
     @property

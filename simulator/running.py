@@ -27,20 +27,21 @@ from simulator.watching import watch
 
 
 DESCRIPTION = """\
-Plays the calls that scenarios describe, and judges each by what the scenario expects. On a terminal it shows how far
-it is; what a build server wants goes into files.
+Plays the calls that scenarios describe, and judges each by what the scenario
+expects. On a terminal it shows how far it is; what a build server wants goes
+into files.
 """
 EPILOG = """\
 examples:
   export TWILIO_AUTH_TOKEN=...   # the server's own
-  python -m simulator run order.yaml --voice-url http://127.0.0.1:5000/voice
-  python -m simulator run scenarios/*.yaml --junit junit.xml --html report.html --save calls/
-  python -m simulator run order.yaml --calls 1000 --at-once 200 --json load.json
-  python -m simulator run order.yaml --set customer=4711 --set language=de-DE
+  %(prog)s order.yaml --voice-url http://127.0.0.1:5000/voice
+  %(prog)s scenarios/*.yaml --junit junit.xml --html report.html --save calls/
+  %(prog)s order.yaml --calls 1000 --at-once 200 --json load.json
+  %(prog)s order.yaml --set customer=4711 --set language=de-DE
 
 exit status:
-  0 if every call went well, 1 if one failed, 2 if an option or a scenario is wrong, 130 after Ctrl-C, which hangs up
-  and reports what was played
+  0 if every call went well, 1 if one failed, 2 if an option or a scenario is
+  wrong, 130 after Ctrl-C, which hangs up and reports what was played
 """
 WRONG = 2
 

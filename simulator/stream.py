@@ -228,9 +228,11 @@ class Stream:
             self._warn("31931 Media Discarded: more than 10 minutes of audio waited already")
 
     def _mistake(self, text: str) -> None:
+        self.report.rejected += 1
+        if text not in self.report.mistakes:
+            self._log(text)
         if len(self.report.mistakes) < MAX_MISTAKES:
             self.report.mistakes.append(text)
-            self._log(text)
 
     def _warn(self, text: str) -> None:
         if text not in self.report.warnings:

@@ -47,10 +47,14 @@ _quiet = logging.Logger("picows.client", logging.CRITICAL + 1)
 
 
 class Tcp:
-    """Everything is dialled at `server`, whatever host an address names; with "" each is dialled as it stands."""
+    """Everything is dialled at `server`, whatever host an address names; with "" each is dialled as it stands.
+
+    But a host that has answered http:// there has no TLS, and its wss:// is dialled as ws://: Twilio knows no other.
+    """
 
     def __init__(self, server: str, insecure: bool = False) -> None:
         self._server, self._insecure = urlsplit(server), insecure
+        self._without_tls: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -69,6 +73,8 @@ class Tcp:
         if self._server.netloc:
             ours = self._server.scheme
             scheme, host = ours.replace("http", "ws") if scheme.startswith("ws") else ours, self._server.netloc
+        elif scheme == "wss" and host in self._without_tls:
+            scheme = "ws"
         return URL(urlunsplit((scheme, host, path or "/", query, "")), encoded=True)
 
     async def exchange(self, method: str, url: str, form: Fields | None, headers: Fields) -> Answer:
@@ -77,6 +83,8 @@ class Tcp:
             async with self._session.request(
                 method.upper(), dialled, data=form, headers=headers, allow_redirects=False
             ) as response:
+                if dialled.scheme == "http":
+                    self._without_tls.add(urlsplit(url).netloc)
                 return Answer(response.status, response.headers.get("Content-Type", ""), await response.read())
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise _unreachable(dialled, error) from error

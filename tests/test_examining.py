@@ -9,9 +9,12 @@ from simulator.__main__ import main
 from simulator.carrier import Answer
 from simulator.examine import CHECKS, Judgement, Result, Target, Verdict
 from simulator.examine.facts import Facts
+from simulator.examine.talks import Interruption, Talk
 from simulator.examine.target import Exchange
 from simulator.examine.verdicts import quoted
 from simulator.examine.written import report
+from simulator.messages import media
+from simulator.report import Report, StreamReport, Traced
 from tests.support.media_servers.aiohttp_server import TOKEN, serving
 from tests.support.servers import free_port
 
@@ -91,6 +94,31 @@ def test_an_unknown_check_is_refused(capsys):
         main(["examine", "--voice-url", "http://h/voice", "--auth-token", "x", "--only", "nonsense"])
     assert ended.value.code == 2
     assert "invalid choice: 'nonsense'" in capsys.readouterr().err
+
+
+def test_a_report_is_as_wide_as_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    says = " ".join(["words that go on"] * 9)
+    result = Result(BY_ID["mulaw"], Judgement(Verdict.FAIL, says, ('{"event":"media",' * 20,)))
+    lines = report([result], "http://h/voice", 1, colours=False).splitlines()
+    assert max(len(line) for line in lines if "See: https://" not in line) == 80
+
+
+@pytest.mark.parametrize("check", ["second-call", "blocking"])
+def test_a_server_that_has_died_meanwhile_is_not_said_to_take_one_call_at_a_time(check):
+    spoke = StreamReport("MZ1", ["inbound"], {}, trace=[Traced(0.1, False, "{}")])
+    gone = Talk(b"", Report("CA2", errors=["no server at http://h (connection refused)"]))
+    target = Target(voice_url="http://h/voice", auth_token=TOKEN)
+    facts = Facts(target, talk=Talk(b"", Report("CA1", streams=[spoke])), pair=(gone, gone))
+    assert BY_ID[check].judge(facts).verdict is Verdict.NOT_TESTED
+
+
+def test_that_a_caller_speaks_is_shown_by_a_message_that_is_not_silent():
+    frames = [media(n, "MZ1", "inbound", n, 20 * n, audio) for n, audio in enumerate([b"\xff" * 160, b"\x20" * 160])]
+    stream = StreamReport("MZ1", ["inbound"], {}, trace=[Traced(n / 50, True, text) for n, text in enumerate(frames)])
+    talk = Talk(b"", Report("CA1", streams=[stream]), interruption=Interruption(0.0, 4.0))
+    facts = Facts(Target(voice_url="http://h/voice", auth_token=TOKEN), talk=talk)
+    assert BY_ID["interruption"].judge(facts).proof[0].startswith("0.02 s →")
 
 
 def test_a_terminal_has_colours():

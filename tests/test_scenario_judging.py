@@ -281,9 +281,17 @@ def test_a_call_is_judged_as_a_whole(judged, expectation, verdict):
     assert (ok, found.removesuffix(" (pizza.yaml:4)")) == verdict
 
 
-def test_words_that_nobody_answered_fail_a_response_time(judged):
-    report = call(said=SAID, events=steps(0, 1000))
-    assert judged(whole("response: 1s"), report) == (False, "no words were answered (pizza.yaml:4)")
+@pytest.mark.parametrize(
+    ("said", "heard", "why"),
+    [
+        (SAID, [], "nothing was heard"),
+        ([], HEARD, "the caller said none"),
+        (SAID, [(20, loud(500))], "all that was heard began before the caller's words, or while they were said"),
+    ],
+)
+def test_words_that_nobody_answered_fail_a_response_time_and_say_why(judged, said, heard, why):
+    report = call(heard, said=said, events=steps(0, 1000))
+    assert judged(whole("response: 1s"), report) == (False, f"no words were answered: {why} (pizza.yaml:4)")
 
 
 def test_a_sound_may_be_heard_at_any_time(judged, welcome):

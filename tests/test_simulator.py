@@ -1036,6 +1036,21 @@ async def test_a_server_that_says_nothing_at_all():
     assert reason == "the server went silent: no media, mark or clear in the first 0.1 s"
 
 
+async def test_a_server_all_of_whose_messages_are_rejected_is_not_said_to_be_silent():
+    async def talk(line):
+        await line.until("start")
+        for _ in range(30):
+            await line.socket.send_str("{")
+        await listen(line)
+
+    log = []
+    async with serving(talk, voice=[CONNECT]) as server:
+        report = await simulate(scenario(server, silence_timeout=0.1, duration=None), log.append)
+    assert report.reason.startswith("Twilio rejects all that the server sent in the first 0.1 s: 31951 ")
+    assert report.errors[1].startswith("the server sent 30 message(s) that Twilio rejects; first: 31951 ")
+    assert [line[:5] for line in log].count("31951") == 1
+
+
 async def test_a_server_that_only_listens_is_fine_without_a_silence_timeout():
     _, report = await call(silence_timeout=0, duration=None, linger=0.1)
     assert report.ok

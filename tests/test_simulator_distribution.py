@@ -39,6 +39,11 @@ def test_every_package_is_named():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == names
 
 
+def test_its_pytest_plugin_may_be_named_though_it_is_installed():
+    # pytest looks for an installed plugin of that name, and registers any other beside it: an error.
+    assert PROJECT["project"]["entry-points"]["pytest11"] == {"simulator.pytest_plugin": "simulator.pytest_plugin"}
+
+
 def test_it_depends_on_everything_that_it_imports():
     dependencies = {re.split("[^a-z]", line)[0] for line in PROJECT["project"]["dependencies"]}
     # pytest brings its plugins itself, and yarl and multidict are aiohttp's.

@@ -81,6 +81,40 @@ async def test_without_a_server_each_address_is_dialled_as_it_stands():
     assert not web.handshakes
 
 
+async def test_a_server_without_tls_may_name_its_socket_wss_as_twilio_wants_it():
+    async with serving(echo, voice=[CONNECT.replace("ws://", "wss://")]) as server:
+        assert await call(server, "--quiet") == 0
+    assert server.events("start")
+
+
+async def test_another_host_is_dialled_with_tls_if_the_document_wants_it(capsys):
+    async with serving(echo) as media:
+        voice = CONNECT.replace("ws://{host}", media.url.replace("http", "wss"))
+        async with serving(echo, voice=[voice]) as web:
+            assert await call(web, "--quiet") == 1
+    assert "31910 TLS Error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["call", "run", "examine"])
+def test_the_examples_of_a_command_name_the_program_as_it_was_called(command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/twilio-media-streams-simulator"])
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    assert f"\n  twilio-media-streams-simulator {command} " in out
+    assert "python -m" not in out
+
+
+@pytest.mark.parametrize("command", ["call", "run", "examine"])
+def test_help_fits_a_terminal_of_80_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    # Examples are to be copied, and stay as they are.
+    assert [line for line in lines if len(line) > 80 and not line.startswith("  python -m simulator")] == []
+
+
 async def test_a_server_is_dialled_for_every_address():
     async with serving(echo, voice=[CONNECT.replace("{host}", "voice.example.org")]) as server:
         where = ("--voice-url", "https://voice.example.org/voice", "--server", server.url)
@@ -126,6 +160,8 @@ async def test_what_cannot_be_saved_ends_with_1(capsys):
         (["call", "--voice-url", "http://[::1/voice"], "write an address like"),
         (["call", "--voice-url", "http://h/voice", "--audio", "/nowhere.wav"], "/nowhere.wav: No such file"),
         (["call", "--voice-url", "http://h/voice", "--audio", __file__], "not a WAV file"),
+        (["call", "--voice-url", "http://h/voice", "--calls", "x"], "'x' is not a whole number"),
+        (["call", "--voice-url", "http://h/voice", "--drop", "x"], "x is not a share"),
         (["call", "--voice-url", "http://h/voice", "--account-sid", "AC1"], "write AC and 32 hexadecimal digits"),
         (["call", "--voice-url", "http://h/voice", "--call-sid", "CA1"], "write CA and 32 hexadecimal digits"),
         (["call", "--voice-url", "http://h/voice", "--say", "a" * 9999], "a text of 9999 characters"),

@@ -28,6 +28,7 @@ LATER = 2.0
 # Seconds that the examination may be late itself before it accuses nobody of being late.
 LATE = 1.0
 NO_STREAM = "no stream was opened"
+GONE = "the server is gone: it answered the call before, and now nobody does at its address"
 BUSY = "this machine was too busy to tell: the examination itself was late"
 
 
@@ -61,8 +62,8 @@ def interruption(facts: Facts) -> Judgement:
         return untested(NO_STREAM)
     moment = talk.interruption
     if moment is None:
-        most = f"{talk.most_queued:.1f} s of audio waited at most"
-        return untested(f"it takes {QUEUED:g} s that wait to be played when the caller speaks, and {most}")
+        most = f"at most {talk.most_queued:.1f} s" if talk.most_queued else "none"
+        return untested(f"it takes {QUEUED:g} s of audio still to be played while the caller speaks; there was {most}")
     if moment.cleared_after is not None:
         return passed(f"It sent `clear` {moment.cleared_after:.1f} s after the caller had begun to speak.")
     if talk.stream.closed_by == "server":
@@ -72,7 +73,9 @@ def interruption(facts: Facts) -> Judgement:
     if facts.is_behind:
         return untested("the server does not read in time, as `reads` says")
     says = f"The caller spoke at {moment.at:.1f} s, with {moment.queued:.1f} s of audio still to be played, and no"
-    return warned(f"{says} `clear` came within {REACTION:g} s: they talk over each other.", *_around(talk, moment.at))
+    meant = "unless the caller is meant to hear it all, as with a notice or music"
+    says += f" `clear` came within {REACTION:g} s: they talk over each other, {meant}."
+    return warned(says, *_around(talk, moment.at))
 
 
 @check(
@@ -163,6 +166,8 @@ def second_call(facts: Facts) -> Judgement:
     for number, talk in enumerate(pair, 1):
         if talk.stream is None:
             errors = talk.report.errors if talk.report else []
+            if any(error.startswith("no server at ") for error in errors):
+                return untested(GONE)
             return failed(f"Call {number} of two at once opened no stream.", *errors)
     if not alone.received:
         return untested("the server says nothing in a call alone either")
@@ -184,6 +189,8 @@ def blocking(facts: Facts) -> Judgement:
     if alone is None or pair is None or alone.first_word is None:
         return untested("the server says nothing by itself in a call alone")
     words = [talk.first_word for talk in pair]
+    if all(talk.stream is None for talk in pair):
+        return untested("two calls at once were not answered")
     late = max(word - alone.first_word for word in words if word is not None) if any(words) else 0.0
     if late - facts.lateness > LATER:
         alone_for, two = f"{alone.first_word:.1f} s", " and ".join(f"{word or 0:.1f} s" for word in words)
@@ -234,11 +241,16 @@ def _around(talk: Talk, at: float) -> Iterator[str]:
     """What the caller said then, and the server before and after."""
     trace = talk.stream.trace if talk.stream else []
     before = [traced for traced in trace if not traced.sent and traced.at < at]
-    said = [traced for traced in trace if traced.sent and traced.at >= at and '"media"' in traced.text]
+    said = [traced for traced in trace if traced.sent and traced.at >= at and _is_heard(traced.text)]
     after = [traced for traced in trace if not traced.sent and at <= traced.at < at + REACTION]
     yield from map(quote, [*before[-1:], *said[:1], *after[:1]])
     if not after:
         yield f"{at + REACTION:.2f} s: nothing came back"
+
+
+def _is_heard(text: str) -> bool:
+    """Whether it is audio that does not begin with silence (0xFF): a sentence is quiet before its first word."""
+    return '"payload":"' in text and '"payload":"////' not in text
 
 
 def _last_words(talk: Talk) -> list[str]:

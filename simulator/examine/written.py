@@ -1,5 +1,6 @@
 """The results in plain words, for a terminal."""
 
+import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from simulator.examine.verdicts import Check, Result, Verdict
 
 
-WIDTH, MANY = 100, 30
+WIDEST, MANY = 100, 30
 _COLOURS = {Verdict.FAIL: "31;1", Verdict.WARN: "33;1", Verdict.PASS: "32", Verdict.NOT_TESTED: "2"}
 
 
 def report(results: Sequence[Result], address: str, seconds: float, colours: bool) -> str:
     """What is wrong, worst first; then what is right, and what could not be tested and why."""
-    lines = [f"{address}, examined in {seconds:.0f} s: {_summary(results, colours)}", ""]
+    lines = [_summary(results, colours), f"{address}, examined in {seconds:.0f} s", ""]
     for verdict in (Verdict.FAIL, Verdict.WARN):
         for result in _of(results, verdict):
             lines += [*_told(result, colours), ""]
@@ -40,9 +41,11 @@ def _summary(results: Sequence[Result], colours: bool) -> str:
 
 def _told(result: Result, colours: bool) -> Iterator[str]:
     check, judgement = result.check, result.judgement
-    yield f"{_painted(result.verdict.upper(), result.verdict, colours)}  {check.title} ({check.id})"
+    title = "\n".join(_filled(f"{result.verdict.upper()}  {check.title} ({check.id})", "", "      "))
+    yield title.replace(result.verdict.upper(), _painted(result.verdict.upper(), result.verdict, colours), 1)
     yield from _filled(judgement.says, "      ")
-    yield from (f"        {line}" for line in judgement.proof)
+    for line in judgement.proof:
+        yield from _filled(line, "        ", "          ", cut=True)
     yield from _filled(f"Why: {check.why}", "      ")
     yield f"      See: {check.page}"
 
@@ -61,9 +64,11 @@ def _of(results: Sequence[Result], verdict: Verdict) -> list[Result]:
     return [result for result in results if result.verdict is verdict]
 
 
-def _filled(text: str, indent: str, further: str = "") -> list[str]:
+def _filled(text: str, indent: str, further: str = "", cut: bool = False) -> list[str]:
+    """As wide as the terminal; 80 columns where there is none."""
+    width = min(WIDEST, shutil.get_terminal_size().columns)
     return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=further or indent, break_long_words=False,
+        text, width, initial_indent=indent, subsequent_indent=further or indent, break_long_words=cut,
         break_on_hyphens=False,
     )  # fmt: skip
 

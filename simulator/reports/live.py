@@ -31,12 +31,12 @@ class Now:
 def block(now: Now) -> list[str]:
     """What a terminal shows."""
     figures, done = figures_of(now.over), round(BAR * len(now.over) / now.calls)
-    late = f"; the simulator: {percentiles(now.late)} late" if now.late else ""
     warning = beware(now.late)
     return [
         f"{'█' * done}{'░' * (BAR - done)} {_progress(now)}",
-        f"frames         {now.frames_a_second:,.0f} sent a second{late}",
+        f"frames         {now.frames_a_second:,.0f} sent a second",
         *waited_lines(figures),
+        *([f"simulator      {percentiles(now.late)} late"] if now.late else []),
         *([f"warning: {warning}"] if warning else []),
     ]
 

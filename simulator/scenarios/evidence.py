@@ -54,6 +54,11 @@ class Evidence:
         return next((span.end_ms - since_ms for span in talking), 0.0)
 
     @cached_property
+    def has_words(self) -> bool:
+        """Whether the caller said anything."""
+        return bool(speech(self.report.sent))
+
+    @cached_property
     def responses(self) -> list[Response]:
         return responses(self.report.sent, self.heard)
 

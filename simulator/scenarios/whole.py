@@ -33,8 +33,17 @@ class ResponseTime(Shape):
             if allowed is not None:
                 found = f"{count(len(times), 'response')}, {which.replace('each', 'the slowest')} after "
                 ok = bool(times) and pick(times) <= allowed * 1000
-                text = f"{found}{ms(pick(times))}, {seconds(allowed)} allowed" if times else "no words were answered"
+                text = f"{found}{ms(pick(times))}, {seconds(allowed)} allowed" if times else _unanswered(evidence)
                 yield f"response within {seconds(allowed)} ({which})", Verdict(ok, text)
+
+
+def _unanswered(evidence: Evidence) -> str:
+    """Why there is no response to be timed."""
+    if not evidence.has_words:
+        return "no words were answered: the caller said none"
+    if not evidence.speech:
+        return "no words were answered: nothing was heard"
+    return "no words were answered: all that was heard began before the caller's words, or while they were said"
 
 
 @dataclass(frozen=True, kw_only=True)
