@@ -98,6 +98,16 @@ class Report:
         if not finding.ok:
             self.errors.append(f"{finding.what}: {finding.found}")
 
+    def fail(self, reason: str) -> None:
+        """Something went wrong; said once, however often it does."""
+        if reason not in self.errors:
+            self.errors.append(reason)
+
+    def warn(self, text: str) -> None:
+        """Something that Twilio minds nothing about; said once, however often it comes about."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
     @property
     def reason(self) -> str:
         """The first thing that went wrong, in one line."""
