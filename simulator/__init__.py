@@ -1,11 +1,12 @@
 """Twilio's side of a phone call, over real HTTP and a real WebSocket: `report = await simulate(Scenario(...))`.
 
 `TwilioApi` is the REST API beside it, on loopback; a call that is placed there is played by `OutboundCall`, one that
-comes in by its own `play`. `python -m simulator call` plays one from a terminal, and
-`python -m simulator examine` says what is wrong with a server.
+comes in by its own `play`. From a terminal, `python -m simulator call` plays one call, `run` the calls that scenarios
+describe, and `examine` says what is wrong with a server. Tests have `simulator.phone`, which also calls an ASGI
+application in memory, on the clock of `simulator.virtual`.
 
 It signs the voice webhook, follows the TwiML, opens the socket, speaks at 50 frames a second, plays what comes back on
-a real clock, returns marks, presses keys, hangs up and posts the status callbacks. It shares nothing with the server:
+the clock, returns marks, presses keys, hangs up and posts the status callbacks. It shares nothing with the server:
 its messages are literals and its signatures the twilio library's, so that it can disagree with us.
 
 Documented by Twilio, and held to here (pages named where they are used; base https://www.twilio.com/docs):

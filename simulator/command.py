@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from simulator.api import PhoneNumber, PlacedCall, TwilioApi
 from simulator.call import SimulatedCall
+from simulator.deliveries import Manner
 from simulator.options import Options
 from simulator.outbound import OutboundCall
 from simulator.report import Report
@@ -108,12 +109,12 @@ async def _answer(
 ) -> None:
     over = asyncio.Event()
     early = options["callbacks"] == "early"
-    manner = "in-order" if early else options["callbacks"]
+    manner: Manner = "in-order" if early else options["callbacks"]
 
     async def pick_up(placed: PlacedCall) -> None:
         log = _log(scenario, 1, options["quiet"])
-        how = {"answer": options["answer"], "callbacks": manner, "rings": options["rings"], "log": log}
-        calls.append(OutboundCall(placed, scenario, **how))
+        how = {"answer": options["answer"], "rings": options["rings"], "log": log}
+        calls.append(OutboundCall(placed, replace(scenario, callbacks=manner), **how))
         await calls[-1].run()
         over.set()
 

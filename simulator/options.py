@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from simulator.audio import read_wav
+from simulator.deliveries import MANNERS
 from simulator.dialled import STATUSES, Dialled
-from simulator.outbound import ANSWERS, MANNERS
+from simulator.outbound import ANSWERS
 from simulator.scenario import Scenario
 
 

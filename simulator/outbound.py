@@ -12,14 +12,12 @@ from typing import Literal
 from simulator import parameters
 from simulator.api import Form, PlacedCall
 from simulator.call import SimulatedCall
-from simulator.carrier import CallFailed, Carrier
-from simulator.deliveries import MANNERS, Deliveries, Manner
+from simulator.carrier import Carrier
+from simulator.deliveries import Deliveries
 from simulator.report import Report
+from simulator.requests import Requests
 from simulator.scenario import Scenario
-from simulator.webhooks import Web
 
-
-__all__ = ["ANSWERS", "MANNERS", "Answer", "Callbacks", "Manner", "OutboundCall"]
 
 Answer = Literal["human", "machine", "busy", "no-answer", "failed"]
 ANSWERS: tuple[Answer, ...] = ("human", "machine", "busy", "no-answer", "failed")
@@ -29,11 +27,11 @@ DETECTED = {"human": "human", "machine": "machine_start"}
 
 
 class Callbacks:
-    """The status callbacks of a call, numbered as they come about and delivered in that manner."""
+    """The status callbacks of a call, numbered as they come about and delivered in the scenario's manner."""
 
-    def __init__(self, call: PlacedCall, scenario: Scenario, web: Web, report: Report, manner: Manner) -> None:
-        self._call, self._scenario, self._web, self._report = call, scenario, web, report
-        self._deliveries = Deliveries(manner, scenario.seed)
+    def __init__(self, call: PlacedCall, scenario: Scenario, requests: Requests) -> None:
+        self._call, self._scenario, self._requests = call, scenario, requests
+        self._deliveries = Deliveries(scenario.callbacks, scenario.seed)
         self._number = 0
 
     def fire(self, event: str, status: str, seconds: float | None = None) -> None:
@@ -51,17 +49,11 @@ class Callbacks:
         await self._deliveries.finish()
 
     async def _deliver(self, form: dict[str, str]) -> None:
-        url = self._call.get("StatusCallback")
+        url, method = self._call.get("StatusCallback"), self._call.get("StatusCallbackMethod", "POST")
         try:
-            answer = await self._web.request(url, form, self._call.get("StatusCallbackMethod", "POST"))
-        except CallFailed as failure:
-            self._report.errors.append(f"status callback {form['CallStatus']}: {failure}")
-            return
+            await self._requests.deliver(url, form, method)
         finally:
             self._call.told.set()
-        self._report.requests.append((url, answer.status))
-        if answer.status not in (200, 204):
-            self._report.errors.append(f"the status callback {form['CallStatus']} was answered {answer.status}")
 
 
 class OutboundCall:
@@ -73,12 +65,11 @@ class OutboundCall:
         scenario: Scenario,
         *,
         answer: Answer = "human",
-        callbacks: Manner = "in-order",
         rings: float = 1.0,
         log: Callable[[str], None] = lambda line: None,
         carrier: Carrier | None = None,
     ) -> None:
-        self.placed, self._answer, self._manner, self._rings, self._log = placed, answer, callbacks, rings, log
+        self.placed, self._answer, self._rings, self._log = placed, answer, rings, log
         self._carrier = carrier
         self._detected = DETECTED.get(answer) if placed.get("MachineDetection") else None
         self.scenario = replace(
@@ -100,9 +91,8 @@ class OutboundCall:
         placed.obey, placed.line = self._obey, self.call
 
     async def run(self) -> Report:
-        scenario = self.scenario
-        async with Web(scenario.server, scenario.auth_token, scenario.insecure, self._carrier) as web:
-            self._callbacks = Callbacks(self.placed, scenario, web, self.report, self._manner)
+        async with Requests(self.scenario, self.report, self._carrier) as requests:
+            self._callbacks = Callbacks(self.placed, self.scenario, requests)
             seconds = await self._ring() and await self._talk()
             # One that is hung up while it rings is canceled, by REST or by the person.
             self._log(f"the call is over: {self.placed.status}")

@@ -91,7 +91,7 @@ class PhoneCall:
     @cached_property
     def responses(self) -> list[Response]:
         """Each time that the server began to speak after the caller's words: Response(at_ms, after_ms)."""
-        return hearing.responses(self.said, self.heard)
+        return hearing.responses(self.report.said_audio, self.heard)
 
     @property
     def response_ms(self) -> float:

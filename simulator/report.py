@@ -99,6 +99,16 @@ class Report:
         if not finding.ok:
             self.errors.append(f"{finding.what}: {finding.found}")
 
+    def fail(self, reason: str) -> None:
+        """Something went wrong; said once, however often it does."""
+        if reason not in self.errors:
+            self.errors.append(reason)
+
+    def warn(self, text: str) -> None:
+        """Something that Twilio minds nothing about; said once, however often it comes about."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
     @property
     def reason(self) -> str:
         """The first thing that went wrong, in one line."""
@@ -131,6 +141,11 @@ class Report:
         return b"".join(stream.heard_audio for stream in self.streams)
 
     @property
+    def said_audio(self) -> bytes:
+        """What the caller said, as long as `heard_audio` and on the same timeline."""
+        return b"".join(s.sent + SILENCE * (len(s.heard_audio) - len(s.sent)) for s in self.streams)
+
+    @property
     def marks(self) -> list[tuple[str, Outcome]]:
         return [mark for stream in self.streams for mark in stream.marks]
 
@@ -145,8 +160,7 @@ class Report:
 
     def wav(self) -> bytes:
         """Stereo PCM16: left what the caller said, right what the caller heard."""
-        left = b"".join(s.sent + SILENCE * (len(s.heard_audio) - len(s.sent)) for s in self.streams)
-        return stereo_wav(left, self.heard_audio)
+        return stereo_wav(self.said_audio, self.heard_audio)
 
     def summary(self) -> str:
         """One line."""

@@ -42,6 +42,7 @@ PAGES = {
     *("test_taking_over", "test_voice_page", "test_listening_in", "test_sounds", "test_outlines", "test_call_page"),
     *("test_meters", "test_control", "test_pages", "test_admin_turns", "test_saved_views", "test_scorecards"),
     *("test_admin_comments", "test_admin_reviews", "test_admin_workers", "test_draining", "test_sessions", "test_sso"),
+    "test_simulating",
 }
 
 

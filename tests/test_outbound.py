@@ -196,7 +196,7 @@ def line(server, settings):
         reports = []
 
         async def answered(placed):
-            call = OutboundCall(placed, scenario(server, duration), answer=answer, callbacks=callbacks, rings=rings)
+            call = OutboundCall(placed, scenario(server, duration, callbacks), answer=answer, rings=rings)
             reports.append(await call.run())
 
         with TwilioApi(ACCOUNT, TOKEN, [PhoneNumber(OURS)], answered, reply_last=reply_last).running() as api:
@@ -211,7 +211,7 @@ def line(server, settings):
     return place
 
 
-def scenario(server, duration):
+def scenario(server, duration, callbacks):
     return Scenario(
         public_url=server.url,
         server=server.url,
@@ -219,6 +219,7 @@ def scenario(server, duration):
         account_sid=ACCOUNT,
         audio=tone(440, 1000),
         duration=duration,
+        callbacks=callbacks,
     )
 
 

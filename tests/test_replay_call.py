@@ -21,7 +21,7 @@ from tests.support.sealed import KEY
 from tests.support.servers import Server
 
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once]
 # A caller who says something after five seconds, for five, and presses a key at eleven.
 CALLER = b"\xff" * 40_000 + sound("caller")[:40_000] + b"\xff" * 8000
 
@@ -277,7 +277,6 @@ def test_an_archived_recording_is_played_too(settings, tmp_path):
 
 @pytest.mark.process
 @pytest.mark.clock
-@pytest.mark.once
 def test_a_call_that_was_recorded_in_real_time_is_the_same_on_a_clock_that_jumps(tmp_path):
     with Server("uvicorn", tmp_path) as server:
         (report,) = place(server, handler="voicemail", audio=sound("caller"), dtmf=((9.0, "#"),))

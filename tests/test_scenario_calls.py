@@ -240,6 +240,7 @@ async def test_every_example_passes_against_a_server_that_does_what_it_is_about(
 
 
 @pytest.mark.process
+@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 async def test_callstreams_own_voicemail_passes_its_scenario(espeak, tmp_path, monkeypatch):
     monkeypatch.setenv("TWILIO_AUTH_TOKEN", settings.TWILIO_AUTH_TOKENS[0])

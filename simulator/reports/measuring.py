@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from simulator import hearing
-from simulator.audio import SILENCE
 from simulator.report import Report
 
 
@@ -23,8 +22,7 @@ class Measured:
 
 
 def sound_of(report: Report) -> Sound:
-    said = b"".join(s.sent + SILENCE * (len(s.heard_audio) - len(s.sent)) for s in report.streams)
-    return Sound(said, report.heard_audio)
+    return Sound(report.said_audio, report.heard_audio)
 
 
 def measure(sound: Sound, seconds: float) -> Measured:

@@ -60,7 +60,7 @@ class Evidence:
 
     @cached_property
     def responses(self) -> list[Response]:
-        return responses(self.report.sent, self.heard)
+        return responses(self.report.said_audio, self.heard)
 
     @cached_property
     def end_ms(self) -> float:

@@ -87,7 +87,6 @@ class AwaitedCall:
             placed,
             self.scenario,
             answer=self._outbound.answer,
-            callbacks=self.scenario.callbacks,
             rings=self._outbound.rings,
             log=self.log,
         )
