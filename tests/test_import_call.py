@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -289,6 +290,11 @@ def test_a_call_goes_through_a_pipe(call, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Pipe())
     bring("-")
     assert Call.objects.get().sid == call.sid
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_taken(exported):
+    bring(exported.rename(exported.with_name(os.fsdecode(b"k\xfcnde"))))
+    assert CallEvent.objects.get(kind="import").data["file"].endswith("nde")
 
 
 def test_one_that_fails_keeps_no_other_from_coming_in(call, tmp_path):
