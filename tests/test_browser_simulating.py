@@ -52,3 +52,13 @@ def test_somebody_calls_and_the_page_shows_the_call_as_it_runs(page, espeak):
     assert len(set(caller)) > 50
     assert page.inner_text("body").count("The simulated caller failed") == 0
     assert not Turn.objects.filter(stream__call=call, length=0).exists()
+
+
+def test_whoever_clicks_twice_has_somebody_called_once(page):
+    page.goto("/admin/calls/call/simulate/")
+    page.select_option("#id_handler", "echo")
+    page.fill("#id_duration", "1")
+    page.dblclick(".submit-row [type=submit]")
+    page.wait_for_url("**/change/", timeout=60_000)
+    until(lambda: Call.objects.get().ended_at, "the call's end")
+    assert Call.objects.count() == 1
