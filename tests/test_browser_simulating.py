@@ -56,9 +56,12 @@ def test_somebody_calls_and_the_page_shows_the_call_as_it_runs(page, espeak):
 
 def test_whoever_clicks_twice_has_somebody_called_once(page):
     page.goto("/admin/calls/call/simulate/")
-    page.select_option("#id_handler", "echo")
     page.fill("#id_duration", "1")
-    page.dblclick(".submit-row [type=submit]")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    button = page.locator(".submit-row [type=submit]").bounding_box()
+    with page.expect_request("**/simulate/"):
+        page.mouse.click(button["x"] + 9, button["y"] + 9)
+    page.mouse.click(button["x"] + 9, button["y"] + 9)
     page.wait_for_url("**/change/", timeout=60_000)
-    until(lambda: Call.objects.get().ended_at, "the call's end")
-    assert Call.objects.count() == 1
+    assert len(asked) == 1
