@@ -130,8 +130,8 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             if text := ", ".join(filter(None, [_about_act(event, data), by])):
                 return text
         case "loop-blocked":
-            said = [str(data[name]) for name in ("by", "line") if data.get(name)]
-            return ", ".join([f"{data.get('seconds', '?')} s", *said])
+            held_by = [str(data[name]) for name in ("by", "line") if data.get(name)]
+            return ", ".join([f"{data.get('seconds', '?')} s", *held_by])
         case "handler-failed" | "prepare-failed" | "handlers-kept" | "source-failed":
             return ", at ".join(str(data[name]) for name in ("error", "line") if data.get(name))
         case "handler-returned-at-once":
