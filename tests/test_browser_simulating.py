@@ -52,3 +52,16 @@ def test_somebody_calls_and_the_page_shows_the_call_as_it_runs(page, espeak):
     assert len(set(caller)) > 50
     assert page.inner_text("body").count("The simulated caller failed") == 0
     assert not Turn.objects.filter(stream__call=call, length=0).exists()
+
+
+def test_whoever_clicks_twice_has_somebody_called_once(page):
+    page.goto("/admin/calls/call/simulate/")
+    page.fill("#id_duration", "1")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    button = page.locator(".submit-row [type=submit]").bounding_box()
+    with page.expect_request("**/simulate/"):
+        page.mouse.click(button["x"] + 9, button["y"] + 9)
+    page.mouse.click(button["x"] + 9, button["y"] + 9)
+    page.wait_for_url("**/change/", timeout=60_000)
+    assert len(asked) == 1

@@ -1,5 +1,7 @@
 """Files of numbers as people have them: what is read, and what is said to be wrong, with its line."""
 
+import os
+
 import pytest
 
 from calls.campaigns.numbers_file import Line, WrongFile, read
@@ -109,10 +111,20 @@ def test_a_number_that_is_there_twice_is_wrong_unless_that_is_meant(numbers):
         ("number\n+14155550100,x\n", "line 2: “x” stands in a column without a name."),
         (f"number,a\n+14155550100,{'x' * 600}\n", "line 2: The parameter a is too long"),
         ('number,a\n+14155550100,"' + "x\n" * 70_000, "line 2: this is no CSV (field larger than field limit"),
+        (
+            'number,a\n+14155550100,"x\n+14155550101,y\n',
+            "line 2: this is no CSV (unexpected end of data): is a quotation",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_said(numbers, text, said):
     assert wrong(numbers, text)[0].startswith(said)
+
+
+def test_a_file_whose_name_is_no_utf_8_is_read(tmp_path):
+    path = tmp_path / os.fsdecode(b"k\xfcnde.csv")
+    path.write_text("number\n+14155550100\n")
+    assert read(path).name == "k\ufffdnde.csv"
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):

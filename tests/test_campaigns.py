@@ -12,12 +12,14 @@ from django.utils import timezone
 from calls.campaigns import running
 from calls.campaigns.claiming import Claim, Why, claim
 from calls.campaigns.running import Ending, Runner
+from calls.campaigns.starting import go_on
 from calls.models import Call, Campaign, CampaignCall
 from calls.recordings.retention import erase
 from simulator import ApiError
 from tests.support.campaigns import called, end_calls, make_campaign, number, start, write_numbers
 from tests.support.factories import make_call, make_staff, sid
 from tests.support.servers import DEADLINE, until
+from tests.support.tls import breaking, certificate
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -179,6 +181,24 @@ def test_a_row_whose_answer_is_lost_is_unknown_and_never_called_again(api, told,
     assert called(api) == [number(0), number(1)]
 
 
+def test_tls_that_breaks_instead_of_the_answer_has_it_lost_too(told, settings, tmp_path, monkeypatch):
+    campaign = make_campaign(1)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    with breaking(certificate("localhost", tmp_path)) as (port, heard):
+        settings.TWILIO_API_URL = f"https://localhost:{port}"
+        run(campaign, told)
+    assert (states(campaign), heard) == ([Status.UNKNOWN], [b"POST"])
+
+
+def test_a_certificate_that_is_not_trusted_calls_nobody_and_the_row_waits(told, settings, tmp_path, monkeypatch):
+    campaign = make_campaign(1)
+    monkeypatch.setattr(running, "MOST_PUT_OFF", 1)
+    with breaking(certificate("localhost", tmp_path)) as (port, heard):
+        settings.TWILIO_API_URL = f"https://localhost:{port}"
+        run(campaign, told)
+    assert (states(campaign), heard) == ([Status.WAITING], [])
+
+
 def test_an_answer_that_does_not_come_is_lost_as_well(api, told, monkeypatch):
     monkeypatch.setattr("calls.rest.client.TIMEOUT", 0.2)
     campaign = make_campaign(1)
@@ -278,6 +298,7 @@ def claim_long_ago(campaign):
     """As a process has that died, or was held up, before it had Twilio's answer."""
     claimed = claim(campaign.pk, timezone.now())
     campaign.rows.update(claimed_at=timezone.now() - dt.timedelta(minutes=1))
+    claimed.row.refresh_from_db(fields=["claimed_at"])
     return claimed
 
 
@@ -309,6 +330,17 @@ def test_a_refusal_that_comes_too_late_gives_nothing_back():
     campaign.rows.note_unanswered(timezone.now())
     row.give_back("Too Many Requests")
     assert (states(campaign), errors(campaign)) == ([Status.FAILED], ["Too Many Requests"])
+
+
+@pytest.mark.parametrize("late", ["give_back", "refuse", "lose"])
+def test_an_answer_that_comes_too_late_says_nothing_of_a_row_that_was_claimed_again(late):
+    campaign = make_campaign(1)
+    row = claim_long_ago(campaign).row
+    campaign.rows.note_unanswered(timezone.now())
+    go_on(campaign, {}, [row.line])
+    claim(campaign.pk, timezone.now())
+    getattr(row, late)("Too Many Requests")
+    assert (states(campaign), errors(campaign)) == ([Status.CALLING], [""])
 
 
 def test_a_stopped_campaign_calls_nobody(api, told):

@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -291,6 +292,11 @@ def test_a_call_goes_through_a_pipe(call, tmp_path, monkeypatch):
     assert Call.objects.get().sid == call.sid
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_taken(exported):
+    bring(exported.rename(exported.with_name(os.fsdecode(b"k\xfcnde"))))
+    assert CallEvent.objects.get(kind="import").data["file"].endswith("nde")
+
+
 def test_one_that_fails_keeps_no_other_from_coming_in(call, tmp_path):
     other = make_recording()
     export(call, other, to=tmp_path, zip=True)
@@ -469,6 +475,53 @@ def test_a_line_without_an_end_is_not_read_to_it(exported):
 def test_more_audio_than_a_call_can_have_is_refused(exported, monkeypatch):
     monkeypatch.setattr("calls.recordings.imports.audio.MOST_AUDIO", 16_000)
     assert "more audio than a call can have" in refused(exported)
+
+
+ODD = [["a"], {"a": ["b"]}, "x", "", None, True, -5, 1.5, 1e308, int("9" * 400), [[None]]]
+_NAMES = [
+    *(
+        "answer",
+        "by",
+        "cleared_ms",
+        "duration",
+        "end_ms",
+        "error",
+        "handler",
+        "heard_ms",
+        "lane",
+        "length",
+        "length_ms",
+    ),
+    *("line", "name", "number", "outcome", "position", "reason", "seconds", "start", "start_ms", "status", "text"),
+    *("waits_ms", "what", "why", "from", "file", "advice", "StreamError", "StreamSid", "ErrorCode", "SipResponseCode"),
+]
+
+
+def oddly(value):
+    """An event of each kind, of each source that is told differently, and nothing in them as it should be."""
+
+    def change(facts):
+        like = facts["events"][1]
+        for number, kind in enumerate([*wording._EVENTS, "of tomorrow"]):
+            for source in ("control", "stream"):
+                own = {"kind": kind, "source": source, "key": f"{number}-{source}", "sequence_number": None}
+                facts["events"].append({**like, **own, "data": dict.fromkeys(_NAMES, value)})
+        facts["data"] = facts["parameters"] = stream(facts)["custom_parameters"] = {"odd": value}
+        stream(facts)["media_format"] = {"encoding": value, "sampleRate": value}
+
+    return change
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: str(value)[:8])
+def test_whatever_events_hold_the_call_can_be_looked_at(exported, client, value):
+    rewrite(exported, oddly(value))
+    bring(exported)
+    client.force_login(User.objects.create_superuser("root"))
+    page = f"/admin/calls/call/{Call.objects.get().pk}/"
+    for end in ("change/", "words.json", "words.txt", "turns.json", "peaks.json", "follow.json", "history/"):
+        assert client.get(f"{page}{end}").status_code == 200, end
+    for path in ("/admin/", "/admin/calls/call/", "/admin/calls/call/export.csv"):
+        assert client.get(path, follow=True).status_code == 200, path
 
 
 # --- Hostile and foreign archives

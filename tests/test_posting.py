@@ -1,19 +1,14 @@
 """One POST to somebody who may be hostile: real sockets, and a real certificate."""
 
-import datetime as dt
 import socket
-import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from calls.notices import destinations, posting
 from calls.notices.posting import post
 from tests.support.mailbox import Mailbox, Rogue
 from tests.support.servers import free_port
+from tests.support.tls import certificate
 
 
 HOST = "hooks.example.org"
@@ -216,29 +211,6 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
-
-
-def certificate(name: str, folder) -> ssl.SSLContext:
-    """A server's, signed by itself; `ca.pem` in the folder is what trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "ca.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(secret)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
-    return context
 
 
 @pytest.fixture

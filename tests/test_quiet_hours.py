@@ -69,6 +69,11 @@ def test_the_clocks_are_put_forward_in_that_night():
     assert Place.of(BERLIN).free_from(utc("2026-03-28T20:00"), NIGHT) == utc("2026-03-29T06:00")
 
 
+def test_an_hour_that_is_there_twice_ends_twice():
+    late = QuietHours(dt.time(21), dt.time(2, 30))
+    assert Place.of(BERLIN).free_from(utc("2026-10-25T01:10"), late) == utc("2026-10-25T01:30")
+
+
 def test_a_number_of_several_zones_is_called_when_none_of_them_is_quiet():
     place = Place.of(RUSSIA)
     assert len(place.zones) > 5

@@ -11,6 +11,7 @@ from calls.access import numbers
 from calls.admin import wording
 from calls.admin.cells import clock, moment, precise
 from calls.media.audio import SAMPLE_RATE, SAMPLES_PER_MS
+from calls.media.figures import figure
 from calls.models import Call, CallEvent, Dtmf, Gap, Mark
 from calls.recordings.rendering import Recording
 from calls.summaries.problems import of_whom
@@ -209,7 +210,7 @@ def _talks(events: list[CallEvent]) -> dict[int, tuple[int, int]]:
         if event.kind == "take-over":
             begun[event.stream_id] = event.pk
         elif event.kind in ("hand-back", "takeover-ended") and event.stream_id in begun:
-            start, end = event.data.get("start_ms"), event.data.get("end_ms")
+            start, end = figure(event.data, "start_ms"), figure(event.data, "end_ms")
             if isinstance(start, int) and isinstance(end, int) and start < end:
                 found[begun.pop(event.stream_id)] = start, end - start
     return found
@@ -217,7 +218,7 @@ def _talks(events: list[CallEvent]) -> dict[int, tuple[int, int]]:
 
 def _moment_of(event: CallEvent, recording: Recording, call: Call, start_ms: int | None = None) -> int:
     """By the stream's own clock where the event, or the one that ends what it began, knows it."""
-    stream, position = event.stream_id, event.data.get("position")
+    stream, position = event.stream_id, figure(event.data, "position")
     if stream and start_ms is not None:
         return recording.place(stream, start_ms * SAMPLES_PER_MS)
     if event.kind == "note" and stream and isinstance(position, int):
@@ -228,7 +229,7 @@ def _moment_of(event: CallEvent, recording: Recording, call: Call, start_ms: int
 def _kind(event: CallEvent) -> tuple[str, str]:
     """What an event is drawn as, and in which tone."""
     if event.source == CallEvent.Source.CONTROL:
-        return "staff", "bad" if event.data.get("outcome") in wording.IN_VAIN else "staff"
+        return "staff", "bad" if wording.in_vain(event.data) else "staff"
     if event.kind == "barge-in":
         return "barge", "cleared"
     if event.kind == "note":

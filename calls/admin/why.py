@@ -8,7 +8,7 @@ from typing import Literal
 from django.utils import timezone
 
 from calls.access.numbers import mask_all
-from calls.admin.wording import IN_VAIN
+from calls.admin.wording import in_vain
 from calls.models import Call, CallEvent, Stream, Worker
 from calls.server.departures import Departure
 from calls.summaries.problems import KINDS as PROBLEMS
@@ -90,7 +90,7 @@ class _Case:
         return None
 
     def by_staff(self) -> Ending | None:
-        asked = [event for event in self.events if event.kind in _ASKED and event.data.get("outcome") not in IN_VAIN]
+        asked = [event for event in self.events if event.kind in _ASKED and not in_vain(event.data)]
         if not asked:
             return None
         event = max(asked, key=lambda event: event.occurred_at)

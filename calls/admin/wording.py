@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from calls.access import numbers
 from calls.admin.cells import clock
+from calls.media.figures import figure
 from calls.models import Call, CallEvent, Mark, Stream
 from calls.server.departures import Departure
 from calls.server.marks import OWN_MARK
@@ -97,10 +98,15 @@ _MARKS = {
 }
 
 
+def in_vain(data: dict[str, Any]) -> str:
+    """How an act failed, if it did."""
+    return IN_VAIN.get(str(data.get("outcome", "")), "")
+
+
 def of_event(event: CallEvent, call: Call) -> str:
     """A kind that is not known here, which Twilio may send tomorrow, is shown as it is."""
-    if in_vain := IN_VAIN.get(event.data.get("outcome", "")):
-        return f"{_ASKED.get(event.kind) or _EVENTS.get(event.kind, event.kind)}, {in_vain}"
+    if vain := in_vain(event.data):
+        return f"{_ASKED.get(event.kind) or _EVENTS.get(event.kind, event.kind)}, {vain}"
     if event.kind in _EVENTS:
         return of_whom(call, _EVENTS[event.kind])
     for ending, outcome in _OUTCOMES.items():
@@ -116,7 +122,7 @@ def of_kinds(call: Call) -> dict[str, str]:
 
 def about_event(event: CallEvent, data: dict[str, Any]) -> str:
     """What else is worth knowing at a glance; `data` is the event's, as far as whoever reads it may see it."""
-    if data.get("outcome") in IN_VAIN:
+    if in_vain(data):
         return ": ".join(str(data[name]) for name in ("name", "number", "handler", "why") if data.get(name))
     match event.kind:
         case "clear" | "play" | "play-heard" | "play-cleared" | "hang-up" | "dial" | "hand-over":
@@ -124,18 +130,19 @@ def about_event(event: CallEvent, data: dict[str, Any]) -> str:
             if text := ", ".join(filter(None, [_about_act(event, data), by])):
                 return text
         case "loop-blocked":
-            return ", ".join(filter(None, [f"{data.get('seconds', '?')} s", data.get("by"), data.get("line")]))
+            held_by = [str(data[name]) for name in ("by", "line") if data.get(name)]
+            return ", ".join([f"{data.get('seconds', '?')} s", *held_by])
         case "handler-failed" | "prepare-failed" | "handlers-kept" | "source-failed":
             return ", at ".join(str(data[name]) for name in ("error", "line") if data.get(name))
         case "handler-returned-at-once":
             return f"after {data.get('seconds', '?')} s"
         case "playback-paused" | "playback-resumed":
-            return f"after {data.get('heard_ms', 0) / 1000:.1f} s of it"
+            return f"after {(figure(data, 'heard_ms') or 0) / 1000:.1f} s of it"
         case "take-over":
             return "in the handler's place"
         case "hand-back" | "takeover-ended":
             why = f": {data['why']}" if data.get("why") else ""
-            return f"after {round(data.get('seconds', 0))} s{why}"
+            return f"after {round(figure(data, 'seconds') or 0)} s{why}"
         case "note":
             return str(data.get("text", ""))
         case "words-missing":
@@ -173,8 +180,8 @@ def _about_act(event: CallEvent, data: dict[str, Any]) -> str:
 
 
 def _seconds(data: dict[str, Any], name: str) -> str:
-    ms = data.get(name)
-    return f"{ms / 1000:.1f} s" if isinstance(ms, int | float) else "? s"
+    ms = figure(data, name)
+    return "? s" if ms is None else f"{ms / 1000:.1f} s"
 
 
 def of_end(stream: Stream) -> str:

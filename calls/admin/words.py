@@ -13,6 +13,7 @@ from calls.admin.base import private_json
 from calls.admin.cells import clock
 from calls.files.accesses import note_access, note_reading
 from calls.media.audio import SAMPLE_RATE
+from calls.media.figures import figure
 from calls.models import Call, CallEvent, RecordingAccess, Stream
 from calls.recordings import words
 from calls.recordings.rendering import Recording
@@ -84,7 +85,7 @@ def _lost(streams: Sequence[Stream]) -> list[CallEvent]:
 
 def _missing(events: Sequence[CallEvent], recording: Recording, call: Call) -> Iterator[dict[str, Any]]:
     for event in events:
-        start, length = (round(float(event.data.get(name, 0)) * SAMPLE_RATE) for name in ("start", "length"))
+        start, length = (round((figure(event.data, name) or 0) * SAMPLE_RATE) for name in ("start", "length"))
         at = recording.place(event.stream_id, start) if event.stream_id else start
         yield {"at": _seconds(at), "text": wording.of_missing_words(event.data, at, at + length, call)}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from calls import rest
 from calls.campaigns.quiet import Place, QuietHours
+from calls.media.storable import storable
 
 
 # What the column of numbers may be called.
@@ -79,7 +80,7 @@ def read(
     if first is None:
         raise WrongFile([f"{path.name} is empty."])
     header = _Header.of(path.name, first[1])
-    found = NumbersFile(path.name, header.columns)
+    found = NumbersFile(storable(path.name, 200), header.columns)
     wrong, seen = list[str](), dict[str, int]()
     for number, cells in rows:
         try:
@@ -117,8 +118,8 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     told = _TOLD.match(text)
     above = 1 if told else 0
     text = text[told.end() :] if told else text
-    # A cell may be long, but no row has more than 131,072 characters: then a quotation mark is open.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=told[1] if told else _separator(text))
+    # No cell has more than 131,072 characters, and the last one ends: else a quotation mark is open, and hides rows.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=told[1] if told else _separator(text), strict=True)
     begins = above + 1
     while True:
         try:

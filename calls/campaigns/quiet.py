@@ -81,9 +81,11 @@ class Place:
         """Of the quiet hours of each zone, within the next days: only then a number becomes free."""
         local = {zone: now.astimezone(zone).date() for zone in self.zones}
         return [
-            dt.datetime.combine(day + dt.timedelta(days=further), hours.end, zone).astimezone(dt.UTC)
+            dt.datetime.combine(day + dt.timedelta(days=further), hours.end, zone).replace(fold=fold).astimezone(dt.UTC)
             for zone, day in local.items()
             for further in range(3)
+            # In autumn, an hour is there twice.
+            for fold in (0, 1)
         ]
 
 

@@ -217,5 +217,6 @@ class CampaignCall(models.Model):
         self._conclude([self.Status.CALLING], status=self.Status.UNKNOWN, error=why[:500])
 
     def _conclude(self, before: list[Status], **facts: Any) -> int:
-        """What another process or a callback has found out since stays."""
-        return CampaignCall.objects.filter(pk=self.pk, status__in=before).update(**facts)
+        """What another process or a callback has found out since stays; so does a claim that was made anew since."""
+        mine = CampaignCall.objects.filter(pk=self.pk, claimed_at=self.claimed_at)
+        return mine.filter(status__in=before).update(**facts)

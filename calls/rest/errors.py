@@ -1,13 +1,14 @@
 """What Twilio refuses and what gets lost on the way, each in a sentence that says what to do."""
 
 import re
+import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from django.conf import settings
 from twilio.base.exceptions import TwilioRestException, TwilioServiceException
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import NameResolutionError, NewConnectionError, SSLError
 
 from calls.media.storable import storable
 from calls.models import Call
@@ -108,14 +109,20 @@ def disconnected(error: requests.RequestException, timeout: float) -> RestError:
     where = host()
     cause = getattr(error.args[0] if error.args else None, "reason", None)
     # requests' own ValueErrors are addresses that it cannot use.
-    never_sent = (requests.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.ProxyError, ValueError)
-    if isinstance(error, never_sent) or isinstance(cause, NewConnectionError | NameResolutionError):
+    never_sent = (requests.ConnectTimeout, requests.exceptions.ProxyError, ValueError)
+    never_met = isinstance(cause, NewConnectionError | NameResolutionError) or _is_of_a_certificate(cause)
+    if isinstance(error, never_sent) or never_met:
         return NotReached(
             f"Twilio cannot be reached at {where}, so nothing was done: check the network, then try again."
         )
     if isinstance(error, requests.Timeout):
         return OutcomeUnknown(f"Twilio did not answer within {timeout:g} s ({where}){UNSURE}")
     return OutcomeUnknown(f"The connection to Twilio broke ({where}){UNSURE}")
+
+
+def _is_of_a_certificate(cause: Any) -> bool:
+    """Any other failure of TLS may have come after the request: an alert instead of the answer, say."""
+    return isinstance(cause, SSLError) and isinstance(cause.args[0], ssl.SSLCertVerificationError)
 
 
 def reason(error: RestError) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from calls import store, vault
 from calls.media import audio
 from calls.media.rows import MASKED
 from calls.media.sids import is_call_sid, is_stream_sid
+from calls.media.storable import storable
 from calls.models import (
     AudioChunk,
     Call,
@@ -226,7 +227,7 @@ def _note(call: Call, form: Format, parcel: Parcel) -> None:
         # It may have been imported before where it was exported.
         key=f"import:{secrets.token_hex(8)}",
         occurred_at=timezone.now(),
-        data={"from": form.where, "version": form.by, **at, "file": parcel.where[-200:]},
+        data={"from": form.where, "version": form.by, **at, "file": storable(parcel.where[-200:], 200)},
     )
 
 
