@@ -33,8 +33,7 @@ THREAD_PATIENCE = 10.0
 # Turns of the loop without a wait after which somebody is taken to wait for time itself by `asyncio.sleep(0)`, and how
 # far each further turn moves it, in seconds.
 SPINS, SPIN = 10_000, 0.001
-# How often somebody asks for the time within one turn of the loop before they are taken to wait for it without leaving
-# the turn; from there on each look takes a SPIN.
+# As many looks at the time within one turn: each further one moves it as far.
 LOOKS = 100_000
 # Moments are multiples of 1/GRID s (1 ns), so that sums of them are the same however long the machine has been up.
 GRID = 2.0**30

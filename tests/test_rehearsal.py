@@ -147,7 +147,7 @@ async def test_a_caller_who_is_sent_to_somebody_else_comes_back(phone):
     assert call.has_heard(A)
 
 
-@pytest.mark.parametrize("dial", ["busy", "busy:3", ["busy"], Dialled("busy")])
+@pytest.mark.parametrize("dial", ["busy", "busy:1", ["busy"], Dialled("busy")])
 async def test_what_becomes_of_a_number_that_is_dialled_is_said_in_a_word(phone, dial):
     async def connect(stream):
         stream.set(status=(await stream.dial("+14155550177")).status)

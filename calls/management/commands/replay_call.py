@@ -113,7 +113,8 @@ class Command(BaseCommand):
                 except KeyboardInterrupt:
                     self.keep(done)
                     self.tell(done, single=False)
-                    raise CommandError(f"Interrupted: {len(done)} of {len(sids)} calls were played.", returncode=INTERRUPTED) from None
+                    played = f"{len(done)} of {len(sids)} calls"
+                    raise CommandError(f"Interrupted: {played} were played.", returncode=INTERRUPTED) from None
         return done
 
     def compared(self, sid: str, replayer: Replayer) -> Compared:
