@@ -28,6 +28,7 @@ from calls.recorder import recorder
 from calls.recorder.ledger import Ledger
 from calls.routing import websocket
 from calls.security import CallRef
+from calls.speech.detector import detector
 from calls.streams import StreamEnded
 from simulator.asgi import Asgi
 from simulator.outbound import Answer
@@ -157,7 +158,8 @@ class HandlerPhone(Phone):
             return await self._kept(self._pick_up(placed, scenario, answer, real_time=real_time), role, ledger)
 
     async def _kept(self, played: Awaitable[PhoneCall], role: "_Role", ledger: Ledger) -> HandlerCall:
-        call = await played
+        with detector.without_thread():
+            call = await played
         await ledger.written()
         self.calls.append(told := HandlerCall.of(call, role, ledger.rows(call.sid)))
         return told

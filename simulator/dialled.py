@@ -1,5 +1,7 @@
 """What becomes of a number that is dialled: https://www.twilio.com/docs/voice/twiml/dial."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simulator.documents import TwimlError, Verb
@@ -28,6 +30,26 @@ class Dialled:
         if self.seconds is not None:
             return self.seconds
         return float(verb.get("timeout", str(RING))) if self.status == "no-answer" else 1.0
+
+
+Dial = str | Dialled | Sequence[str | Dialled]
+
+
+def dialled(dial: Dial) -> tuple[Dialled, ...]:
+    """Each number's fate, of "busy", "completed:5" or a list of these. ValueError for what is none."""
+    each = [dial] if isinstance(dial, str | Dialled) else dial
+    return tuple(one if isinstance(one, Dialled) else _fate(one) for one in each)
+
+
+def _fate(text: str) -> Dialled:
+    status, colon, seconds = text.partition(":")
+    try:
+        lasting = float(seconds) if colon else None
+    except ValueError:
+        lasting = math.nan
+    if status not in STATUSES or not (lasting is None or 0 <= lasting < math.inf):
+        raise ValueError(f"dial={text!r}: write OUTCOME or OUTCOME:SECONDS, with one of {', '.join(STATUSES)}")
+    return Dialled(status, lasting)
 
 
 def read_dial(verb: Verb) -> str:

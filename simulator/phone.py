@@ -7,7 +7,7 @@ Twilio would. Knows no pytest: simulator.pytest_plugin has the fixtures.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -15,6 +15,7 @@ from simulator.api import PlacedCall, TwilioApi
 from simulator.asgi import Asgi
 from simulator.call import SimulatedCall
 from simulator.carrier import Carrier
+from simulator.dialled import dialled
 from simulator.lifespan import Application
 from simulator.outbound import Answer, OutboundCall
 from simulator.phone_call import PhoneCall
@@ -28,6 +29,9 @@ from simulator.virtual import VirtualClock, clock_of_running_loop
 # For servers that do not look at it.
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "0" * 32, "0" * 32
 PUBLIC_URL = "https://phone.example.org"
+
+# What a call can be told beyond the arguments that are named.
+FACTS = {field.name for field in fields(Scenario)}
 
 Play = Callable[[Carrier | None, list[str]], Awaitable[Report]]
 
@@ -77,7 +81,7 @@ class Phone:
 
         `says` and `keys`: see simulator.saying. The caller hangs up once the server is silent for 2 s, or after
         `seconds`. What the server does wrong is in `errors` of what this returns, and raised nowhere. `facts` are
-        further ones of a Scenario: `from_number`, `drop`, `dial`, …
+        further ones of a Scenario: `from_number`, `drop`, `dial="busy"`, …
 
         An ASGI application is called in memory, on a clock that jumps: a minute takes less than a second. A server with
         an address has a clock of its own, so a call to it takes as long as on the phone; so does one in `real_time`.
@@ -116,6 +120,9 @@ class Phone:
         )
 
     def _scenario(self, voice_url: str, facts: dict[str, Any]) -> Scenario:
+        if unknown := facts.keys() - FACTS:
+            raise TypeError(f"a call has no {', '.join(sorted(unknown))}; further facts are {', '.join(sorted(FACTS))}")
+        facts |= {"dial": dialled(facts.get("dial", ()))}
         base = self.target if isinstance(self.target, str) else self.account.public_url
         public = self.account.public_url
         if isinstance(self.target, str) and public == PUBLIC_URL:

@@ -75,8 +75,7 @@ def hold(seconds: float) -> Step:
 
 def press(keys: str) -> Step:
     """Presses keys, a quarter of a second apart. ValueError for what is none."""
-    if wrong := set(keys) - set(KEYS):
-        raise ValueError(f"no such key: {', '.join(sorted(wrong))}; a phone has {KEYS}")
+    _check(keys)
 
     def do(caller: Caller) -> Iterator[bytes | None]:
         for key in keys:
@@ -89,16 +88,14 @@ def press(keys: str) -> Step:
 def script(says: Says, keys: Keys = "", stays: float | None = None) -> Script:
     """Says all of it, then presses the keys that have no time as somebody does who has listened, and hangs up.
 
-    Keys with times are pressed then. The caller stays until the server is silent for 2 s, or, with `stays`, so many
-    seconds in all.
+    Keys with times are pressed then, several of one time a quarter of a second apart. The caller stays until the server
+    is silent for 2 s, or, with `stays`, so many seconds in all.
     """
     said = [says] if isinstance(says, str | bytes | bytearray | Path | int | float) or callable(says) else [*says]
     steps = [_step(what) for what in said if what != b"" and what != ""]
     if isinstance(keys, str) and keys:
         steps += [heard(), press(keys)]
-    elif keys:
-        list(map(press, (key for _, key in keys)))
-    timed = [] if isinstance(keys, str) else sorted(keys)
+    timed = [] if isinstance(keys, str) else sorted(_timed(keys))
 
     def run(caller: Caller) -> Iterator[bytes | None]:
         left = list(timed)
@@ -108,6 +105,24 @@ def script(says: Says, keys: Keys = "", stays: float | None = None) -> Script:
             yield frame
 
     return run
+
+
+def _check(keys: Sequence[str]) -> None:
+    if wrong := set(keys) - set(KEYS):
+        raise ValueError(f"no such key: {', '.join(sorted(wrong))}; a phone has {KEYS}")
+
+
+def _timed(keys: Sequence[tuple[float, str]]) -> Iterator[tuple[float, str]]:
+    """Each key with its own second. ValueError for what is none, TypeError for what has no time."""
+    try:
+        pairs = [(float(at), [*pressed]) for at, pressed in keys]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f'keys are "12#", or pairs of a second and keys, [(1.5, "1"), (4.0, "2#")]; not {keys!r}'
+        ) from None
+    for at, pressed in pairs:
+        _check(pressed)
+        yield from ((at + n * BETWEEN_KEYS, key) for n, key in enumerate(pressed))
 
 
 def _step(what: Saying) -> Step:

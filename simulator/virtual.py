@@ -33,6 +33,8 @@ THREAD_PATIENCE = 10.0
 # Turns of the loop without a wait after which somebody is taken to wait for time itself by `asyncio.sleep(0)`, and how
 # far each further turn moves it, in seconds.
 SPINS, SPIN = 10_000, 0.001
+# As many looks at the time within one turn: each further one moves it as far.
+LOOKS = 100_000
 # Moments are multiples of 1/GRID s (1 ns), so that sums of them are the same however long the machine has been up.
 GRID = 2.0**30
 
@@ -70,7 +72,7 @@ class VirtualClock:
         self._offset = 0.0
         #: Where time stands; None while it runs.
         self._now: float | None = None
-        self._calls = self._spins = self._timers = 0
+        self._calls = self._spins = self._timers = self._looks = 0
         self._is_fresh = True
         #: What threads work on, and since when (real seconds); the oldest first.
         self._threads: dict[object, float] = {}
@@ -81,7 +83,12 @@ class VirtualClock:
         self._install()
 
     def time(self) -> float:
-        return _real_monotonic() + self._offset if self._now is None else self._now
+        if self._now is None:
+            return _real_monotonic() + self._offset
+        self._looks += 1
+        if self._looks > LOOKS:
+            self._now = _on_grid(self._now + SPIN)
+        return self._now
 
     def pass_by(self, seconds: float) -> None:
         """Somebody sleeps and holds up the loop."""
@@ -130,6 +137,7 @@ class VirtualClock:
 
     def _wait(self, timeout: float | None = None) -> Any:
         """In the place of the selector's `select`: the one place where a loop waits."""
+        self._looks = 0
         if not self._calls or self._is_held():
             self._run()
             return self._select(timeout)

@@ -175,3 +175,12 @@ def test_what_was_too_much_is_counted_and_logged_once(caplog):
 
 def test_a_ringing_tone_is_loud():
     assert Loudness().judge([(Voice(), sounds.ringing()[:WINDOW]), (Voice(), QUIET)]) == [1, 0]
+
+
+async def test_without_a_thread_the_model_works_at_once_and_hears_the_same(detector, no_model):
+    feed = Feed(LOUD, QUIET, LOUD)
+    with detector.without_thread():
+        detector.add(feed)
+        await done(feed)
+    assert feed.heard == [1.0, 0.0, 1.0]
+    assert detector._thread is None

@@ -18,6 +18,13 @@ def test_wherever_it_lies():
     assert likeness(SILENCE * 1237 + GREETING, GREETING) > 0.99
 
 
+def test_a_few_samples_beside_itself_a_short_tone_is_no_other_sound():
+    # 2 samples of 660 Hz are a sixth of its period: that is how far a boundary known to 5 ms may be off, and more.
+    shrill = tone(660, 500)
+    assert likeness(shrill, shrill[2:] + SILENCE * 2) > 0.99
+    assert likeness(shrill, SILENCE * 40 + shrill[:-40]) > 0.95
+
+
 def test_another_sentence_is_not_like_it():
     assert likeness(GREETING, sound("thanks")) < ALIKE / 2
 

@@ -177,6 +177,32 @@ async def test_a_phone_without_anybody_to_call_says_what_to_do(phone):
         await phone.call()
 
 
+async def test_several_keys_of_one_time_are_pressed_one_after_the_other(phone):
+    call = await phone.at(Answering(echo)).call(keys=[(1.0, "12#")], seconds=3)
+    assert [(event.facts["digit"], event.at_ms) for event in call.events("pressed")] == [
+        ("1", 1000),
+        ("2", 1260),
+        ("#", 1500),
+    ]
+
+
+@pytest.mark.parametrize("keys", [["1"], [("1", 1.0)], [(1.0, 1)], 5])
+async def test_keys_of_another_shape_are_told_theirs(phone, keys):
+    with pytest.raises(TypeError, match="pairs of a second and keys"):
+        await phone.at(Answering(echo)).call(keys=keys)
+
+
+@pytest.mark.parametrize("dial", ["engaged", "completed:soon", ["completed:-1"]])
+async def test_a_fate_that_no_dialled_number_has_is_refused(phone, dial):
+    with pytest.raises(ValueError, match="write OUTCOME or OUTCOME:SECONDS"):
+        await phone.at(Answering(echo)).call(dial=dial)
+
+
+async def test_what_a_call_cannot_be_told_is_refused_and_what_it_can_be_is_named(phone):
+    with pytest.raises(TypeError, match=r"a call has no dails; .*dial, "):
+        await phone.at(Answering(echo)).call(dails="busy")
+
+
 async def test_keys_that_no_phone_has_are_refused(phone):
     with pytest.raises(ValueError, match="no such key: x"):
         await phone.at(Answering(echo)).call(keys=[(1.0, "x")])

@@ -15,6 +15,7 @@ from calls.media.audio import tone
 from calls.models import AudioChunk, Call
 from calls.recorder import recorder
 from calls.rehearsal import HandlerPhone
+from simulator.dialled import Dialled
 
 
 A, B = tone(440, 1000), tone(350, 1000)
@@ -144,6 +145,14 @@ async def test_a_caller_who_is_sent_to_somebody_else_comes_back(phone):
     assert call.report.dialled == ["+14155550177"]
     assert call.data == {"status": "completed"}
     assert call.has_heard(A)
+
+
+@pytest.mark.parametrize("dial", ["busy", "busy:1", ["busy"], Dialled("busy")])
+async def test_what_becomes_of_a_number_that_is_dialled_is_said_in_a_word(phone, dial):
+    async def connect(stream):
+        stream.set(status=(await stream.dial("+14155550177")).status)
+
+    assert (await phone.call(connect, dial=dial)).data == {"status": "busy"}
 
 
 async def test_a_handler_that_blocks_the_loop_is_late(phone):

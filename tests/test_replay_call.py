@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from io import StringIO
 
 import msgspec
@@ -60,6 +61,14 @@ async def rude(stream):
 
 @handler(records=False)
 async def private(stream):
+    await polite(stream)
+
+
+@handler
+async def impatient(stream):
+    """Of one caller, somebody at the keyboard has had enough."""
+    if stream.from_number == "+14155550142":
+        signal.raise_signal(signal.SIGINT)
     await polite(stream)
 
 
@@ -233,6 +242,15 @@ def test_a_handler_that_is_not_known_is_an_exit_code_of_2():
     assert code == 2
     assert replay(make_recording().sid, handler="nowhere.at_all")[1] == 2
     assert "is not a handler" in replay(make_recording().sid, handler="calls.handlers.names")[0]
+
+
+def test_what_was_played_before_ctrl_c_is_told_and_written(tmp_path):
+    call = recorded()
+    second = make_recording(from_number="+14155550142", ended_at=call.ended_at)
+    text, code = replay(call.sid, second.sid, handler="tests.test_replay_call.impatient", json=tmp_path / "out.json")
+    assert "1 call played again: 1 the same" in text
+    assert code == 130
+    assert [one["call_sid"] for one in json.loads((tmp_path / "out.json").read_text())["calls"]] == [call.sid]
 
 
 def test_words_are_compared_where_both_sides_have_them(settings, tmp_path):

@@ -121,6 +121,14 @@ async def test_who_waits_for_time_without_a_wait_gets_it():
             await asyncio.sleep(0)
 
 
+async def test_who_waits_for_time_and_holds_up_the_loop_gets_it_too():
+    with virtual_time():
+        await asyncio.sleep(0)
+        at = time.monotonic()
+        while time.monotonic() < at + 2:
+            pass
+
+
 async def test_afterwards_everything_is_as_it_was():
     loop = asyncio.get_running_loop()
     before = (time.monotonic, time.sleep, asyncio.wrap_future, loop._selector.select)

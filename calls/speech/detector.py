@@ -65,6 +65,7 @@ class Detector:
         self._model: Silero | Loudness | None = None
         #: Samples that were not judged since the thread was too slow.
         self.dropped = 0
+        self._without_thread = 0
 
     def add(self, feed: Feed) -> None:
         self._feeds[feed] = about.sids()
@@ -80,6 +81,15 @@ class Detector:
         if not self.dropped:
             logger.warning("speech_behind: the detector is more than 10 s behind; turns may be missed, audio is not")
         self.dropped += samples
+
+    @contextmanager
+    def without_thread(self) -> Iterator[None]:
+        """Within, the model works on the event loop: for calls in memory, to which a hand-over is most of the work."""
+        self._without_thread += 1
+        try:
+            yield
+        finally:
+            self._without_thread -= 1
 
     def close(self) -> None:
         """Ends the thread; the next feed starts another one."""
@@ -123,11 +133,13 @@ class Detector:
             feed.give_up()
 
     async def _judged(self, heard: list[tuple[Voice, list[bytes]]]) -> list[list[float]]:
+        if self._without_thread:
+            return self._judge(heard)
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="speech")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._judge, heard)
 
-    # --- in the thread ------------------------------------------------------------------------------------------------
+    # --- in the thread, if there is one ------------------------------------------------------------------------------
 
     def _judge(self, heard: list[tuple[Voice, list[bytes]]]) -> list[list[float]]:
         judged: list[list[float]] = [[] for _ in heard]

@@ -90,8 +90,7 @@ class Command(BaseCommand):
             self.stderr.write(self.style.WARNING(WARNING))
         self.skipped: dict[str, str] = {}
         compared = self.replay(sids, talk)
-        if options["json"]:
-            _write(options["json"], self.plain(compared))
+        self.keep(compared)
         self.tell(compared, single=len(sids) == 1)
         if different := sum(not one.comparison.is_same for one in compared):
             raise CommandError(_verdict(different, len(sids)), returncode=DIFFERENT)
@@ -112,8 +111,10 @@ class Command(BaseCommand):
                 except ArchiveError as error:
                     raise CommandError(f"{sid}: {error}", returncode=WRONG) from error
                 except KeyboardInterrupt:
+                    self.keep(done)
                     self.tell(done, single=False)
-                    raise CommandError(f"Interrupted after {len(done)} calls.", returncode=INTERRUPTED) from None
+                    played = f"{len(done)} of {len(sids)} calls"
+                    raise CommandError(f"Interrupted: {played} were played.", returncode=INTERRUPTED) from None
         return done
 
     def compared(self, sid: str, replayer: Replayer) -> Compared:
@@ -125,6 +126,10 @@ class Command(BaseCommand):
         return replayer.compared(playable)
 
     # --- what came of it
+
+    def keep(self, compared: list[Compared]) -> None:
+        if self.options["json"]:
+            _write(self.options["json"], self.plain(compared))
 
     def tell(self, compared: list[Compared], *, single: bool) -> None:
         if single:
