@@ -384,6 +384,7 @@ def test_connections_that_break_call_nobody_twice(api, told):
 
 
 @pytest.mark.process
+@pytest.mark.once
 def test_of_a_process_that_is_killed_before_the_answer_the_row_is_not_called_again(api, tmp_path):
     file = write_numbers(tmp_path, 3)
     how = (file, "--handler", "echo", "--quiet", "none", "--rate", "50/s", "--no-wait")
@@ -408,6 +409,7 @@ def test_of_a_process_that_is_killed_before_the_answer_the_row_is_not_called_aga
 
 
 @pytest.mark.process
+@pytest.mark.once
 def test_two_processes_call_each_row_once_and_keep_to_one_number_of_calls(api, tmp_path):
     file, most = write_numbers(tmp_path, 16), 3
     how = (file, "--handler", "echo", "--quiet", "none", "--rate", "200/s", "--at-once", most)
@@ -430,6 +432,7 @@ def test_two_processes_call_each_row_once_and_keep_to_one_number_of_calls(api, t
 
 
 @pytest.mark.process
+@pytest.mark.once
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_that_is_asked_to_end_does_so_and_the_same_command_goes_on(api, tmp_path, sent):
     file = write_numbers(tmp_path, 6)
