@@ -22,7 +22,7 @@ from simulator.reports.page import page
 from simulator.reports.results import Planned, Run
 from simulator.reports.words import summary, tested
 from simulator.scenario import Scenario
-from simulator.scenarios import ScenarioError, load, write_scenario
+from simulator.scenarios import ScenarioError, load, meant, variables_of, write_scenario
 from simulator.watching import watch
 
 
@@ -80,13 +80,21 @@ def run(chosen: Namespace) -> int:
 def _plan(chosen: Namespace) -> Iterator[Planned]:
     """Each scenario in turn, as often as it is asked for; those of one file lie together."""
     number, variables = 0, dict(chosen.set)
+    _check_names(chosen, variables)
     if chosen.voice_url:
         variables.setdefault("voice_url", chosen.voice_url)
     for file in chosen.scenarios:
-        for scenario in load(file, variables):
+        for scenario in load(file, variables, chosen.auth_token):
             for nth, copy in enumerate(copies(_addressed(scenario, chosen), chosen.calls), 1):
                 number += 1
                 yield Planned(str(file), copy, number, nth, chosen.calls)
+
+
+def _check_names(chosen: Namespace, variables: dict[str, str]) -> None:
+    """A name that no scenario has is a slip, and not a wish."""
+    known = {name for file in chosen.scenarios for name in variables_of(file)} if variables else set()
+    for name in variables.keys() - known:
+        chosen.parser.error(f"--set {name}: no scenario has a variable `{name}`{meant(name, known)}")
 
 
 def _addressed(scenario: Scenario, chosen: Namespace) -> Scenario:
@@ -178,6 +186,9 @@ def _add_what(parser: ArgumentParser) -> None:
     )
     what.add_argument(
         "--server", type=options.origin, metavar="URL", help="dialled instead of each host that an address names"
+    )
+    what.add_argument(
+        "--auth-token", default="", metavar="TOKEN", help="signs every request; default: TWILIO_AUTH_TOKEN"
     )
 
 

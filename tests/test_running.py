@@ -102,6 +102,20 @@ async def test_without_a_number_of_calls_one_is_played_after_the_other(folder):
     assert most == [1, 1]
 
 
+async def test_the_token_may_stand_on_the_command_line(folder, monkeypatch):
+    monkeypatch.delenv("TWILIO_AUTH_TOKEN")
+    async with serving(echo, voice=[VOICE], after=[HANGUP]) as server:
+        assert await run(server, "order.yaml", "--quiet", "--auth-token", TOKEN) == 0
+
+
+def test_a_variable_that_no_scenario_has_is_a_slip(folder, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", "order.yaml", "--set", "voice_ulr=http://127.0.0.1:9/voice"])
+    assert (
+        "--set voice_ulr: no scenario has a variable `voice_ulr`; did you mean `voice_url`?" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("server", ['server: {voice_url: "http://127.0.0.1:9/nobody"}\n', ""])
 async def test_the_voice_url_of_the_command_line_outweighs_that_of_the_scenario(folder, server):
     (folder / "order.yaml").write_text(SCENARIO.replace('server: {voice_url: "${voice_url}"}\n', server))

@@ -9,7 +9,7 @@ import yaml
 
 from simulator.audio import mono_wav
 from simulator.dialled import Dialled
-from simulator.scenarios import ScenarioError, load, schema
+from simulator.scenarios import ScenarioError, load, schema, variables_of
 from simulator.scenarios.steps import Hold, Play, Press, Wait
 
 
@@ -254,7 +254,7 @@ def test_what_only_the_whole_file_shows_is_a_problem_too(problems, monkeypatch):
     monkeypatch.delenv("TWILIO_AUTH_TOKEN", raising=False)
     assert problems("name: x\nsteps:\n  - hang_up\n  - wait: 1s") == [
         "pizza.yaml:1: `server` needs `voice_url`: write it, or give --voice-url",
-        "pizza.yaml:1: there is no token to sign with: set TWILIO_AUTH_TOKEN, the server's own",
+        "pizza.yaml:1: there is no token to sign with: set TWILIO_AUTH_TOKEN, or give --auth-token; the server's own",
         "pizza.yaml:4: nothing can follow `hang_up`; what is expected after it goes under `expect:`",
     ]
 
@@ -325,3 +325,10 @@ def test_editors_see_what_is_wrong_with_a_scenario(text):
 
 def test_the_docs_have_every_key_as_it_is():
     assert schema.table() in DOCS.read_text(), "paste what python -m simulator.scenarios.schema --table prints"
+
+
+def test_the_names_of_variables_are_those_that_are_declared_used_or_varied(tmp_path):
+    (tmp_path / "pizza.yaml").write_text(
+        "variables: {size: large}\nmatrix: {crust: [thin, thick]}\nsteps:\n  - say: A ${topping} pizza, $${not}.\n"
+    )
+    assert variables_of(tmp_path / "pizza.yaml") == {"voice_url", "size", "crust", "topping"}

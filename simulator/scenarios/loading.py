@@ -19,7 +19,7 @@ from simulator.scenarios.nodes import child, like, scalar, without
 from simulator.scenarios.problems import Place, Problem, ScenarioError
 from simulator.scenarios.reading import read
 from simulator.scenarios.steps import End, Step
-from simulator.scenarios.variables import substituted
+from simulator.scenarios.variables import named, substituted
 from simulator.spoken import spoken
 
 
@@ -36,11 +36,17 @@ class WrittenScenario(Scenario):
     place: Place
 
 
-def load(path: Path, variables: Mapping[str, str] | None = None) -> list[Scenario]:
+def variables_of(path: Path) -> set[str]:
+    """The names that `variables` of `load` can be of; ScenarioError as there."""
+    root = assembled(Path(path))
+    return {VOICE_URL, *named(root), *(name for one in combinations(root) for name in one.variables)}
+
+
+def load(path: Path, variables: Mapping[str, str] | None = None, auth_token: str = "") -> list[Scenario]:
     """The calls of a file, one for each combination of its matrix; ScenarioError names every problem and its line.
 
-    `variables` outweigh those of the file; of them `voice_url` is called where the file names nothing. Sentences are
-    spoken here, so it may block for some 50 ms each.
+    `variables` outweigh those of the file; of them `voice_url` is called where the file names nothing. `auth_token`
+    signs what the file has no token for. Sentences are spoken here, so it may block for some 50 ms each.
     """
     root = assembled(Path(path))
     problems, scenarios = list[Problem](), list[Scenario]()
@@ -50,7 +56,7 @@ def load(path: Path, variables: Mapping[str, str] | None = None) -> list[Scenari
             file = read(_addressed(substituted(combination.tree, given), given.get(VOICE_URL)), File)
             name = file.name or Path(path).stem
             label = f" [{combination.label}]" if combination.label else ""
-            scenarios.append(_scenario(file, name + label))
+            scenarios.append(_scenario(file, name + label, _token(file.server, auth_token)))
         except ScenarioError as error:
             problems += error.problems
     if problems:
@@ -70,8 +76,8 @@ def _addressed(tree: MappingNode, url: str | None) -> MappingNode:
     return named
 
 
-def _scenario(file: File, name: str) -> Scenario:
-    if problems := list(_problems(file)):
+def _scenario(file: File, name: str, token: str) -> Scenario:
+    if problems := list(_problems(file, token)):
         raise ScenarioError(problems)
     script = Script(file.steps, file.expect)
     return WrittenScenario(
@@ -85,6 +91,7 @@ def _scenario(file: File, name: str) -> Scenario:
         script=script,
         judge=script.judge,
         outbound=file.outbound,
+        auth_token=token,
         **_server(file.server),
         **_way(file.line, file.webhooks),
     )
@@ -98,7 +105,6 @@ def _server(server: Server) -> dict[str, Any]:
         "server": server.address or "",
         "insecure": server.insecure,
         "account_sid": server.account_sid or os.environ.get("TWILIO_ACCOUNT_SID") or NO_ACCOUNT,
-        "auth_token": _token(server),
         "status_callback": server.status_callback is not None,
         "status_url": server.status_callback or "",
     }
@@ -119,7 +125,7 @@ def _way(line: Line, webhooks: Webhooks) -> dict[str, Any]:
     }
 
 
-def _problems(file: File) -> Iterator[Problem]:
+def _problems(file: File, token: str) -> Iterator[Problem]:
     """What only the whole file shows."""
     if file.outbound is None and file.server.voice_url is None:
         yield Problem(
@@ -130,8 +136,9 @@ def _problems(file: File) -> Iterator[Problem]:
         yield Problem(file.outbound.place, "the server places the call, with a Url of its own: leave `voice_url` out")
     if not file.steps:
         yield Problem(file.place, "a scenario needs `steps`: what the caller does")
-    if not _token(file.server):
-        yield Problem(file.place, "there is no token to sign with: set TWILIO_AUTH_TOKEN, the server's own")
+    if not token:
+        told = "there is no token to sign with: set TWILIO_AUTH_TOKEN, or give --auth-token; the server's own"
+        yield Problem(file.place, told)
     for step in file.steps:
         yield from _unspeakable(step)
     for step, after in zip(file.steps, file.steps[1:], strict=False):
@@ -146,8 +153,8 @@ def _unspeakable(step: Step) -> Iterator[Problem]:
         yield Problem(step.place, f"`{step.says()}` cannot be said: {error}")
 
 
-def _token(server: Server) -> str:
-    token = server.auth_token or os.environ.get("TWILIO_AUTH_TOKEN", "")
+def _token(server: Server, given: str) -> str:
+    token = server.auth_token or given or os.environ.get("TWILIO_AUTH_TOKEN", "")
     return token.partition(",")[0].strip()
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -22,6 +22,20 @@ def substituted(root: MappingNode, given: Mapping[str, str]) -> MappingNode:
     if substitution.problems:
         raise ScenarioError(substitution.problems)
     return tree
+
+
+def named(root: Node) -> set[str]:
+    """The variables that a tree declares or uses."""
+    return set(_declared(root)) | set(_used(root))
+
+
+def _used(node: Any) -> Iterator[str]:
+    if isinstance(node, ScalarNode):
+        yield from (name.strip() for name in _REFERENCE.findall(node.value) if name)
+        return
+    for one in node.value:
+        for part in one if isinstance(one, tuple) else (one,):
+            yield from _used(part)
 
 
 def _declared(root: Node) -> dict[str, ScalarNode]:
