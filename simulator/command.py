@@ -17,6 +17,7 @@ from simulator.deliveries import Manner
 from simulator.options import Options
 from simulator.outbound import OutboundCall
 from simulator.report import Report
+from simulator.reports.figures import LATE_MS
 from simulator.scenario import Scenario, new_sid
 
 
@@ -63,6 +64,8 @@ def conclude(reports: list[Report], options: Options, write: Callable[[str], obj
         write(json.dumps([report.as_dict() for report in reports], indent=2))
     elif not options["quiet"]:
         write("\n".join(line for report in reports for line in _lines(report, len(reports))))
+        if (late := max((report.lateness.p99_ms for report in reports), default=0.0)) > LATE_MS:
+            write(f"  warning: the simulator itself was {late:.0f} ms late at p99; place fewer calls at once")
     failed = [report for report in reports if not report.ok]
     if failed and len(reports) == 1:
         raise Failed(failed[0].reason)

@@ -9,7 +9,10 @@ from base64 import b64decode
 import pytest
 
 from calls.sounds import FOLDER
+from simulator import Report
 from simulator.__main__ import main
+from simulator.command import conclude
+from simulator.pacer import Lateness
 from simulator.spoken import spoken
 from tests.support.servers import ROOT
 from tests.support.sounds import espeak
@@ -189,3 +192,12 @@ def test_its_help_names_every_option_and_the_exit_statuses(capsys):
     names = "voice-url server from to account-sid auth-token audio dtmf duration hang-up-after save json quiet"
     assert {f"--{name}" for name in names.split()} <= set(re.findall(r"--[a-z-]+", said))
     assert "exit status:" in said
+
+
+@pytest.mark.parametrize(("p99", "told"), [(20.0, 0), (34.2, 1)])
+def test_it_says_itself_when_it_was_late(p99, told):
+    options, lines = {"save": None, "json": False, "quiet": False}, []
+    reports = [Report("CA0", lateness=Lateness(50, 0.1, late, late)) for late in (0.2, p99)]
+    conclude(reports, options, lines.append)
+    assert [line for line in lines if "warning: the simulator itself was 34 ms late at p99" in line] == lines[1:]
+    assert len(lines[1:]) == told
