@@ -494,8 +494,8 @@ def test_a_running_call_is_followed(visit, ops):
     stream = call.streams.get()
     page = visit(page_of(call), ops)
     wait_until(page, "document.querySelector('.call-total').textContent === '0:12.0'")
-    make_chunk(stream, audio.tone(440, 8000), start=96_000)
     make_digit(stream, "5", timestamp_ms=3_000)
+    make_chunk(stream, audio.tone(440, 8000), start=96_000)
     wait_until(page, "document.querySelector('.call-total').textContent === '0:20.0'")
     assert page.locator('.call-marker[data-kind="key"]').count() == 1
     page.click('.call-timeline a[href="#t=3.00"]')
