@@ -42,11 +42,11 @@ scenario: $(INSTALLED) ## Play a scenario of handlers/ to the server that runs (
 	    $(BIN)/python -m simulator run handlers/$(or $(NAME),$(error Name it: make scenario NAME=order_desk)).yaml $(ARGS)
 
 .PHONY: test
-test: $(INSTALLED) ## Run the tests that start no server and no browser, on SQLite (2 minutes; ARGS="-k voicemail")
+test: $(INSTALLED) ## Run the tests that start no server and no browser, on SQLite (5 minutes on two cores; ARGS="-k voicemail")
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test quick $(ARGS)
 
 .PHONY: test-all
-test-all: $(INSTALLED) ## Run all tests, on PostgreSQL, Redis and Chromium too where these are there (15 minutes)
+test-all: $(INSTALLED) ## Run all tests, on PostgreSQL, Redis and Chromium too where these are there (30 minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/test all $(ARGS)
 
 .PHONY: faults
