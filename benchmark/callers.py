@@ -12,6 +12,7 @@ from simulator import messages, parameters
 from simulator.documents import StreamNoun, parse_twiml, read_stream
 from simulator.scenario import Scenario, new_sid
 from simulator.webhooks import CallFailed, Web
+from simulator.wellformed import NO_ACCOUNT
 
 
 CONNECTED = messages.CONNECTED.encode()
@@ -27,7 +28,7 @@ def place(server: Server, count: int, handler: str = "echo") -> list[Call]:
 
 def _scenario(server: Server, handler: str) -> Scenario:
     token = settings.TWILIO_AUTH_TOKENS[0]
-    account = "AC" + "0" * 32
+    account = NO_ACCOUNT
     return Scenario(public_url=server.url, server=server.url, auth_token=token, account_sid=account, handler=handler)
 
 

@@ -16,6 +16,7 @@ from simulator.report import Report
 from simulator.scenario import Scenario
 from simulator.stream import Stream
 from simulator.tcp import Tcp
+from simulator.wellformed import NO_ACCOUNT
 
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ async def _call(port: int, begins: float, seconds: float, late: "array[float]") 
     """From its place in the ramp until the end of all; only what comes after the ramp is late."""
     await asyncio.sleep(begins)
     server = f"http://127.0.0.1:{port}"
-    audio, account = tone(440, 8), "AC" + "0" * 32
+    audio, account = tone(440, 8), NO_ACCOUNT
     scenario = Scenario(
         public_url=server, server=server, auth_token="-", account_sid=account, audio=audio, duration=seconds - begins
     )

@@ -4,24 +4,20 @@ What cannot be meant is an ArgumentTypeError, which says what is wanted instead.
 """
 
 import os
-import re
 from argparse import ArgumentParser, ArgumentTypeError, _ArgumentGroup
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from simulator.audio import read_wav
 from simulator.deliveries import MANNERS
 from simulator.dialled import STATUSES, Dialled
 from simulator.outbound import ANSWERS
 from simulator.scenario import Scenario
+from simulator.wellformed import NO_ACCOUNT, is_address, is_sid
 
 
 Options = Mapping[str, Any]
-
-# For a server that does not look at it.
-ACCOUNT_SID = "AC" + "0" * 32
 
 # Options that are fields of the scenario.
 _FIELDS = (
@@ -49,7 +45,7 @@ def add_voice(group: _ArgumentGroup) -> None:
 
 def add_account(parser: ArgumentParser) -> None:
     account = parser.add_argument_group("the account")
-    sid, token = os.environ.get("TWILIO_ACCOUNT_SID") or ACCOUNT_SID, os.environ.get("TWILIO_AUTH_TOKEN", "")
+    sid, token = os.environ.get("TWILIO_ACCOUNT_SID") or NO_ACCOUNT, os.environ.get("TWILIO_AUTH_TOKEN", "")
     account.add_argument(
         "--account-sid", type=_account_sid, default=sid, metavar="SID", help="default: TWILIO_ACCOUNT_SID, or all zeros"
     )
@@ -142,17 +138,13 @@ def origin(text: str) -> str:
 
 
 def _checked(text: str, example: str) -> str:
-    try:
-        parts = urlsplit(text)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return text
-    except ValueError:  # a port or an IPv6 address that cannot be
-        pass
-    raise ArgumentTypeError(f"{text!r}: write an address like {example}")
+    if not is_address(text):
+        raise ArgumentTypeError(f"{text!r}: write an address like {example}")
+    return text
 
 
 def _account_sid(text: str) -> str:
-    if not re.fullmatch("AC[0-9a-fA-F]{32}", text):
+    if not is_sid("AC", text):
         raise ArgumentTypeError(f"{text!r}: write AC and 32 hexadecimal digits")
     return text
 
@@ -167,7 +159,7 @@ def wav(name: str) -> bytes:
 
 
 def _call_sid(text: str) -> str:
-    if not re.fullmatch("CA[0-9a-fA-F]{32}", text):
+    if not is_sid("CA", text):
         raise ArgumentTypeError(f"{text!r}: write CA and 32 hexadecimal digits")
     return text
 

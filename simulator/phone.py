@@ -24,10 +24,11 @@ from simulator.report import Report
 from simulator.saying import Keys, Says, script
 from simulator.scenario import Scenario
 from simulator.virtual import VirtualClock, clock_of_running_loop
+from simulator.wellformed import NO_ACCOUNT
 
 
 # For servers that do not look at it.
-ACCOUNT_SID, AUTH_TOKEN = "AC" + "0" * 32, "0" * 32
+ACCOUNT_SID, AUTH_TOKEN = NO_ACCOUNT, "0" * 32
 PUBLIC_URL = "https://phone.example.org"
 
 # What a call can be told beyond the arguments that are named.

@@ -11,6 +11,7 @@ from simulator.documents import StreamNoun, TwimlError, Verb, parse_twiml, read_
 from simulator.examine.voices import BABBLE
 from simulator.scenario import Scenario
 from simulator.webhooks import Web
+from simulator.wellformed import NO_ACCOUNT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Target:
 
     voice_url: str
     auth_token: str
-    account_sid: str = "AC" + "0" * 32
+    account_sid: str = NO_ACCOUNT
     server: str = ""  # dialled instead of each host that an address names
     insecure: bool = False
     status_callback: str = ""

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
-from urllib.parse import urlsplit
 
 from simulator.audio import read_wav
+from simulator.wellformed import NO_ACCOUNT, is_address, is_sid
 
 
 LONGEST = 24 * 3600
@@ -59,17 +59,13 @@ def _keys(text: str, _: Path) -> str:
 
 
 def _address(text: str, _: Path) -> str:
-    try:
-        parts = urlsplit(text)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return text
-    except ValueError:  # a port or an IPv6 address that cannot be
-        pass
-    raise ValueError("write an address like http://127.0.0.1:5000/voice")
+    if not is_address(text):
+        raise ValueError("write an address like http://127.0.0.1:5000/voice")
+    return text
 
 
 def _account_sid(text: str, _: Path) -> str:
-    if not re.fullmatch("AC[0-9a-fA-F]{32}", text):
+    if not is_sid("AC", text):
         raise ValueError("write AC and 32 hexadecimal digits")
     return text
 
@@ -110,7 +106,7 @@ Share = Annotated[
 ]
 Keys = Annotated[str, Kind(_keys, {"type": ["string", "integer"], "pattern": "^[0-9*#A-D]+$"}, "12#")]
 Address = Annotated[str, Kind(_address, {"type": "string", "pattern": "^https?://"}, "http://127.0.0.1:5000/voice")]
-AccountSid = Annotated[str, Kind(_account_sid, {"type": "string", "pattern": "^AC[0-9a-fA-F]{32}$"}, "AC" + 32 * "0")]
+AccountSid = Annotated[str, Kind(_account_sid, {"type": "string", "pattern": "^AC[0-9a-fA-F]{32}$"}, NO_ACCOUNT)]
 Count = Annotated[int, Kind(_count, {"type": "integer", "minimum": 0}, "1")]
 FileName = Annotated[str, Kind(_as_it_is, {"type": "string"}, "base.yaml")]
 

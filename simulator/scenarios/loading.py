@@ -21,11 +21,10 @@ from simulator.scenarios.reading import read
 from simulator.scenarios.steps import End, Step
 from simulator.scenarios.variables import named, substituted
 from simulator.spoken import spoken
+from simulator.wellformed import NO_ACCOUNT
 
 
 VOICE_URL = "voice_url"
-# For a server that does not look at it.
-NO_ACCOUNT = "AC" + "0" * 32
 
 
 @dataclass(frozen=True, kw_only=True)
