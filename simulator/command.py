@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +12,11 @@ from tqdm import tqdm
 from simulator.api import PhoneNumber, PlacedCall, TwilioApi
 from simulator.call import SimulatedCall
 from simulator.deliveries import Manner
+from simulator.interrupting import at_ctrl_c
 from simulator.options import Options
 from simulator.outbound import OutboundCall
+from simulator.pacer import LATE_MS
 from simulator.report import Report
-from simulator.reports.figures import LATE_MS
 from simulator.scenario import Scenario, new_sid
 
 
@@ -92,7 +91,14 @@ def _next_number(number: str, n: int) -> str:
 async def _place(scenarios: list[Scenario], quiet: bool, api_port: int) -> Played:
     bar = not quiet and sys.stderr.isatty()
     calls = [SimulatedCall(scenario, _log(scenario, len(scenarios), quiet or bar)) for scenario in scenarios]
-    interrupted = _hang_up_at_ctrl_c(calls)
+    pressed = asyncio.Event()
+
+    def hang_up() -> None:
+        pressed.set()
+        for call in calls:
+            call.hang_up()
+
+    at_ctrl_c(hang_up)
     progress = asyncio.create_task(_show(calls)) if bar else None
     if api_port:
         api = TwilioApi(scenarios[0].account_sid, scenarios[0].auth_token)
@@ -104,7 +110,7 @@ async def _place(scenarios: list[Scenario], quiet: bool, api_port: int) -> Playe
     if progress:
         progress.cancel()
         await asyncio.gather(progress, return_exceptions=True)
-    return [call.report for call in calls], bool(interrupted)
+    return [call.report for call in calls], pressed.is_set()
 
 
 async def _answer(
@@ -137,21 +143,6 @@ async def _answer(
 def _log(scenario: Scenario, calls: int, mute: bool) -> Callable[[str], None]:
     prefix = f"{scenario.call_sid[:8]} " if calls > 1 else ""
     return (lambda line: None) if mute else (lambda line: print(f"{prefix}{line}", file=sys.stderr, flush=True))
-
-
-def _hang_up_at_ctrl_c(calls: list[SimulatedCall]) -> list[int]:
-    """A list that has something in it once Ctrl-C was pressed."""
-    loop, pressed = asyncio.get_running_loop(), list[int]()
-
-    def hang_up() -> None:
-        pressed.append(signal.SIGINT)
-        loop.remove_signal_handler(signal.SIGINT)
-        for call in calls:
-            call.hang_up()
-
-    with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-        loop.add_signal_handler(signal.SIGINT, hang_up)
-    return pressed
 
 
 async def _show(calls: list[SimulatedCall]) -> None:

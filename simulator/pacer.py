@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 
 
 TICKS = 1000  # a second
+# A caller's frames are 20 ms apart: later than that (p99), and the line itself is what was measured.
+LATE_MS = 20.0
 # What a float may lose on the way.
 _ROUNDING = 1e-6
 

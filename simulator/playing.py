@@ -1,18 +1,18 @@
 """Plays the calls of a run, so many at once, and judges each as it ends."""
 
 import asyncio
-import signal
 import traceback
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from simulator.call import SimulatedCall
+from simulator.interrupting import at_ctrl_c
 from simulator.report import Report
 from simulator.reports.results import Logged, Planned, Result, judge
 from simulator.reports.words import counted
@@ -68,7 +68,7 @@ class Playing:
 
     async def play(self) -> None:
         """Until all are over. Ctrl-C hangs up; the second one is a KeyboardInterrupt."""
-        self._hang_up_at_ctrl_c()
+        at_ctrl_c(self._interrupt)
         turns = iter(self.plan)
         try:
             async with asyncio.TaskGroup() as lines:
@@ -115,16 +115,9 @@ class Playing:
         for call in self.alive.values():
             call.hang_up()
 
-    def _hang_up_at_ctrl_c(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def hang_up() -> None:
-            loop.remove_signal_handler(signal.SIGINT)
-            self.hang_up()
-            self._say(f"hanging up ({counted(len(self.alive), 'call')}); Ctrl-C again leaves at once")
-
-        with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-            loop.add_signal_handler(signal.SIGINT, hang_up)
+    def _interrupt(self) -> None:
+        self.hang_up()
+        self._say(f"hanging up ({counted(len(self.alive), 'call')}); Ctrl-C again leaves at once")
 
 
 async def _run(call: Call) -> Report:

@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from simulator.pacer import LATE_MS
 from simulator.reports.results import Result, Status
-
-
-# A caller's frames are 20 ms apart: later than that, and the line itself is what was measured.
-LATE_MS = 20.0
 
 
 @dataclass(frozen=True)
