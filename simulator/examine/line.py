@@ -87,12 +87,13 @@ class Line:
     # --- What is done to it
 
     async def open(self, url: str, token: str | None = None, heartbeat: float | None = None) -> None:
-        """The handshake, signed as by Desk.ask; Refused says why there is no socket."""
+        """The handshake, signed as by Desk.ask, and `connected`; Refused says why there is no socket."""
         if token == "":
             self._connection = await self._desk.carrier.upgrade(url, {}, self, heartbeat)
         else:
             web = self._desk.web if token is None else Web("", token, carrier=self._desk.carrier)
             self._connection = await web.socket(url, self, heartbeat)
+        self._write(messages.CONNECTED)
 
     def send(self, message: Callable[[int], str]) -> None:
         """A message with the next number."""
@@ -103,9 +104,6 @@ class Line:
         assert self._connection is not None, "a line is opened before anything is sent"
         self.heard.sent.append((self.now, text))
         self._connection.send(text)
-
-    def connected(self) -> None:
-        self._write(messages.CONNECTED)
 
     def start(self, parameters: dict[str, str], call_sid: str = "") -> None:
         sids = self._scenario.account_sid, call_sid or self._scenario.call_sid

@@ -71,7 +71,6 @@ async def ending(desk: Desk, facts: Facts) -> None:
 
     async def play(line: Line, noun: StreamNoun, _: Scenario) -> None:
         await line.open(noun.url)
-        line.connected()
         await line.wait(0.7)
         line.start(noun.parameters)
         line.note("start")
@@ -87,7 +86,6 @@ async def reading(desk: Desk, facts: Facts) -> None:
 
     async def play(line: Line, noun: StreamNoun, _: Scenario) -> None:
         await line.open(noun.url, heartbeat=HEARTBEAT)
-        line.connected()
         line.start(noun.parameters)
         await line.frames(1.5 * HEARTBEAT + 1)
 
@@ -101,13 +99,10 @@ async def repeated(desk: Desk, facts: Facts) -> None:
 
     async def play(line: Line, noun: StreamNoun, scenario: Scenario) -> None:
         await line.open(noun.url)
-        line.connected()
         line.start(noun.parameters)
         await line.frames(0.5)
         line.note("repeated")
-        asked = asyncio.create_task(desk.ask(line_form, **token))
-        await line.frames(1.5)
-        facts.answers["repeated"] = await asked
+        facts.answers["repeated"], _ = await asyncio.gather(desk.ask(line_form, **token), line.frames(1.5))
 
     await _on_a_line(desk, facts, "repeated", play, line_form, token)
 
@@ -117,7 +112,6 @@ def surprise(name: str, do: Callable[[Line], None]) -> Probe:
 
     async def play(line: Line, noun: StreamNoun, _: Scenario) -> None:
         await line.open(noun.url)
-        line.connected()
         line.start(noun.parameters)
         await line.frames(0.4)
         line.note("surprise")
@@ -155,7 +149,6 @@ def intruder(name: str, token: str | None) -> Probe:
 
     async def play(line: Line, noun: StreamNoun, _: Scenario) -> None:
         await line.open(noun.url, token)
-        line.connected()
         line.start({}, call_sid=new_sid("CA"))
         line.note("start")
         await line.frames(STRANGERS_WAIT)
