@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from django.utils import timezone
 
@@ -49,18 +50,33 @@ class Talker:
         self.has_failed_late = False
 
     async def _handle(self) -> None:
-        """Runs the handler, and ends the stream when it is done."""
+        """Runs the handler, and ends the stream when it is done.
+
+        Nothing of ours lies between this and the handler: whatever did would be woken with every frame.
+        """
         handled.set(self._live)
         with tracing.span("handler", handler=self._live.token.handler):
-            await self._talk_to_end()
+            async with self._seen_to_end():
+                async with self._prepared():
+                    began = time.monotonic()
+                    await self._talk()
+                # One that only listens is recorded to its end, unless the handler has said that it heard enough.
+                if self._live.bidirectional or self._live.hung_up:
+                    await self._hang_up(time.monotonic() - began)
         self._note_gone()
 
-    async def _talk_to_end(self) -> None:
+    @asynccontextmanager
+    async def _prepared(self) -> AsyncIterator[None]:
+        if self._prepare is None:
+            yield
+            return
+        async with preparations.held(self._live, self._prepare) as self._live.prepared:
+            yield
+
+    @asynccontextmanager
+    async def _seen_to_end(self) -> AsyncIterator[None]:
         try:
-            seconds = await self._talk_prepared()
-            # One that only listens is recorded to its end, unless the handler has said that it heard enough.
-            if self._live.bidirectional or self._live.hung_up:
-                await self._hang_up(seconds)
+            yield
             tracing.current().note(outcome="done")
         except StreamEnded as error:
             self._note_ended(error)
@@ -77,18 +93,6 @@ class Talker:
                 # Whoever talks to the caller by now does not lose them for it.
                 await self._live.hold.until_free()
                 self._end_failed()
-
-    async def _talk_prepared(self) -> float:
-        """For how many seconds the handler ran."""
-        if self._prepare is None:
-            return await self._seconds_of_talk()
-        async with preparations.held(self._live, self._prepare) as self._live.prepared:
-            return await self._seconds_of_talk()
-
-    async def _seconds_of_talk(self) -> float:
-        began = time.monotonic()
-        await self._talk()
-        return time.monotonic() - began
 
     async def _hang_up(self, seconds: float) -> None:
         live = self._live
