@@ -44,8 +44,8 @@ def _encode(sample: int) -> int:
 LINEAR = [_decode(byte) for byte in range(256)]
 _LOW = bytes(sample & 0xFF for sample in LINEAR)
 _HIGH = bytes(sample >> 8 & 0xFF for sample in LINEAR)
-# Loudness as 7 bits: what a waveform needs, monotonic in the sample's magnitude.
-_LOUDNESS = bytes(min(abs(sample) >> 8, 127) for sample in LINEAR)
+#: Loudness as 7 bits: what a waveform needs, monotonic in the sample's magnitude.
+LOUDNESS = bytes(min(abs(sample) >> 8, 127) for sample in LINEAR)
 
 
 @cache
@@ -143,18 +143,18 @@ def _samples(body: bytes, form: tuple[int, ...]) -> bytes:
 
 def is_speech(mulaw: bytes, threshold: int = 4) -> bool:
     """Whether the mean loudness of a frame (0-127) reaches the threshold; 4 is about -30 dB, a quiet line is below."""
-    return bool(mulaw) and sum(mulaw.translate(_LOUDNESS)) >= threshold * len(mulaw)
+    return bool(mulaw) and sum(mulaw.translate(LOUDNESS)) >= threshold * len(mulaw)
 
 
 def peaks(mulaw: bytes, samples: int = FRAME_SAMPLES, *, step: int = 1) -> bytes:
     """The loudest sample of every `samples` (the last run may be shorter), as 0-127; `step` looks at each nth only."""
-    loud = mulaw.translate(_LOUDNESS)
+    loud = mulaw.translate(LOUDNESS)
     return bytes([max(loud[at : at + samples : step]) for at in range(0, len(loud), samples)])
 
 
 def loudest(mulaw: bytes, *, step: int = 1) -> int:
     """The loudest of every `step`th sample, as 0-127; 0 of nothing."""
-    return max(mulaw[::step].translate(_LOUDNESS), default=0)
+    return max(mulaw[::step].translate(LOUDNESS), default=0)
 
 
 def tone(hertz: float, milliseconds: int, level: float = 0.3) -> bytes:

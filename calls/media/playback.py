@@ -71,7 +71,9 @@ class PendingMark:
 
 
 @dataclass(slots=True)
-class _Segment:
+class Segment:
+    """Audio that lies in the buffer in one piece."""
+
     start: int
     audio: bytearray
 
@@ -82,7 +84,7 @@ class Playback:
     __slots__ = ("_floor", "_marks", "_sealed", "_segments", "cleared", "end", "heard", "marks_sent", "sent")
 
     def __init__(self) -> None:
-        self._segments: deque[_Segment] = deque()
+        self._segments: deque[Segment] = deque()
         self._marks: list[PendingMark] = []
         #: A mark lies at the end: what comes next is a segment of its own, so that it can be moved alone.
         self._sealed = False
@@ -110,7 +112,7 @@ class Playback:
         if self._segments and start == self.end and not self._sealed:
             self._segments[-1].audio += audio
         else:
-            self._segments.append(_Segment(start, bytearray(audio)))
+            self._segments.append(Segment(start, bytearray(audio)))
         self._sealed = False
         self.end = start + len(audio)
         self.sent += len(audio)

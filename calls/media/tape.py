@@ -26,6 +26,22 @@ FIRST_FRAME = 500 * SAMPLES_PER_MS
 class Tape:
     """Everything that one stream leaves behind, until the recorder takes it."""
 
+    __slots__ = (
+        "_events",
+        "_is_cut",
+        "_keys",
+        "_last_cleared",
+        "_origin",
+        "bidirectional",
+        "call_sid",
+        "first_timestamp",
+        "frames_received",
+        "inbound",
+        "outbound",
+        "rows",
+        "sid",
+    )
+
     def __init__(self, sid: str, call_sid: str, tracks: tuple[str, ...], *, bidirectional: bool) -> None:
         self.sid = sid
         self.call_sid = call_sid

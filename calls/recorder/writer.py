@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connections, transaction
 
-from calls import vault
-from calls.media.audio import peaks
+from calls import quick, vault
+from calls.media.audio import FRAME_SAMPLES, LOUDNESS, peaks
 from calls.media.lane import MAX_CHUNK
 from calls.media.rows import (
     MASKED,
@@ -42,6 +42,11 @@ CHUNKS = f'{AudioChunk._meta.db_table} (stream_id, track, "index", start, length
 _MOMENTS = ("handler_finished_at", "ended_at", "lease_at", "transcribed_at")
 
 R = TypeVar("R", ChunkRow, GapRow, MarkRow, DtmfRow, UtteranceRow, StreamChange)
+
+
+def _peaks(audio: bytes) -> bytes:
+    """What `peaks` gives, in a fraction of the time where calls/quick is built."""
+    return quick.peaks(audio, LOUDNESS, FRAME_SAMPLES, PEAK_STEP) if quick.peaks else peaks(audio, step=PEAK_STEP)
 
 
 class Writer:
@@ -136,7 +141,7 @@ class Writer:
                 row.start,
                 len(row.payload),
                 self._seal(row),
-                peaks(row.payload, step=PEAK_STEP),
+                _peaks(row.payload),
             )
             for row, key in found
             if not self._keys.is_silent(row.stream)

@@ -61,7 +61,7 @@ class Conversation:
         recorder.submit([live.opening(recorder.owner)])
         switchboard.add(live)
         logger.info("stream_opened call=%s stream=%s handler=%s", live.call_sid, live.sid, live.token.handler)
-        live.socket.listen(live.receive)
+        live.socket.listen(live.receive, live.path)
         self._begin()
         try:
             await self._end(await live.lifetime.until_ending(), reader)

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from calls import quick
 from calls.media.formats import PLAIN, Encoding
 from calls.media.frames import Frames
 from calls.media.protocol import Dtmf, Media
@@ -51,6 +52,18 @@ Event = Media | Dtmf | Mark | Control | Takeover
 
 class Inbox:
     """One stream's, in the order of arrival. Putting something in never waits."""
+
+    __slots__ = (
+        "_events",
+        "_later",
+        "_lifetime",
+        "_loop",
+        "_media_queued",
+        "_readers",
+        "_room",
+        "_waiters",
+        "overruns",
+    )
 
     def __init__(self, lifetime: Lifetime) -> None:
         self._lifetime = lifetime
@@ -107,12 +120,12 @@ class Inbox:
 
     def all(self) -> AsyncIterator[Event]:
         """Everything, until the stream is over. An event is given out once, even if several tasks iterate."""
-        return self._give()
+        return self._give() if quick.reader is None else quick.reader(self, Media, self._loop)
 
     def media(self, encoding: Encoding = "mulaw", rate: int = 8000) -> AsyncIterator[Media]:
         """The caller's audio alone, in that format; the rest is thrown away, whoever else waits for it."""
         if (encoding, rate) == PLAIN:
-            return self._media()
+            return self._media() if quick.reader is None else quick.reader(self, Media, self._loop, only_media=True)
         return self._converted(Frames(encoding, rate))
 
     def _media(self) -> AsyncGenerator[Media, None]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from calls import vault
+from calls import quick, vault
 from calls.media.hearing import Hearing
-from calls.media.playback import StreamClock
+from calls.media.playback import Segment, StreamClock
 from calls.media.protocol import (
     AnyMessage,
     Dtmf,
@@ -33,6 +33,7 @@ from calls.media.protocol import (
 from calls.media.rows import AnyRow, StreamRow
 from calls.media.tape import Tape
 from calls.security import StreamToken
+from calls.server.arrivals import Arrivals
 from calls.server.barge_in import BargeIn
 from calls.server.ear import Ear
 from calls.server.hold import Hold
@@ -44,6 +45,7 @@ from calls.server.notebook import Notebook
 from calls.server.outgoing import Outgoing
 from calls.server.socket import Socket
 from calls.server.speaking import Speaking
+from calls.server.speeches import Opened
 from calls.server.stalls import Stall
 from calls.server.tally import Tally
 from calls.server.voice import Voice
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What calls/quick has to know of our classes.
+_TYPES = (Media, Segment, Opened, State.STREAMING)
 # Seconds that the loop has to stand still for a call to say so whose own handler did not do it.
 NOTICED = 0.5
 
@@ -96,15 +100,16 @@ class LiveStream:
         self.inbox = Inbox(self.lifetime)
         self.keypad = Keypad(self.tape)
         self.notebook = Notebook(self.tape, self.clock, self.lifetime)
-        #: What listens to the caller; None while nobody wants to know whether they speak.
-        self.ear: Ear | None = None
+        self.arrivals = Arrivals(protocol, self.tape, self.clock, self.inbox)
         self.barge_in = BargeIn(self.tape, self.listen)
         self.marks = Marks(protocol, self.hearing.playback, self.tape, self.inbox)
         self.outgoing = Outgoing(socket, protocol, self.hearing, self.marks, self.lifetime)
+        #: The quick way of frames, in both directions; None where that is not built.
+        self.path = None if quick.path is None else quick.path(self.arrivals, self.outgoing, _TYPES)
         self.speaking = Speaking(self.outgoing, protocol, self.hearing, self.marks)
         self.voice = Voice(self.speaking, self.barge_in, self.tape)
         #: Whether a person talks to the caller in the handler's place.
-        self.hold = Hold(self.outgoing, self.speaking, self.hearing, self.inbox, lambda: self.ear)
+        self.hold = Hold(self.outgoing, self.speaking, self.hearing, self.inbox, lambda: self.arrivals.ear)
         self.words = Words(self.sid, self.call_sid, records=records, transcribes=transcribes)
         #: When the line was known to be dead; the handler may have hung up before.
         self.ended_at: dt.datetime | None = None
@@ -117,7 +122,6 @@ class LiveStream:
         #: Whether it was the handler that ended it.
         self.hung_up = False
         self._tally = Tally()
-        self._gaps_seen = 0
         self.unknown_marks = 0
         self._worst_stall = 0.0
         self._forgotten: set[tuple[str, str]] = set()
@@ -141,39 +145,28 @@ class LiveStream:
         try:
             message = self.protocol.receive(text)
             if type(message) is MediaMessage:
-                self._receive_media(message.media)
+                self.arrivals.take(message.media)
             else:
                 self._receive_other(message)
         except ProtocolError as error:
             log_rejected(self.protocol, error)
 
-    def _receive_media(self, media: Media) -> None:
-        at = time.monotonic()
-        clock = self.clock
-        lost = self.protocol.sequence_gaps != self._gaps_seen
-        try:
-            end = self.tape.media(media.track, media.timestamp, media.payload, clock.elapsed(at), lost=lost)
-        except ProtocolError as error:
-            self.protocol.reject(error)
-            raise
-        if lost:
-            self._gaps_seen = self.protocol.sequence_gaps
-        if media.track == "inbound":
-            clock.arrived(end, at)
-        if self.ear is not None:
-            self.ear.hear(end, media)
-        self.inbox.put_media(media)
+    @property
+    def ear(self) -> Ear | None:
+        """What listens to the caller; None while nobody wants to know whether they speak."""
+        return self.arrivals.ear
 
     def listen(self) -> Ear:
         """The stream's ear, which it has from now on, until nobody has used it for 10 s."""
-        if self.ear is None:
-            self.ear = Ear(self.clock, self.lifetime, self._stop_listening, self.sid)
+        ear = self.arrivals.ear
+        if ear is None:
+            ear = self.arrivals.ear = Ear(self.clock, self.lifetime, self._stop_listening, self.sid)
             if self.hold.is_on:
-                self.ear.hold(self.outgoing.now())
-        return self.ear
+                ear.hold(self.outgoing.now())
+        return ear
 
     def _stop_listening(self) -> None:
-        self.ear = None
+        self.arrivals.ear = None
 
     def _receive_other(self, message: AnyMessage | Unknown) -> None:
         match message:

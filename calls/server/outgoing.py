@@ -37,6 +37,25 @@ class StreamEnded(Exception):
 class Outgoing:
     """One stream's way to Twilio. A task of its own sends what does not fit yet."""
 
+    # calls/quick reads some of these.
+    __slots__ = (
+        "_clock",
+        "_hearing",
+        "_is_flowing",
+        "_lifetime",
+        "_loop",
+        "_marks",
+        "_playback",
+        "_protocol",
+        "_pump",
+        "_script",
+        "_socket",
+        "_timer",
+        "is_held",
+        "is_idle",
+        "speeches",
+    )
+
     def __init__(
         self, socket: Socket, protocol: StreamProtocol, hearing: Hearing, marks: Marks, lifetime: Lifetime
     ) -> None:

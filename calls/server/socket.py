@@ -3,10 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calls.sockets.frames import ShortWay
 
+
+if TYPE_CHECKING:
+    from calls.quick._quick import Path
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +40,10 @@ class Socket:
         #: What the other side has closed it with.
         self.close_code: int | None = None
 
-    def listen(self, listener: Callable[[str], None]) -> None:
+    def listen(self, listener: Callable[[str], None], path: "Path | None" = None) -> None:
         """From now on texts may go to this function, which must not raise, rather than to `receive`."""
         if self._short_way is not None:
-            self._short_way.listen(listener)
+            self._short_way.listen(listener, path)
 
     def note_closed(self, code: int | None) -> None:
         """The other side has closed it."""

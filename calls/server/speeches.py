@@ -16,6 +16,8 @@ class Opened:
 
     __slots__ = ("converter", "form", "playing", "speech")
 
+    __slots__ = ("converter", "form", "playing", "speech")
+
     def __init__(self, form: Form) -> None:
         self.form = form
         self.converter = to_mulaw(*form)
@@ -28,6 +30,8 @@ class Opened:
 
 class Speeches:
     """One stream's. Nothing here sends."""
+
+    __slots__ = ("_aside", "_playback", "current", "is_flying", "script")
 
     def __init__(self, playback: Playback) -> None:
         self._playback = playback

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+
+if TYPE_CHECKING:
+    from calls.quick._quick import Path
 
 # In C, where that is built. Where websockets has it no more, neither server takes the short way.
 with suppress(ImportError):
@@ -23,8 +26,11 @@ LONGEST = 0xFFFF
 class ShortWay(Protocol):
     """What a server's protocol offers to a consumer."""
 
-    def listen(self, listener: Callable[[str], None]) -> None:
-        """From now on texts go to this function, which must not raise, rather than to `receive`."""
+    def listen(self, listener: Callable[[str], None], path: "Path | None" = None) -> None:
+        """From now on texts go to this function, which must not raise, rather than to `receive`.
+
+        `path` takes of them what it can first, and may write to the socket, as long as the socket is open.
+        """
 
     def write(self, text: str) -> bool:
         """Sends a text at once; False, and nothing is sent, if it has to go by `send`."""

@@ -16,6 +16,11 @@ from calls.sockets.frames import EXTENSION, HEAD, frame_size, framed, text_in
 if TYPE_CHECKING:
     from websockets.http11 import Request
 
+    from calls.quick._quick import Path
+
+# The longest text that calls/quick takes.
+LONGEST_QUICK = 4096
+
 # An enum's members are slow to look up.
 OPEN = State.OPEN
 
@@ -28,6 +33,8 @@ class MediaWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._listener: Listener | None = None
+        #: What takes frames before all others do, while the socket is open.
+        self._path: Path | None = None
         self._longest = HEAD + self.config.ws_max_size
         #: Frames came before the handshake was answered: where one begins, only the library knows.
         self._is_eager = False
@@ -42,7 +49,7 @@ class MediaWebSocket(WebSocketsSansIOProtocol):
             extensions: dict[Any, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: Listener, path: "Path | None" = None) -> None:
         """From now on texts go to this function rather than to `receive`, those that wait there first of all."""
         if self._is_eager:
             return
@@ -55,6 +62,22 @@ class MediaWebSocket(WebSocketsSansIOProtocol):
         if self.read_paused and self.queue.empty():
             self.read_paused = False
             self.transport.resume_reading()
+        if path is not None and self._longest >= HEAD + LONGEST_QUICK:
+            self._open(path)
+
+    def _open(self, path: "Path") -> None:
+        """From now on that takes what it can of what comes, and gives us the rest."""
+        transport = self.transport
+        path.open(_number(transport), transport.get_write_buffer_size, transport.write, self._receive_rest)
+        self._path = path
+        self._look_whether_open()
+        self.data_received = path.data_received  # type: ignore[method-assign]
+        # uvloop keeps the method that it has found.
+        transport.set_protocol(self)
+
+    def _receive_rest(self, data: bytes) -> None:
+        type(self).data_received(self, data)
+        self._look_whether_open()
 
     def data_received(self, data: bytes) -> None:
         # One whole frame that takes the short way is what nearly always comes.
@@ -124,3 +147,32 @@ class MediaWebSocket(WebSocketsSansIOProtocol):
         text = message.get("text")
         if not text or not self.write(text):
             await super().send(message)
+            self._look_whether_open()
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._look_whether_open()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._look_whether_open()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._look_whether_open()
+
+    def _look_whether_open(self) -> None:
+        """After whatever may have closed it: nothing follows a close, and its number is soon another socket's."""
+        if self._path is None:
+            return
+        if self.conn.state is not OPEN or self.disconnected:
+            self._path.close()
+            self._path = None
+        else:
+            self._path.is_between = not (self._head or self._missing or self.frames)
+
+
+def _number(transport: Any) -> int:
+    """The number of a socket that can be written to past its transport: -1 if that encrypts."""
+    inner = transport.get_extra_info("socket")
+    return -1 if inner is None or transport.get_extra_info("sslcontext") is not None else int(inner.fileno())

@@ -14,9 +14,12 @@ ANY_PROTOCOL = "uvicorn.protocols.websockets.auto:AutoWebSocketsProtocol"
 # All that media_web_socket.py uses.
 INTERNALS = (
     Internal(PROTOCOL, "data_received", takes=("data",)),
+    Internal(PROTOCOL, "connection_lost", takes=("exc",)),
     Internal(PROTOCOL, "handle_connect", takes=("event",)),
+    Internal(PROTOCOL, "keepalive_timeout", takes=()),
     Internal(PROTOCOL, "send_receive_event_to_app", takes=()),
     Internal(PROTOCOL, "send", takes=("message",)),
+    Internal(PROTOCOL, "shutdown", takes=()),
     Internal(PROTOCOL, "close_sent", set_by="__init__"),
     Internal(PROTOCOL, "config", set_by="__init__"),
     Internal(PROTOCOL, "conn", set_by="__init__"),
