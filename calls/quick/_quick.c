@@ -622,20 +622,22 @@ static int give(PyObject *inbox, PyObject *media) {
     if (PyObject_Size(get(inbox, INBOX_EVENTS))) return 0;
     /* Whoever is called from a task cannot run another one. */
     if (PyDict_GetItemWithError(current_tasks, waiter->loop) || PyErr_Occurred()) return PyErr_Occurred() ? -1 : 0;
+    if (PyContext_Enter(waiter->context)) {
+        /* Whatever runs shares its context. */
+        PyErr_Clear();
+        return 0;
+    }
     Py_INCREF(waiter);
+    PyObject *callback = waiter->callback, *context = waiter->context, *done = NULL;
     if (PyList_SetSlice(waiters, 0, 1, NULL)) {
-        Py_DECREF(waiter);
+        PyContext_Exit(context), Py_DECREF(waiter);
         return -1;
     }
-    PyObject *callback = waiter->callback, *context = waiter->context;
     waiter->callback = waiter->context = NULL;
     waiter->state = IDLE;
     Py_XSETREF(waiter->reader->given, Py_NewRef(media));
-    PyObject *done = NULL;
-    if (!PyContext_Enter(context)) {
-        done = PyObject_CallOneArg(callback, (PyObject *)waiter);
-        if (PyContext_Exit(context)) Py_CLEAR(done);
-    }
+    done = PyObject_CallOneArg(callback, (PyObject *)waiter);
+    if (PyContext_Exit(context)) Py_CLEAR(done);
     /* A handler's errors are its task's; what is left is a program that ends. */
     if (!done) PyErr_WriteUnraisable(callback);
     Py_XDECREF(done), Py_DECREF(callback), Py_DECREF(context), Py_DECREF(waiter);
