@@ -378,9 +378,20 @@ static PyObject *waiter_get_loop(Waiter *self, PyObject *Py_UNUSED(ignored)) { r
 static PyObject *waiter_set_result(Waiter *self, PyObject *Py_UNUSED(result)) {
     if (self->state == PARKED) {
         self->state = WOKEN;
+        Py_CLEAR(self->reader);
         if (waiter_schedule(self)) return NULL;
     }
     Py_RETURN_NONE;
+}
+
+/* What comes from here on is for whoever looks next. */
+static int waiter_leave(Waiter *self, enum waiting state) {
+    PyObject *waiters = get(self->reader->inbox, INBOX_WAITERS);
+    for (Py_ssize_t i = 0; PyList_Check(waiters) && i < PyList_GET_SIZE(waiters); i++)
+        if (PyList_GET_ITEM(waiters, i) == (PyObject *)self && PyList_SetSlice(waiters, i, i + 1, NULL)) return -1;
+    self->state = (char)state;
+    Py_CLEAR(self->reader);
+    return 0;
 }
 
 static PyObject *waiter_cancel(Waiter *self, PyObject *args, PyObject *keywords) {
@@ -388,11 +399,7 @@ static PyObject *waiter_cancel(Waiter *self, PyObject *args, PyObject *keywords)
     PyObject *message = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O", known, &message)) return NULL;
     if (self->state != PARKED) Py_RETURN_FALSE;
-    /* What comes from here on is for whoever looks next. */
-    PyObject *waiters = get(self->reader->inbox, INBOX_WAITERS);
-    for (Py_ssize_t i = 0; PyList_Check(waiters) && i < PyList_GET_SIZE(waiters); i++)
-        if (PyList_GET_ITEM(waiters, i) == (PyObject *)self && PyList_SetSlice(waiters, i, i + 1, NULL)) return NULL;
-    self->state = CANCELLED;
+    if (waiter_leave(self, CANCELLED)) return NULL;
     Py_XSETREF(self->message, Py_NewRef(message));
     if (waiter_schedule(self)) return NULL;
     Py_RETURN_TRUE;
@@ -636,6 +643,8 @@ static int give(PyObject *inbox, PyObject *media) {
     waiter->callback = waiter->context = NULL;
     waiter->state = IDLE;
     Py_XSETREF(waiter->reader->given, Py_NewRef(media));
+    /* Who has left its loop is gone at once. */
+    Py_CLEAR(waiter->reader);
     done = PyObject_CallOneArg(callback, (PyObject *)waiter);
     if (PyContext_Exit(context)) Py_CLEAR(done);
     /* A handler's errors are its task's; what is left is a program that ends. */
