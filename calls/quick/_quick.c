@@ -386,8 +386,8 @@ static PyObject *waiter_set_result(Waiter *self, PyObject *Py_UNUSED(result)) {
 
 /* What comes from here on is for whoever looks next. */
 static int waiter_leave(Waiter *self, enum waiting state) {
-    PyObject *waiters = get(self->reader->inbox, INBOX_WAITERS);
-    for (Py_ssize_t i = 0; PyList_Check(waiters) && i < PyList_GET_SIZE(waiters); i++)
+    PyObject *inbox = self->reader ? self->reader->inbox : NULL, *waiters = inbox ? get(inbox, INBOX_WAITERS) : NULL;
+    for (Py_ssize_t i = 0; waiters && PyList_Check(waiters) && i < PyList_GET_SIZE(waiters); i++)
         if (PyList_GET_ITEM(waiters, i) == (PyObject *)self && PyList_SetSlice(waiters, i, i + 1, NULL)) return -1;
     self->state = (char)state;
     Py_CLEAR(self->reader);
@@ -592,7 +592,38 @@ static PyObject *reader_aclose(Reader *self, PyObject *Py_UNUSED(ignored)) {
     return future;
 }
 
+/* Whoever waited here waits no more: cancelled with a coroutine around it, or with a loop that is closed. */
+static int reader_leave(Reader *self) {
+    Waiter *waiter = self->waiter;
+    if (waiter->state == PARKED && waiter_leave(waiter, IDLE)) return -1;
+    waiter->state = IDLE;
+    Py_CLEAR(waiter->callback);
+    Py_CLEAR(waiter->context);
+    return 0;
+}
+
+/* The next three make a coroutine of what `anext` returns, as they do of a generator's. */
+static PyObject *reader_send_value(Reader *self, PyObject *Py_UNUSED(value)) { return reader_next(self); }
+
+static PyObject *reader_throw(Reader *self, PyObject *args) {
+    PyObject *type, *value = NULL, *traceback = NULL;
+    if (!PyArg_ParseTuple(args, "O|OO", &type, &value, &traceback)) return NULL;
+    if (reader_leave(self)) return NULL;
+    if (PyExceptionInstance_Check(type)) PyErr_SetObject((PyObject *)Py_TYPE(type), type);
+    else if (PyExceptionClass_Check(type)) PyErr_SetObject(type, value == Py_None ? NULL : value);
+    else PyErr_SetString(PyExc_TypeError, "only an exception can be thrown");
+    return NULL;
+}
+
+static PyObject *reader_close(Reader *self, PyObject *Py_UNUSED(ignored)) {
+    if (reader_leave(self)) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef reader_methods[] = {
+    {"send", (PyCFunction)reader_send_value, METH_O, NULL},
+    {"throw", (PyCFunction)reader_throw, METH_VARARGS, NULL},
+    {"close", (PyCFunction)reader_close, METH_NOARGS, NULL},
     {"aclose", (PyCFunction)reader_aclose, METH_NOARGS, NULL},
     {NULL},
 };
