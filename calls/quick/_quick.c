@@ -534,7 +534,8 @@ static PyObject *reader_take(Reader *self) {
 
 static int reader_park(Reader *self) {
     Waiter *waiter = self->waiter;
-    if (waiter->state == PARKED) {
+    /* One who was woken or cancelled has yet to be told. */
+    if (waiter->state != IDLE) {
         PyErr_SetString(PyExc_RuntimeError, "somebody else waits for the next event of this iterator");
         return -1;
     }
@@ -584,6 +585,10 @@ static PyObject *reader_self(PyObject *self) { return Py_NewRef(self); }
 
 /* Ends it, as an async generator's does: whoever awaits what it returns waits for nothing. */
 static PyObject *reader_aclose(Reader *self, PyObject *Py_UNUSED(ignored)) {
+    if (self->waiter->state != IDLE) {
+        PyErr_SetString(PyExc_RuntimeError, "somebody waits for the next event of this iterator");
+        return NULL;
+    }
     if (reader_finish(self)) return NULL;
     PyObject *future = PyObject_CallMethod(self->waiter->loop, "create_future", NULL);
     PyObject *done = future ? PyObject_CallMethod(future, "set_result", "O", Py_None) : NULL;
