@@ -313,7 +313,7 @@ struct Reader {
     PyObject_HEAD
     PyObject *inbox, *media_type, *given;
     Waiter *waiter;
-    char is_only_media, is_finished;
+    char is_only_media, is_counted, is_finished;
 };
 
 static PyTypeObject WaiterType, ReaderType;
@@ -458,7 +458,7 @@ static int count_readers(Reader *self, int by) {
 static int reader_finish(Reader *self) {
     if (self->is_finished) return 0;
     self->is_finished = 1;
-    return count_readers(self, -1);
+    return self->is_counted ? count_readers(self, -1) : 0;
 }
 
 static int reader_traverse(Reader *self, visitproc visit, void *arg) {
@@ -504,10 +504,6 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     }
     self->waiter->loop = Py_NewRef(loop);
     self->is_finished = 0;
-    if (count_readers(self, 1)) {
-        Py_DECREF(self);
-        return NULL;
-    }
     return (PyObject *)self;
 }
 
@@ -549,6 +545,11 @@ static int reader_park(Reader *self) {
 
 static PySendResult reader_send(Reader *self, PyObject *Py_UNUSED(value), PyObject **result) {
     *result = NULL;
+    /* A generator runs from its first step on. */
+    if (!self->is_counted && !self->is_finished) {
+        if (count_readers(self, 1)) return PYGEN_ERROR;
+        self->is_counted = 1;
+    }
     if (self->given) {
         *result = self->given;
         self->given = NULL;
