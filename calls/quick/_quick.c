@@ -1062,7 +1062,12 @@ static PyObject *quick_peaks(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *found = NULL;
     if (samples < 1 || step < 1 || loudness.len != 256) {
         PyErr_SetString(PyExc_ValueError, "a table of 256 bytes, and steps and runs of one sample at least");
-    } else if ((found = PyBytes_FromStringAndSize(NULL, (audio.len + samples - 1) / samples))) {
+        goto release;
+    }
+    /* Longer ones than all of it are the same, and sums of them might overflow. */
+    if (samples > audio.len) samples = audio.len ? audio.len : 1;
+    if (step > samples) step = samples;
+    if ((found = PyBytes_FromStringAndSize(NULL, (audio.len + samples - 1) / samples))) {
         const unsigned char *from = audio.buf, *table = loudness.buf;
         unsigned char *out = (unsigned char *)PyBytes_AS_STRING(found);
         for (Py_ssize_t start = 0; start < audio.len; start += samples) {
@@ -1072,6 +1077,7 @@ static PyObject *quick_peaks(PyObject *Py_UNUSED(module), PyObject *args) {
             *out++ = most;
         }
     }
+release:
     PyBuffer_Release(&audio), PyBuffer_Release(&loudness);
     return found;
 }
