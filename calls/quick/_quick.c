@@ -115,9 +115,14 @@ static inline double real(PyObject *owner, enum slot slot, int *ok) {
 }
 
 /* What time.monotonic() says. */
+#ifdef __APPLE__
+#define CLOCK CLOCK_UPTIME_RAW
+#else
+#define CLOCK CLOCK_MONOTONIC
+#endif
 static double monotonic(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
@@ -1104,7 +1109,10 @@ static int intern_words(void) {
 }
 
 static int import_asyncio(void) {
-    PyObject *tasks = PyImport_ImportModule("asyncio.tasks"), *exceptions = PyImport_ImportModule("asyncio.exceptions");
+    /* asyncio itself first, or there are two of _asyncio. Its books alone are those of its tasks: from 3.14 on, those of
+     * asyncio.tasks are empty. */
+    PyObject *exceptions = PyImport_ImportModule("asyncio.exceptions"), *tasks = NULL;
+    if (exceptions && !(tasks = PyImport_ImportModule("_asyncio"))) PyErr_Clear();
     if (tasks && !(current_tasks = PyObject_GetAttrString(tasks, "_current_tasks"))) PyErr_Clear();
     if (current_tasks && !PyDict_Check(current_tasks)) Py_CLEAR(current_tasks);
     if (exceptions) cancelled_error = PyObject_GetAttrString(exceptions, "CancelledError");
