@@ -827,7 +827,7 @@ static PyObject *media_of(Path *self, const struct message *message, PyObject *p
 
 /* Tells who listens, and who iterates. */
 static int hand_over(PyObject *arrivals, PyObject *media, long long end) {
-    PyObject *ear = get(arrivals, ARRIVALS_EAR), *inbox = get(arrivals, ARRIVALS_INBOX), *told;
+    PyObject *ear = get(arrivals, ARRIVALS_EAR), *inbox, *told;
     if (ear != Py_None) {
         PyObject *position = PyLong_FromLongLong(end);
         if (!position) return -1;
@@ -837,7 +837,7 @@ static int hand_over(PyObject *arrivals, PyObject *media, long long end) {
         if (!told) return -1;
         Py_DECREF(told);
     }
-    Py_INCREF(inbox);
+    inbox = Py_NewRef(get(arrivals, ARRIVALS_INBOX));
     int given = give(inbox, media);
     if (!given) {
         told = PyObject_CallMethodOneArg(inbox, word_put_media, media);
@@ -934,23 +934,28 @@ static int note_played(PyObject *playback, long long now, PyObject *audio) {
 
 /* Sends what the kernel takes, and gives the transport the rest. */
 static int send_all(Path *self, const char *bytes, Py_ssize_t size) {
+    PyObject *write = self->write;
+    /* Its books may have run a finalizer that has closed it. */
+    if (self->fd < 0 || !write) return 0;
     ssize_t sent = send(self->fd, bytes, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == size) return 0;
     /* Whatever is wrong, the transport finds out, and says so to its protocol. */
     PyObject *rest = PyBytes_FromStringAndSize(bytes + (sent > 0 ? sent : 0), size - (sent > 0 ? sent : 0));
-    PyObject *written = rest ? PyObject_CallOneArg(self->write, rest) : NULL;
-    Py_XDECREF(rest), Py_XDECREF(written);
+    Py_INCREF(write);
+    PyObject *written = rest ? PyObject_CallOneArg(write, rest) : NULL;
+    Py_XDECREF(rest), Py_XDECREF(written), Py_DECREF(write);
     return written ? 0 : -1;
 }
 
 /* Whether something may be written past the transport. */
 static int is_free(Path *self) {
     if (!self->is_open || self->fd < 0 || !self->waiting || !self->write) return 0;
-    PyObject *waiting = PyObject_CallNoArgs(self->waiting);
+    PyObject *ask = Py_NewRef(self->waiting), *waiting = PyObject_CallNoArgs(ask);
+    Py_DECREF(ask);
     if (!waiting) return -1;
     int is_empty = PyObject_Not(waiting);
     Py_DECREF(waiting);
-    return is_empty;
+    return is_empty < 0 || self->is_open ? is_empty : 0;
 }
 
 /* What is said in chunks at the moment, if a frame may go before anything else and is one more of them; else NULL. */
@@ -993,9 +998,12 @@ static PyObject *path_say(Path *self, PyObject *audio) {
         Py_RETURN_NONE;
     long long now = (long long)(real(clock, CLOCK_LEAD, &ok) + monotonic() * SAMPLE_RATE);
     long long last = integer(clock, CLOCK_LAST, &ok);
-    int free_now = ok ? is_free(self) : 0;
-    if (free_now <= 0) return free_now ? NULL : Py_NewRef(Py_None);
     Py_INCREF(playing);
+    int free_now = ok ? is_free(self) : 0;
+    if (free_now <= 0) {
+        Py_DECREF(playing);
+        return free_now ? NULL : Py_NewRef(Py_None);
+    }
     if ((now > last && set(clock, CLOCK_LAST, PyLong_FromLongLong(now))) ||
         note_played(get(self->outgoing, OUTGOING_PLAYBACK), now > last ? now : last, audio) ||
         send_all(self, frame, write_frame(frame, prefix, audio)))
