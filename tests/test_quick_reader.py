@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.line import PATIENCE
 from tests.support.phone import begin, done
-from tests.support.quick import QuickPhone, need_build
+from tests.support.quick import FRAME, QuickPhone, need_build
 
 
 need_build()
@@ -275,6 +275,39 @@ async def test_the_tasks_context_is_kept():
     await arrive(phone)
     assert seen == ["handler"]
     assert name.get() == ""
+
+
+async def test_the_tasks_context_is_the_same_in_the_loop():
+    phone, name, seen = QuickPhone.talking(), contextvars.ContextVar("name", default=""), []
+
+    async def handler():
+        async for _ in phone.stream:
+            name.set("within the frame")
+            await asyncio.sleep(0)
+            seen.append(name.get())
+
+    await park(handler())
+    await arrive(phone)
+    await asyncio.sleep(0)
+    assert seen == ["within the frame"]
+
+
+async def test_who_wants_audio_alone_gets_no_keys():
+    phone = QuickPhone.talking()
+    phone.press("5")
+    phone.hear()
+    assert (await anext(phone.stream.media())).payload == FRAME
+    assert len(phone.live.inbox) == 0
+
+
+async def test_who_waits_while_a_person_talks_hears_nothing():
+    phone, heard = QuickPhone.talking(), []
+    await park(taken(phone, phone.stream, into=heard))
+    phone.live.inbox.hold()
+    await asyncio.sleep(0)
+    await arrive(phone)
+    assert phone.left == []
+    assert heard == []
 
 
 async def test_a_context_that_is_entered_already_goes_by_the_loop():

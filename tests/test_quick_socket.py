@@ -228,6 +228,22 @@ async def test_a_socket_that_is_gone_is_told_by_the_transport(pair):
     assert phone.written == [framed(phone.protocol.media(FRAME))]
 
 
+async def test_the_rest_of_a_frame_that_the_kernel_took_in_part_is_the_transports():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        theirs, _ = server.accept()
+        phone = await flying(ours.fileno())
+        said = []
+        while not phone.written:
+            phone.live.hearing.playback.heard = phone.live.hearing.playback.sent
+            said.append(frame_of(len(said) % 250))
+            assert phone.live.path.say(said[-1])
+        ours.shutdown(socket.SHUT_WR)
+        with theirs, theirs.makefile("rb") as came:
+            expected = b"".join(framed(phone.protocol.media(frame)) for frame in said)
+            assert came.read() + phone.written[0] == expected
+
+
 async def test_a_path_closed_by_the_question_what_waits_writes_nothing(pair):
     phone = await flying(pair[0].fileno())
 
