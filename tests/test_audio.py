@@ -218,6 +218,14 @@ def test_a_frame_has_one_peak_and_nothing_has_none():
     assert (audio.peaks(b"\xff" * 160), audio.peaks(b"")) == (b"\x00", b"")
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_the_peaks_of_many_are_those_of_each(step):
+    sound = bytes(range(256)) * 10
+    runs = [sound[:length] for length in (1600, 0, 160, 161, 7, 2400)]
+    assert audio.peaks_of_many(runs, step=step) == [audio.peaks(run, step=step) for run in runs]
+    assert audio.peaks_of_many([]) == []
+
+
 def test_a_tone_has_its_length_its_frequency_and_its_level():
     samples = struct.unpack("<8000h", audio.mulaw_to_pcm16(audio.tone(440, 1000)))
     rises = sum(a < 0 <= b for a, b in pairwise(samples))
