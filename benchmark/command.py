@@ -8,10 +8,10 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmark import report, scenarios, simulating
+from benchmark import comparing, report, scenarios, simulating
+from benchmark.candidates import CANDIDATES
+from benchmark.lab import Lab
 from benchmark.load import BenchmarkError as BenchmarkError
-from benchmark.scenarios import Lab
-from benchmark.servers import CANDIDATES
 
 
 Options = dict[str, Any]
@@ -34,7 +34,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
     what, calls = options["what"], options["calls"]
     if what == "compare":
         names = options["servers"] or [name for name, one in CANDIDATES.items() if lab.postgres or one.is_sqlite]
-        return scenarios.compare(lab, names)
+        return comparing.compare(lab, names)
     measure = {
         "gate": partial(scenarios.gate, lab, calls),
         "soak": partial(scenarios.soak, lab, options["server"], calls, options["minutes"]),

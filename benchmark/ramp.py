@@ -108,7 +108,10 @@ class Bench:
             return None
         lost = lost_bytes(self.server, ended)
         if verify:
-            manage("verify_calls", "--all", "--verbosity", "0", database_url=self.server.database_url)
+            checkout = self.server.candidate.checkout
+            manage(
+                "verify_calls", "--all", "--verbosity", "0", database_url=self.server.database_url, checkout=checkout
+            )
         return lost
 
 

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from benchmark.servers import CANDIDATES
+from benchmark.candidates import CANDIDATES
 
 
 Servers = dict[str, dict[str, Any]]

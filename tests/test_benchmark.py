@@ -6,9 +6,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from benchmark import load, report
+from benchmark.lab import Lab
 from benchmark.load import BenchmarkError, Window
 from benchmark.ramp import lost_bytes
-from benchmark.scenarios import Lab
 from benchmark.talking import talkers
 
 

@@ -90,6 +90,6 @@ def _servers() -> Collection[str] | None:
     """Their names; None where nobody knows them."""
     if not _is_installed():
         return None
-    from benchmark.servers import CANDIDATES
+    from benchmark.candidates import CANDIDATES
 
     return CANDIDATES
