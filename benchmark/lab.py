@@ -38,7 +38,6 @@ class Lab:
         window = step.window
         lag = "" if step.lag is None else f"  {step.lag:.2f} s behind"
         slow = "  THE GENERATOR IS TOO SLOW" if window.is_generators else ""
-        self.say(
-            f"  {step.calls:5} calls  {step.cpu:5.0%} CPU  {step.frame_us:6.1f} µs a frame  "
-            f"p50 {window.p50_ms:5.1f}  p99 {window.p99_ms:5.1f}  max {window.max_ms:5.1f} ms{lag}{slow}"
-        )
+        core = f"{step.cpu:5.0%} CPU, {step.loop:.0%} in the loop  {step.frame_us:6.1f} µs a frame"
+        late = f"p50 {window.p50_ms:5.1f}  p99 {window.p99_ms:5.1f}  max {window.max_ms:5.1f} ms"
+        self.say(f"  {step.calls:5} calls  {core}  {late}{lag}{slow}")

@@ -34,6 +34,10 @@ class Usage:
 
     cpu: float
     memory: int
+    #: Seconds of CPU of its first thread, which runs the event loop.
+    loop: float
+    #: Seconds in which that could run and had no core; None where the kernel does not count them.
+    waited: float | None
 
 
 @dataclass
@@ -102,15 +106,33 @@ class Server:
             self.process.kill()
             self.process.wait()
 
+    def manage(self, *arguments: str) -> str:
+        """What its own `manage.py …` prints, on its database; BenchmarkError if it fails."""
+        return manage(*arguments, database_url=self.database_url, checkout=self.candidate.checkout)
+
     def usage(self) -> Usage:
-        """Of the process with all of its threads (`man 5 proc`: utime and stime, VmRSS)."""
+        """Of the process with all of its threads (`man 5 proc`: utime and stime, VmRSS), and of its first thread."""
         if self.process.poll() is not None:
             raise BenchmarkError(f"{self.candidate.title} has ended:\n{self.log.read_text()[-2000:]}")
         proc = Path(f"/proc/{self.process.pid}")
-        fields = (proc / "stat").read_text().rpartition(")")[2].split()
+        first = proc / "task" / str(self.process.pid)
         lines = (line.split() for line in (proc / "status").read_text().splitlines())
         memory = next(int(line[1]) for line in lines if line and line[0] == "VmRSS:")
-        return Usage((int(fields[11]) + int(fields[12])) / TICKS, memory)
+        return Usage(cpu_seconds(proc), memory, cpu_seconds(first), _waited(first))
+
+
+def cpu_seconds(proc: Path) -> float:
+    """What the process or the thread has used, user and system; FileNotFoundError if it is gone."""
+    fields = (proc / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _waited(thread: Path) -> float | None:
+    """The second figure of schedstat, in ns: https://docs.kernel.org/scheduler/sched-stats.html."""
+    try:
+        return int((thread / "schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return None
 
 
 @contextmanager
