@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmark import comparing, report, scenarios, simulating
+from benchmark import against, comparing, report, scenarios, simulating
 from benchmark.candidates import CANDIDATES
 from benchmark.lab import Lab
 from benchmark.load import BenchmarkError as BenchmarkError
@@ -32,6 +32,8 @@ def run(options: Options, say: Callable[[str], None]) -> None:
 
 def _measure(lab: Lab, options: Options) -> dict[str, Any]:
     what, calls = options["what"], options["calls"]
+    if options["revision"] and what != "against":
+        raise BenchmarkError(f"{what} takes no revision: only `against` does.")
     if what == "compare":
         names = options["servers"] or [name for name, one in CANDIDATES.items() if lab.postgres or one.is_sqlite]
         return comparing.compare(lab, names)
@@ -47,6 +49,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         "scaling": partial(scenarios.scale, lab, calls),
         "conversing": partial(scenarios.converse, lab, calls),
         "simulating": partial(simulating.simulate, lab, calls),
+        "against": partial(against.against, lab, options["revision"], calls),
     }
     return measure[what]()
 

@@ -14,6 +14,7 @@ Every server is a real process on a core of its own, under a load generator on a
   supervising what it costs --calls that --listened of them are heard by staff, as a ratio of the others' p99 (1 minute)
   scaling    how many times the calls of one worker two of them carry, with --postgres (1 minute)
   conversing how long one and fifty callers wait for an answer, and the memory after --calls that talk (6 minutes)
+  against    what a frame costs here and at another revision of git, as a ratio: `against v0.1.0` (1 minute)
   simulating how late the simulator itself is with up to --calls, against a bare echo on the other core (2 minutes)
 """
 
@@ -29,6 +30,7 @@ from django.core.management import BaseCommand, CommandError, CommandParser
 # What each scenario takes for --calls.
 CALLS = {
     "gate": 100,
+    "against": 100,
     "soak": 150,
     "turnover": 1000,
     "history": 100,
@@ -52,6 +54,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         servers = _servers()
         parser.add_argument("what", nargs="?", default="compare", choices=["compare", *CALLS], help="(compare)")
+        parser.add_argument("revision", nargs="?", help="for against: a tag, a branch or a commit")
         parser.add_argument("--servers", nargs="+", choices=servers, help="for compare: only these")
         parser.add_argument("--server", choices=servers, default="callstream", help="for soak and turnover")
         parser.add_argument("--calls", type=int, help="at once; for turnover in all")
