@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmark import against, comparing, report, scenarios, simulating
+from benchmark import against, comparing, cost, report, scenarios, simulating
 from benchmark.candidates import CANDIDATES
 from benchmark.lab import Lab
 from benchmark.load import BenchmarkError as BenchmarkError
@@ -39,7 +39,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         return comparing.compare(lab, names)
     measure = {
         "gate": partial(scenarios.gate, lab, calls),
-        "soak": partial(scenarios.soak, lab, options["server"], calls, options["minutes"]),
+        "soak": partial(scenarios.soak, lab, options["server"], calls, options["minutes"] or 5),
         "turnover": partial(scenarios.turnover, lab, options["server"], calls),
         "history": partial(scenarios.history, lab, calls, options["sizes"]),
         "listening": partial(scenarios.listening, lab, calls, 10),
@@ -49,6 +49,7 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         "scaling": partial(scenarios.scale, lab, calls),
         "conversing": partial(scenarios.converse, lab, calls),
         "simulating": partial(simulating.simulate, lab, calls),
+        "cost": partial(cost.cost, lab, calls, options["minutes"] or 3),
         "against": partial(against.against, lab, options["revision"], calls),
     }
     return measure[what]()

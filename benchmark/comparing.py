@@ -13,8 +13,9 @@ from benchmark.ramp import Result, ramp
 from benchmark.spread import Ratio
 
 
-# What each server's calls are told as a ratio to, if it ran: what others would build on, and the limit.
-AGAINST = ("fastapi", "picows")
+# What each server's calls are told as a ratio to, if it ran: what others would build on, the limit, and what ours
+# hold without the C extension.
+AGAINST = ("fastapi", "picows", "callstream-python")
 
 
 def compare(lab: Lab, names: list[str]) -> dict[str, Any]:

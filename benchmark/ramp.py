@@ -115,14 +115,19 @@ class Bench:
             [[stored]] = rows.fetchall()
         return (window.sent_ever * FRAME_SAMPLES - int(stored)) / SAMPLE_RATE / max(self.calls, 1)
 
+    def hang_up(self) -> Ended:
+        """Ends every call, and asks the database nothing."""
+        ended = self.load.close()
+        self.calls = 0
+        self.unanswered = sum(sent - echoed for _, sent, echoed, _ in ended.streams)
+        return ended
+
     def end(self, *, verify: bool = True) -> int | None:
         """Ends every call. How many bytes of both lanes the recording lacks; None where nothing is recorded.
 
         BenchmarkError if `verify_calls` finds a sample that is neither stored nor explained.
         """
-        ended = self.load.close()
-        self.calls = 0
-        self.unanswered = sum(sent - echoed for _, sent, echoed, _ in ended.streams)
+        ended = self.hang_up()
         if not self.server.candidate.records:
             return None
         lost = lost_bytes(self.server, ended)
