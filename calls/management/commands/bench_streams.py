@@ -15,7 +15,7 @@ docs/performance.md says how to read the figures.
   supervising what it costs --calls that --listened of them are heard by staff, as a ratio of the others' p99 (1 minute)
   scaling    how many times the calls of one worker two of them carry, with --postgres (1 minute)
   conversing how long one and fifty callers wait for an answer, and the memory after --calls that talk (6 minutes)
-  against    what a frame costs here and at another revision of git, as a ratio: `against v0.1.0` (1 minute)
+  against    what a frame costs here and at another revision of git, as a ratio: `against v0.1.0` (3 minutes)
   cost       the cores of ours and of PostgreSQL (--postgres) that 1,000 calls an hour of --minutes take (1 minute)
   simulating how late the simulator itself is with up to --calls, against a bare echo on the other core (2 minutes)
 """
