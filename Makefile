@@ -75,7 +75,7 @@ deploy-trial: $(INSTALLED) ## Replace two workers behind Caddy under 40 calls, a
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.deploys $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (20 minutes; ARGS=gate: 1 minute)
+bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (25 minutes; ARGS=gate: 1 minute)
 	$(BIN)/python scripts/dotenv.py
 	$(BIN)/python manage.py bench_streams $(ARGS)
 
