@@ -115,9 +115,14 @@ static inline double real(PyObject *owner, enum slot slot, int *ok) {
 }
 
 /* What time.monotonic() says. */
+#ifdef __APPLE__
+#define CLOCK CLOCK_UPTIME_RAW
+#else
+#define CLOCK CLOCK_MONOTONIC
+#endif
 static double monotonic(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
@@ -313,7 +318,7 @@ struct Reader {
     PyObject_HEAD
     PyObject *inbox, *media_type, *given;
     Waiter *waiter;
-    char is_only_media, is_finished;
+    char is_only_media, is_counted, is_finished;
 };
 
 static PyTypeObject WaiterType, ReaderType;
@@ -378,9 +383,20 @@ static PyObject *waiter_get_loop(Waiter *self, PyObject *Py_UNUSED(ignored)) { r
 static PyObject *waiter_set_result(Waiter *self, PyObject *Py_UNUSED(result)) {
     if (self->state == PARKED) {
         self->state = WOKEN;
+        Py_CLEAR(self->reader);
         if (waiter_schedule(self)) return NULL;
     }
     Py_RETURN_NONE;
+}
+
+/* What comes from here on is for whoever looks next. */
+static int waiter_leave(Waiter *self, enum waiting state) {
+    PyObject *inbox = self->reader ? self->reader->inbox : NULL, *waiters = inbox ? get(inbox, INBOX_WAITERS) : NULL;
+    for (Py_ssize_t i = 0; waiters && PyList_Check(waiters) && i < PyList_GET_SIZE(waiters); i++)
+        if (PyList_GET_ITEM(waiters, i) == (PyObject *)self && PyList_SetSlice(waiters, i, i + 1, NULL)) return -1;
+    self->state = (char)state;
+    Py_CLEAR(self->reader);
+    return 0;
 }
 
 static PyObject *waiter_cancel(Waiter *self, PyObject *args, PyObject *keywords) {
@@ -388,11 +404,7 @@ static PyObject *waiter_cancel(Waiter *self, PyObject *args, PyObject *keywords)
     PyObject *message = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O", known, &message)) return NULL;
     if (self->state != PARKED) Py_RETURN_FALSE;
-    /* What comes from here on is for whoever looks next. */
-    PyObject *waiters = get(self->reader->inbox, INBOX_WAITERS);
-    for (Py_ssize_t i = 0; PyList_Check(waiters) && i < PyList_GET_SIZE(waiters); i++)
-        if (PyList_GET_ITEM(waiters, i) == (PyObject *)self && PyList_SetSlice(waiters, i, i + 1, NULL)) return NULL;
-    self->state = CANCELLED;
+    if (waiter_leave(self, CANCELLED)) return NULL;
     Py_XSETREF(self->message, Py_NewRef(message));
     if (waiter_schedule(self)) return NULL;
     Py_RETURN_TRUE;
@@ -451,7 +463,7 @@ static int count_readers(Reader *self, int by) {
 static int reader_finish(Reader *self) {
     if (self->is_finished) return 0;
     self->is_finished = 1;
-    return count_readers(self, -1);
+    return self->is_counted ? count_readers(self, -1) : 0;
 }
 
 static int reader_traverse(Reader *self, visitproc visit, void *arg) {
@@ -497,10 +509,6 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     }
     self->waiter->loop = Py_NewRef(loop);
     self->is_finished = 0;
-    if (count_readers(self, 1)) {
-        Py_DECREF(self);
-        return NULL;
-    }
     return (PyObject *)self;
 }
 
@@ -527,7 +535,8 @@ static PyObject *reader_take(Reader *self) {
 
 static int reader_park(Reader *self) {
     Waiter *waiter = self->waiter;
-    if (waiter->state == PARKED) {
+    /* One who was woken or cancelled has yet to be told. */
+    if (waiter->state != IDLE) {
         PyErr_SetString(PyExc_RuntimeError, "somebody else waits for the next event of this iterator");
         return -1;
     }
@@ -541,6 +550,11 @@ static int reader_park(Reader *self) {
 
 static PySendResult reader_send(Reader *self, PyObject *Py_UNUSED(value), PyObject **result) {
     *result = NULL;
+    /* A generator runs from its first step on. */
+    if (!self->is_counted && !self->is_finished) {
+        if (count_readers(self, 1)) return PYGEN_ERROR;
+        self->is_counted = 1;
+    }
     if (self->given) {
         *result = self->given;
         self->given = NULL;
@@ -577,6 +591,10 @@ static PyObject *reader_self(PyObject *self) { return Py_NewRef(self); }
 
 /* Ends it, as an async generator's does: whoever awaits what it returns waits for nothing. */
 static PyObject *reader_aclose(Reader *self, PyObject *Py_UNUSED(ignored)) {
+    if (self->waiter->state != IDLE) {
+        PyErr_SetString(PyExc_RuntimeError, "somebody waits for the next event of this iterator");
+        return NULL;
+    }
     if (reader_finish(self)) return NULL;
     PyObject *future = PyObject_CallMethod(self->waiter->loop, "create_future", NULL);
     PyObject *done = future ? PyObject_CallMethod(future, "set_result", "O", Py_None) : NULL;
@@ -585,7 +603,38 @@ static PyObject *reader_aclose(Reader *self, PyObject *Py_UNUSED(ignored)) {
     return future;
 }
 
+/* Whoever waited here waits no more: cancelled with a coroutine around it, or with a loop that is closed. */
+static int reader_leave(Reader *self) {
+    Waiter *waiter = self->waiter;
+    if (waiter->state == PARKED && waiter_leave(waiter, IDLE)) return -1;
+    waiter->state = IDLE;
+    Py_CLEAR(waiter->callback);
+    Py_CLEAR(waiter->context);
+    return 0;
+}
+
+/* The next three make a coroutine of what `anext` returns, as they do of a generator's. */
+static PyObject *reader_send_value(Reader *self, PyObject *Py_UNUSED(value)) { return reader_next(self); }
+
+static PyObject *reader_throw(Reader *self, PyObject *args) {
+    PyObject *type, *value = NULL, *traceback = NULL;
+    if (!PyArg_ParseTuple(args, "O|OO", &type, &value, &traceback)) return NULL;
+    if (reader_leave(self)) return NULL;
+    if (PyExceptionInstance_Check(type)) PyErr_SetObject((PyObject *)Py_TYPE(type), type);
+    else if (PyExceptionClass_Check(type)) PyErr_SetObject(type, value == Py_None ? NULL : value);
+    else PyErr_SetString(PyExc_TypeError, "only an exception can be thrown");
+    return NULL;
+}
+
+static PyObject *reader_close(Reader *self, PyObject *Py_UNUSED(ignored)) {
+    if (reader_leave(self)) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef reader_methods[] = {
+    {"send", (PyCFunction)reader_send_value, METH_O, NULL},
+    {"throw", (PyCFunction)reader_throw, METH_VARARGS, NULL},
+    {"close", (PyCFunction)reader_close, METH_NOARGS, NULL},
     {"aclose", (PyCFunction)reader_aclose, METH_NOARGS, NULL},
     {NULL},
 };
@@ -622,20 +671,24 @@ static int give(PyObject *inbox, PyObject *media) {
     if (PyObject_Size(get(inbox, INBOX_EVENTS))) return 0;
     /* Whoever is called from a task cannot run another one. */
     if (PyDict_GetItemWithError(current_tasks, waiter->loop) || PyErr_Occurred()) return PyErr_Occurred() ? -1 : 0;
+    if (PyContext_Enter(waiter->context)) {
+        /* Whatever runs shares its context. */
+        PyErr_Clear();
+        return 0;
+    }
     Py_INCREF(waiter);
+    PyObject *callback = waiter->callback, *context = waiter->context, *done = NULL;
     if (PyList_SetSlice(waiters, 0, 1, NULL)) {
-        Py_DECREF(waiter);
+        PyContext_Exit(context), Py_DECREF(waiter);
         return -1;
     }
-    PyObject *callback = waiter->callback, *context = waiter->context;
     waiter->callback = waiter->context = NULL;
     waiter->state = IDLE;
     Py_XSETREF(waiter->reader->given, Py_NewRef(media));
-    PyObject *done = NULL;
-    if (!PyContext_Enter(context)) {
-        done = PyObject_CallOneArg(callback, (PyObject *)waiter);
-        if (PyContext_Exit(context)) Py_CLEAR(done);
-    }
+    /* Who has left its loop is gone at once. */
+    Py_CLEAR(waiter->reader);
+    done = PyObject_CallOneArg(callback, (PyObject *)waiter);
+    if (PyContext_Exit(context)) Py_CLEAR(done);
     /* A handler's errors are its task's; what is left is a program that ends. */
     if (!done) PyErr_WriteUnraisable(callback);
     Py_XDECREF(done), Py_DECREF(callback), Py_DECREF(context), Py_DECREF(waiter);
@@ -774,7 +827,7 @@ static PyObject *media_of(Path *self, const struct message *message, PyObject *p
 
 /* Tells who listens, and who iterates. */
 static int hand_over(PyObject *arrivals, PyObject *media, long long end) {
-    PyObject *ear = get(arrivals, ARRIVALS_EAR), *inbox = get(arrivals, ARRIVALS_INBOX), *told;
+    PyObject *ear = get(arrivals, ARRIVALS_EAR), *inbox, *told;
     if (ear != Py_None) {
         PyObject *position = PyLong_FromLongLong(end);
         if (!position) return -1;
@@ -784,7 +837,7 @@ static int hand_over(PyObject *arrivals, PyObject *media, long long end) {
         if (!told) return -1;
         Py_DECREF(told);
     }
-    Py_INCREF(inbox);
+    inbox = Py_NewRef(get(arrivals, ARRIVALS_INBOX));
     int given = give(inbox, media);
     if (!given) {
         told = PyObject_CallMethodOneArg(inbox, word_put_media, media);
@@ -881,23 +934,28 @@ static int note_played(PyObject *playback, long long now, PyObject *audio) {
 
 /* Sends what the kernel takes, and gives the transport the rest. */
 static int send_all(Path *self, const char *bytes, Py_ssize_t size) {
+    PyObject *write = self->write;
+    /* Its books may have run a finalizer that has closed it. */
+    if (self->fd < 0 || !write) return 0;
     ssize_t sent = send(self->fd, bytes, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == size) return 0;
     /* Whatever is wrong, the transport finds out, and says so to its protocol. */
     PyObject *rest = PyBytes_FromStringAndSize(bytes + (sent > 0 ? sent : 0), size - (sent > 0 ? sent : 0));
-    PyObject *written = rest ? PyObject_CallOneArg(self->write, rest) : NULL;
-    Py_XDECREF(rest), Py_XDECREF(written);
+    Py_INCREF(write);
+    PyObject *written = rest ? PyObject_CallOneArg(write, rest) : NULL;
+    Py_XDECREF(rest), Py_XDECREF(written), Py_DECREF(write);
     return written ? 0 : -1;
 }
 
 /* Whether something may be written past the transport. */
 static int is_free(Path *self) {
     if (!self->is_open || self->fd < 0 || !self->waiting || !self->write) return 0;
-    PyObject *waiting = PyObject_CallNoArgs(self->waiting);
+    PyObject *ask = Py_NewRef(self->waiting), *waiting = PyObject_CallNoArgs(ask);
+    Py_DECREF(ask);
     if (!waiting) return -1;
     int is_empty = PyObject_Not(waiting);
     Py_DECREF(waiting);
-    return is_empty;
+    return is_empty < 0 || self->is_open ? is_empty : 0;
 }
 
 /* What is said in chunks at the moment, if a frame may go before anything else and is one more of them; else NULL. */
@@ -940,9 +998,12 @@ static PyObject *path_say(Path *self, PyObject *audio) {
         Py_RETURN_NONE;
     long long now = (long long)(real(clock, CLOCK_LEAD, &ok) + monotonic() * SAMPLE_RATE);
     long long last = integer(clock, CLOCK_LAST, &ok);
-    int free_now = ok ? is_free(self) : 0;
-    if (free_now <= 0) return free_now ? NULL : Py_NewRef(Py_None);
     Py_INCREF(playing);
+    int free_now = ok ? is_free(self) : 0;
+    if (free_now <= 0) {
+        Py_DECREF(playing);
+        return free_now ? NULL : Py_NewRef(Py_None);
+    }
     if ((now > last && set(clock, CLOCK_LAST, PyLong_FromLongLong(now))) ||
         note_played(get(self->outgoing, OUTGOING_PLAYBACK), now > last ? now : last, audio) ||
         send_all(self, frame, write_frame(frame, prefix, audio)))
@@ -1014,7 +1075,12 @@ static PyObject *quick_peaks(PyObject *Py_UNUSED(module), PyObject *args) {
     PyObject *found = NULL;
     if (samples < 1 || step < 1 || loudness.len != 256) {
         PyErr_SetString(PyExc_ValueError, "a table of 256 bytes, and steps and runs of one sample at least");
-    } else if ((found = PyBytes_FromStringAndSize(NULL, (audio.len + samples - 1) / samples))) {
+        goto release;
+    }
+    /* Longer ones than all of it are the same, and sums of them might overflow. */
+    if (samples > audio.len) samples = audio.len ? audio.len : 1;
+    if (step > samples) step = samples;
+    if ((found = PyBytes_FromStringAndSize(NULL, (audio.len + samples - 1) / samples))) {
         const unsigned char *from = audio.buf, *table = loudness.buf;
         unsigned char *out = (unsigned char *)PyBytes_AS_STRING(found);
         for (Py_ssize_t start = 0; start < audio.len; start += samples) {
@@ -1024,6 +1090,7 @@ static PyObject *quick_peaks(PyObject *Py_UNUSED(module), PyObject *args) {
             *out++ = most;
         }
     }
+release:
     PyBuffer_Release(&audio), PyBuffer_Release(&loudness);
     return found;
 }
@@ -1050,7 +1117,10 @@ static int intern_words(void) {
 }
 
 static int import_asyncio(void) {
-    PyObject *tasks = PyImport_ImportModule("asyncio.tasks"), *exceptions = PyImport_ImportModule("asyncio.exceptions");
+    /* asyncio itself first, or there are two of _asyncio. Its books alone are those of its tasks: from 3.14 on, those of
+     * asyncio.tasks are empty. */
+    PyObject *exceptions = PyImport_ImportModule("asyncio.exceptions"), *tasks = NULL;
+    if (exceptions && !(tasks = PyImport_ImportModule("_asyncio"))) PyErr_Clear();
     if (tasks && !(current_tasks = PyObject_GetAttrString(tasks, "_current_tasks"))) PyErr_Clear();
     if (current_tasks && !PyDict_Check(current_tasks)) Py_CLEAR(current_tasks);
     if (exceptions) cancelled_error = PyObject_GetAttrString(exceptions, "CancelledError");
