@@ -8,10 +8,19 @@ ARG SOURCE_DATE_EPOCH
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
 COPY requirements.txt requirements.lock ./
-# Wheels and nothing else, each of them one that requirements.lock knows: nothing is built here.
+# Wheels and nothing else, each of them one that requirements.lock knows: no package is built here.
 RUN /venv/bin/pip install --only-binary=:all: --require-hashes -r requirements.lock
 COPY handlers/requirements.txt handlers/
 RUN /venv/bin/pip install -c requirements.txt -r handlers/requirements.txt
+
+
+# The way of a frame in C, half of what it costs: docs/performance.md. The compiler stays behind.
+FROM ${PYTHON_IMAGE} AS quick
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
+WORKDIR /app
+COPY scripts/quick.py scripts/
+COPY calls/quick calls/quick
+RUN python scripts/quick.py --required
 
 
 FROM ${PYTHON_IMAGE}
@@ -34,6 +43,7 @@ COPY templates templates
 # The admin explains the log's events with it.
 COPY docs/operations.md docs/operations.md
 COPY calls calls
+COPY --from=quick /app/calls/quick calls/quick
 COPY simulator simulator
 COPY handlers handlers
 # The root file system is read-only when it runs: what Python compiles and what the admin's pages load is made here.

@@ -3,6 +3,8 @@ PYTHON ?= python3
 PORT ?= 8000
 
 BIN := .venv/bin
+# The requirements are there; and so is calls/quick, where there is a C compiler.
+REQUIRED := .venv/.required
 INSTALLED := .venv/.installed
 PINS := requirements.txt requirements-dev.txt handlers/requirements.txt
 
@@ -17,7 +19,11 @@ help: ## Say what there is to make
 .PHONY: install
 install: $(INSTALLED) ## Set up .venv (again only when the requirements have changed)
 
-$(INSTALLED): $(PINS)
+$(INSTALLED): $(REQUIRED) calls/quick/_quick.c scripts/quick.py
+	$(BIN)/python scripts/quick.py
+	touch $@
+
+$(REQUIRED): $(PINS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "Callstream needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	    echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -69,7 +75,7 @@ deploy-trial: $(INSTALLED) ## Replace two workers behind Caddy under 40 calls, a
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.trials.deploys $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (20 minutes; ARGS=gate: 1 minute)
+bench: $(INSTALLED) ## Count the calls that one core carries, beside other servers (25 minutes; ARGS=gate: 1 minute)
 	$(BIN)/python scripts/dotenv.py
 	$(BIN)/python manage.py bench_streams $(ARGS)
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import secrets
+from dataclasses import replace
 
 from django.conf import settings
 
@@ -38,6 +39,20 @@ async def _place(server: Server, count: int, handler: str) -> list[Call]:
             return [await opening(web, _scenario(server, handler)) for _ in range(count)]
         except CallFailed as error:
             raise BenchmarkError(f"{server.candidate.title} does not take calls: {error}") from error
+
+
+def complete(server: Server, calls: list[Call], seconds: float) -> None:
+    """Says of each that it is over, as Twilio does after its stream. BenchmarkError if the server refuses one."""
+    asyncio.run(_complete(server, calls, seconds))
+
+
+async def _complete(server: Server, calls: list[Call], seconds: float) -> None:
+    async with Web(server.url, settings.TWILIO_AUTH_TOKENS[0]) as web:
+        for call in calls:
+            scenario = replace(_scenario(server, "echo"), call_sid=call.call_sid)
+            answer = await web.request(scenario.status_callback_url, parameters.completed(scenario, seconds))
+            if answer.status not in (200, 204):
+                raise BenchmarkError(f"{scenario.status_callback_url}: HTTP {answer.status} {answer.first_line}")
 
 
 async def opening(web: Web, scenario: Scenario) -> Call:

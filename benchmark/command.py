@@ -8,10 +8,10 @@ from typing import Any
 
 from django.conf import settings
 
-from benchmark import report, scenarios, simulating
+from benchmark import against, comparing, cost, report, scenarios, simulating
+from benchmark.candidates import CANDIDATES
+from benchmark.lab import Lab
 from benchmark.load import BenchmarkError as BenchmarkError
-from benchmark.scenarios import Lab
-from benchmark.servers import CANDIDATES
 
 
 Options = dict[str, Any]
@@ -32,12 +32,14 @@ def run(options: Options, say: Callable[[str], None]) -> None:
 
 def _measure(lab: Lab, options: Options) -> dict[str, Any]:
     what, calls = options["what"], options["calls"]
+    if options["revision"] and what != "against":
+        raise BenchmarkError(f"{what} takes no revision: only `against` does.")
     if what == "compare":
         names = options["servers"] or [name for name, one in CANDIDATES.items() if lab.postgres or one.is_sqlite]
-        return scenarios.compare(lab, names)
+        return comparing.compare(lab, names)
     measure = {
         "gate": partial(scenarios.gate, lab, calls),
-        "soak": partial(scenarios.soak, lab, options["server"], calls, options["minutes"]),
+        "soak": partial(scenarios.soak, lab, options["server"], calls, options["minutes"] or 5),
         "turnover": partial(scenarios.turnover, lab, options["server"], calls),
         "history": partial(scenarios.history, lab, calls, options["sizes"]),
         "listening": partial(scenarios.listening, lab, calls, 10),
@@ -47,6 +49,8 @@ def _measure(lab: Lab, options: Options) -> dict[str, Any]:
         "scaling": partial(scenarios.scale, lab, calls),
         "conversing": partial(scenarios.converse, lab, calls),
         "simulating": partial(simulating.simulate, lab, calls),
+        "cost": partial(cost.cost, lab, calls, options["minutes"] or 3),
+        "against": partial(against.against, lab, options["revision"], calls),
     }
     return measure[what]()
 

@@ -7,7 +7,7 @@ import msgspec
 
 from benchmark.callers import CONNECTED, place
 from benchmark.load import Ended, Load, Window
-from benchmark.servers import Server, cursor, manage
+from benchmark.servers import Server, cursor
 from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
 
 
@@ -44,6 +44,10 @@ class Step(msgspec.Struct):
     call_kb: float
     #: Seconds that the database is behind what was said; None where nothing is recorded.
     lag: float | None
+    #: Share of the core that the event loop's thread had; the other threads had the rest of `cpu`.
+    loop: float
+    #: Share of the time in which the loop could run and somebody else had the core; None where it is not known.
+    waited: float | None
 
 
 class Result(msgspec.Struct):
@@ -61,6 +65,11 @@ class Result(msgspec.Struct):
     @property
     def held(self) -> int:
         return self.best.calls if self.best else 0
+
+    @property
+    def beyond(self) -> Step | None:
+        """The first load past the best, which was not held."""
+        return next((step for step in self.steps if step.calls > self.held and not step.window.is_held), None)
 
 
 class Bench:
@@ -88,7 +97,17 @@ class Bench:
         lag = self._lag(window) if self.server.candidate.records else None
         used = after.cpu - before.cpu
         memory = (after.memory - self._idle) / max(self.calls, 1)
-        return Step(self.calls, window, used / window.seconds, 1e6 * used / max(window.echoed, 1), memory, lag)
+        waited = None if after.waited is None or before.waited is None else after.waited - before.waited
+        return Step(
+            calls=self.calls,
+            window=window,
+            cpu=used / window.seconds,
+            frame_us=1e6 * used / max(window.echoed, 1),
+            call_kb=memory,
+            lag=lag,
+            loop=(after.loop - before.loop) / window.seconds,
+            waited=None if waited is None else waited / window.seconds,
+        )
 
     def _lag(self, window: Window) -> float:
         with cursor(self.server.database_url) as rows:
@@ -96,19 +115,24 @@ class Bench:
             [[stored]] = rows.fetchall()
         return (window.sent_ever * FRAME_SAMPLES - int(stored)) / SAMPLE_RATE / max(self.calls, 1)
 
+    def hang_up(self) -> Ended:
+        """Ends every call, and asks the database nothing."""
+        ended = self.load.close()
+        self.calls = 0
+        self.unanswered = sum(sent - echoed for _, sent, echoed, _ in ended.streams)
+        return ended
+
     def end(self, *, verify: bool = True) -> int | None:
         """Ends every call. How many bytes of both lanes the recording lacks; None where nothing is recorded.
 
         BenchmarkError if `verify_calls` finds a sample that is neither stored nor explained.
         """
-        ended = self.load.close()
-        self.calls = 0
-        self.unanswered = sum(sent - echoed for _, sent, echoed, _ in ended.streams)
+        ended = self.hang_up()
         if not self.server.candidate.records:
             return None
         lost = lost_bytes(self.server, ended)
         if verify:
-            manage("verify_calls", "--all", "--verbosity", "0", database_url=self.server.database_url)
+            self.server.manage("verify_calls", "--all", "--verbosity", "0")
         return lost
 
 

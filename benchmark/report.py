@@ -3,13 +3,29 @@
 import datetime as dt
 import os
 import platform
+import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmark.servers import CANDIDATES
+import msgspec
+
+from benchmark.candidates import CANDIDATES
+from benchmark.spread import Ratio
 
 
 Servers = dict[str, dict[str, Any]]
+
+COLUMNS = [
+    "server",
+    "calls held: median (rounds)",
+    "× FastAPI",
+    "× limit",
+    "µs/frame",
+    "KB/call",
+    "lag s",
+    "lost",
+    "gave out",
+]
 
 STYLE = """<style>text{font:12px system-ui,sans-serif;fill:#57606a}.name{fill:#24292f}.axis{stroke:#d0d7de}
 .bar{fill:#8c959f}.ours{fill:#1a7f5a}
@@ -27,19 +43,29 @@ def machine() -> str:
 
 def table(servers: Servers) -> str:
     """Markdown, the servers in the order of what they hold; ratios to FastAPI and to the limit, if they ran."""
-    rows = [["server", "calls held: median (rounds)", "× FastAPI", "× limit", "µs/frame", "KB/call", "lag s", "lost"]]
+    rows = [COLUMNS]
     for one in sorted(servers.values(), key=lambda one: -one["held_median"]):
         rounds = ", ".join(map(str, one["held"]))
         held = f"{one['held_median']} ({rounds})" + (" at least" if one["generator_was_slow"] else "")
-        ratios = [_ratio(one, servers.get(name)) for name in ("fastapi", "picows")]
+        ratios = [_ratio(one["ratios"].get(name)) for name in ("fastapi", "picows")]
         kept = ["-", "-"] if one["lag_s"] is None else [f"{one['lag_s']:.2f}", str(one["bytes_lost"])]
-        rows.append([one["title"], held, *ratios, str(one["frame_us"]), str(one["call_kb"]), *kept])
+        rows.append([one["title"], held, *ratios, str(one["frame_us"]), str(one["call_kb"]), *kept, _limit(one)])
     rows.insert(1, ["---"] * len(rows[0]))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _ratio(one: dict[str, Any], other: dict[str, Any] | None) -> str:
-    return f"{one['held_median'] / other['held_median']:.2f}" if other else "-"
+def _ratio(found: dict[str, float | None] | None) -> str:
+    return str(msgspec.convert(found, Ratio)) if found else "-"
+
+
+def _limit(one: dict[str, Any]) -> str:
+    """What gave out in most rounds, and who had the core then."""
+    if not one["limits"]:
+        return "-"
+    word = statistics.mode(one["limits"])
+    times, of = one["limits"].count(word), len(one["limits"])
+    often = "" if times == of else f" ({times} of {of})"
+    return f"{word}{often}: loop {one['loop_share']:.0%}, threads {one['thread_share']:.0%}"
 
 
 def held_plot(servers: Servers) -> str:

@@ -1,88 +1,21 @@
-"""What is measured: how many calls are held, for how long, one after the other, beside listeners, with what behind."""
+"""What is measured beside a comparison: calls for long, one after the other, beside listeners, with what behind."""
 
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmark import measuring, playing, servers, supervising, talking
+from benchmark.candidates import CANDIDATES
+from benchmark.lab import Lab
 from benchmark.load import BenchmarkError, Load, build
-from benchmark.ramp import Bench, Result, Step, ramp
-from benchmark.servers import CANDIDATES, Candidate, install_peers, manage, running
+from benchmark.ramp import Bench, Step
+from benchmark.servers import manage
 
 
 # CPU of a frame that is echoed and recorded, as a multiple of what a bare echo on the same server costs.
 GATE = 1.25
-
-
-@dataclass
-class Lab:
-    """Where servers and load run: two cores, a folder for everything, and somebody who is told what happens."""
-
-    folder: Path
-    postgres: str
-    cores: tuple[int, int]
-    seconds: float
-    rounds: int
-    say: Callable[[str], None]
-
-    @contextmanager
-    def bench(self, name: str, redis_url: str = "") -> Iterator[Bench]:
-        """A fresh server under a load generator of its own."""
-        candidate = CANDIDATES[name]
-        program = build(self.folder)
-        peers = install_peers(self.folder, self.say) if candidate.is_peer else None
-        with (
-            running(candidate, self.folder, self.cores[0], peers, self.postgres, redis_url) as server,
-            Load(program, server.port, self.cores[1]) as load,
-        ):
-            yield Bench(server, load)
-
-    def tell(self, step: Step) -> None:
-        window = step.window
-        lag = "" if step.lag is None else f"  {step.lag:.2f} s behind"
-        slow = "  THE GENERATOR IS TOO SLOW" if window.is_generators else ""
-        self.say(
-            f"  {step.calls:5} calls  {step.cpu:5.0%} CPU  {step.frame_us:6.1f} µs a frame  "
-            f"p50 {window.p50_ms:5.1f}  p99 {window.p99_ms:5.1f}  max {window.max_ms:5.1f} ms{lag}{slow}"
-        )
-
-
-def compare(lab: Lab, names: list[str]) -> dict[str, Any]:
-    """The calls that each server holds, in rounds through all of them."""
-    results: dict[str, list[Result]] = {name: [] for name in names}
-    for number in range(lab.rounds):
-        for name in names:
-            lab.say(f"Round {number + 1}: {CANDIDATES[name].title}")
-            with lab.bench(name) as bench:
-                result = ramp(bench, lab.seconds, lab.tell)
-            results[name].append(result)
-            lab.say(
-                f"  held {result.held}" + ("" if result.bytes_lost is None else f", {result.bytes_lost} bytes lost")
-            )
-    return {"servers": {name: _summary(CANDIDATES[name], rounds) for name, rounds in results.items()}}
-
-
-def _summary(candidate: Candidate, rounds: list[Result]) -> dict[str, Any]:
-    best = [result.best for result in rounds if result.best]
-    if not best:
-        raise BenchmarkError(f"{candidate.title} holds no call here: is something else running on this machine?")
-    lags = [step.lag for step in best if step.lag is not None]
-    return {
-        "title": candidate.title,
-        "held": [result.held for result in rounds],
-        "held_median": round(statistics.median(result.held for result in rounds)),
-        "frame_us": round(statistics.median(step.frame_us for step in best), 1),
-        "call_kb": round(statistics.median(step.call_kb for step in best)),
-        "lag_s": round(statistics.median(lags), 2) if lags else None,
-        "bytes_lost": sum(result.bytes_lost or 0 for result in rounds) if candidate.records else None,
-        "generator_was_slow": any(step.window.is_generators for step in best),
-        "steps": [[step.calls, round(step.frame_us, 1), step.window.p99_ms] for step in rounds[0].steps],
-    }
 
 
 def gate(lab: Lab, calls: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The servers that are compared: ours in several forms, and its peers, in a venv of their own."""
+"""The servers that are measured, each a process on a core of its own; the peers are in a venv of their own."""
 
 import os
 import secrets
@@ -18,56 +18,14 @@ from django.conf import settings
 from django.db.utils import ConnectionHandler
 from environ import Env
 
+from benchmark.candidates import HERE, PEERS, TALKERS, Candidate, Checkout
 from benchmark.load import BenchmarkError
 
 
-PEERS = Path(__file__).with_name("peers")
 # What the peers are measured with, each as its own documentation recommends for speed.
 PEER_PACKAGES = ["channels", "daphne", "django~=5.2", "fastapi", "uvicorn[standard]", "picows", "orjson"]
 START_SECONDS = 30
 TICKS = os.sysconf("SC_CLK_TCK")
-
-# As in the Dockerfile, and the same for everything that runs on uvicorn but for its --ws.
-UVICORN = "uvicorn --host 127.0.0.1 --port {port} --loop uvloop --http httptools --no-access-log --log-level warning"
-UVICORN += " --ws-max-size 1048576 --ws-per-message-deflate false --ws "
-DAPHNE = "daphne --bind 127.0.0.1 --port {port} --no-server-name --verbosity 0 "
-OURS = "calls.sockets.uvicorn:MediaWebSocket "
-ITS_OWN = "websockets-sansio "
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A server to be measured. `records` says that it is ours, and has to keep every byte of both lanes."""
-
-    name: str
-    title: str
-    command: str
-    records: bool = False
-    #: From the peers' venv; the others run in ours.
-    is_peer: bool = False
-    is_sqlite: bool = True
-
-
-def _ours(name: str, title: str, command: str, *, is_sqlite: bool = True) -> Candidate:
-    return Candidate(name, title, f"{command}config.asgi:application", records=True, is_sqlite=is_sqlite)
-
-
-CANDIDATES = {
-    candidate.name: candidate
-    for candidate in [
-        _ours("callstream", "Callstream, uvicorn, SQLite", UVICORN + OURS),
-        _ours("callstream-postgres", "Callstream, uvicorn, PostgreSQL", UVICORN + OURS, is_sqlite=False),
-        _ours("callstream-daphne", "Callstream, daphne, SQLite", DAPHNE),
-        Candidate("bare", "bare ASGI echo, uvicorn", UVICORN + OURS + "bare_asgi:application"),
-        Candidate("fastapi", "FastAPI echo, uvicorn", UVICORN + ITS_OWN + "fastapi_echo:app", is_peer=True),
-        Candidate("channels", "stock Channels echo, daphne", DAPHNE + "stock_channels:application", is_peer=True),
-        Candidate("picows", "picows echo: the limit", "python picows_echo.py {port}", is_peer=True),
-    ]
-}
-
-
-#: The handlers of benchmark/talking.py.
-TALKERS = ("frames", "turns", "conversation")
 
 
 @dataclass
@@ -76,6 +34,10 @@ class Usage:
 
     cpu: float
     memory: int
+    #: Seconds of CPU of its first thread, which runs the event loop.
+    loop: float
+    #: Seconds in which that could run and had no core; None where the kernel does not count them.
+    waited: float | None
 
 
 @dataclass
@@ -97,7 +59,7 @@ class Server:
     @property
     def environment(self) -> dict[str, str]:
         if not self.candidate.records:
-            return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{PEERS}:{settings.BASE_DIR}"}
+            return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{PEERS}:{HERE.home}"}
         return {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "config.settings",
@@ -108,18 +70,25 @@ class Server:
             "PUBLIC_URL": self.url,
             "SPOOL_DIR": str(self.folder / "spool"),
             "MAX_STREAMS": "5000",
-            "STREAM_HANDLERS": ",".join(f"{name}=benchmark.talking.{name}" for name in TALKERS),
+            "STREAM_HANDLERS": self._handlers,
             "DEBUG": "false",
             # Beside what is measured nothing else is to run.
             "CHORES": "false",
             "LOG_LEVEL": "WARNING",
+            **self.candidate.environment,
         }
+
+    @property
+    def _handlers(self) -> str:
+        # An earlier revision may be without them.
+        is_there = (self.candidate.checkout.home / "benchmark" / "talking.py").exists()
+        return ",".join(f"{name}=benchmark.talking.{name}" for name in TALKERS) if is_there else ""
 
     def start(self) -> None:
         program, *arguments = self.candidate.command.format(port=self.port).split()
         self.log = self.folder / "server.log"
         command = ["taskset", "--cpu-list", str(self.core), str(self.bin / program), *arguments]
-        cwd = settings.BASE_DIR if self.candidate.records else PEERS
+        cwd = self.candidate.checkout.home if self.candidate.records else PEERS
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=cwd, env=self.environment, stdout=log, stderr=log)
         give_up = time.monotonic() + START_SECONDS
@@ -137,15 +106,33 @@ class Server:
             self.process.kill()
             self.process.wait()
 
+    def manage(self, *arguments: str) -> str:
+        """What its own `manage.py …` prints, on its database; BenchmarkError if it fails."""
+        return manage(*arguments, database_url=self.database_url, checkout=self.candidate.checkout)
+
     def usage(self) -> Usage:
-        """Of the process with all of its threads (`man 5 proc`: utime and stime, VmRSS)."""
+        """Of the process with all of its threads (`man 5 proc`: utime and stime, VmRSS), and of its first thread."""
         if self.process.poll() is not None:
             raise BenchmarkError(f"{self.candidate.title} has ended:\n{self.log.read_text()[-2000:]}")
         proc = Path(f"/proc/{self.process.pid}")
-        fields = (proc / "stat").read_text().rpartition(")")[2].split()
+        first = proc / "task" / str(self.process.pid)
         lines = (line.split() for line in (proc / "status").read_text().splitlines())
         memory = next(int(line[1]) for line in lines if line and line[0] == "VmRSS:")
-        return Usage((int(fields[11]) + int(fields[12])) / TICKS, memory)
+        return Usage(cpu_seconds(proc), memory, cpu_seconds(first), _waited(first))
+
+
+def cpu_seconds(proc: Path) -> float:
+    """What the process or the thread has used, user and system; FileNotFoundError if it is gone."""
+    fields = (proc / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _waited(thread: Path) -> float | None:
+    """The second figure of schedstat, in ns: https://docs.kernel.org/scheduler/sched-stats.html."""
+    try:
+        return int((thread / "schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -156,7 +143,7 @@ def running(
     place = folder / f"{candidate.name}-{secrets.token_hex(3)}"
     place.mkdir(parents=True)
     assert peers is not None or not candidate.is_peer
-    programs = peers if candidate.is_peer and peers else Path(sys.executable).parent
+    programs = peers if candidate.is_peer and peers else candidate.checkout.bin
     server = Server(candidate, place, core, programs, redis_url=redis_url)
     with _database(candidate, place, postgres) as server.database_url:
         server.start()
@@ -206,7 +193,7 @@ def _database(candidate: Candidate, folder: Path, postgres: str) -> Iterator[str
         return
     if candidate.is_sqlite:
         url = f"sqlite:///{folder / 'bench.sqlite3'}"
-        migrate(url)
+        migrate(url, candidate.checkout)
         yield url
         for path in folder.glob("bench.sqlite3*"):
             path.unlink()
@@ -218,7 +205,7 @@ def _database(candidate: Candidate, folder: Path, postgres: str) -> Iterator[str
         admin.execute(f"CREATE DATABASE {name}")
     url = urlsplit(postgres)._replace(path=f"/{name}").geturl()
     try:
-        migrate(url)
+        migrate(url, candidate.checkout)
         yield url
     finally:
         with cursor(postgres) as admin:
@@ -238,23 +225,23 @@ def cursor(url: str) -> Iterator[Any]:
         connection.close()
 
 
-def manage(*arguments: str, database_url: str, **environment: str) -> str:
-    """What `manage.py …` on that database prints; BenchmarkError if it fails."""
-    command = [sys.executable, "manage.py", *arguments]
+def manage(*arguments: str, database_url: str, checkout: Checkout = HERE, **environment: str) -> str:
+    """What the checkout's `manage.py …` on that database prints; BenchmarkError if it fails."""
+    command = [str(checkout.bin / "python"), "manage.py", *arguments]
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "DATABASE_URL": database_url,
         **environment,
     }
-    done = subprocess.run(command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=checkout.home, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise BenchmarkError(f"manage.py {arguments[0]}: {(done.stdout + done.stderr).strip()[-2000:]}")
     return done.stdout.strip()
 
 
-def migrate(url: str) -> None:
-    manage("migrate", "--verbosity", "0", database_url=url)
+def migrate(url: str, checkout: Checkout) -> None:
+    manage("migrate", "--verbosity", "0", database_url=url, checkout=checkout)
 
 
 def install_peers(folder: Path, say: Callable[[str], None]) -> Path:

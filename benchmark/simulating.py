@@ -20,7 +20,7 @@ from simulator.wellformed import NO_ACCOUNT
 
 
 if TYPE_CHECKING:
-    from benchmark.scenarios import Lab
+    from benchmark.lab import Lab
 
 # Seconds in which the calls begin, one after the other; they are not measured.
 RAMP = 3.0
@@ -29,7 +29,8 @@ STEPS = (1, 2, 4, 6, 8, 10)
 
 def simulate(lab: "Lab", calls: int) -> dict[str, Any]:
     """Tenths of the calls, up to all of them: how late the simulator's frames leave, and what a frame costs it."""
-    from benchmark.servers import CANDIDATES, install_peers, running
+    from benchmark.candidates import CANDIDATES
+    from benchmark.servers import install_peers, running
 
     steps = []
     peers = install_peers(lab.folder, lab.say)

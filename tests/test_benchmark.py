@@ -6,9 +6,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from benchmark import load, report
+from benchmark.lab import Lab
+from benchmark.limits import limit
 from benchmark.load import BenchmarkError, Window
-from benchmark.ramp import lost_bytes
-from benchmark.scenarios import Lab
+from benchmark.ramp import Result, Step, lost_bytes
+from benchmark.spread import Ratio
 from benchmark.talking import talkers
 
 
@@ -29,10 +31,12 @@ HELD = Window(
     sent_ever=20_000,
 )
 FASTAPI = {"title": "FastAPI", "held": [200, 210, 190], "held_median": 200, "frame_us": 60.0, "call_kb": 250}
-FASTAPI |= {"lag_s": None, "bytes_lost": None, "generator_was_slow": False}
-FASTAPI |= {"steps": [[100, 80.0, 1.0], [200, 60.0, 9.0]]}
-OURS = {"title": "Callstream", "held": [300], "held_median": 300, "frame_us": 50.0, "call_kb": 60}
+FASTAPI |= {"lag_s": None, "bytes_lost": None, "generator_was_slow": False, "ratios": {"fastapi": {"median": 1.0}}}
+FASTAPI |= {"limits": [], "loop_share": None, "thread_share": None, "steps": [[100, 80.0, 1.0], [200, 60.0, 9.0]]}
+OURS = {"title": "Callstream", "held": [300, 299, 301], "held_median": 300, "frame_us": 50.0, "call_kb": 60}
 OURS |= {"lag_s": 0.1, "bytes_lost": 0, "generator_was_slow": False, "steps": [[100, 70.0, 1.0], [300, 50.0, 9.0]]}
+OURS |= {"ratios": {"fastapi": {"median": 1.5, "low": 1.3, "high": 1.7}}}
+OURS |= {"limits": ["core", "stalls", "core"], "loop_share": 0.9, "thread_share": 0.08}
 SERVERS = {"fastapi": FASTAPI, "callstream": OURS}
 
 
@@ -60,8 +64,51 @@ def test_a_generator_that_cannot_keep_up_says_so(fact):
 
 def test_the_table_ranks_servers_and_compares_them():
     first, second = report.table(SERVERS).splitlines()[2:]
-    assert first == "| Callstream | 300 (300) | 1.50 | - | 50.0 | 60 | 0.10 | 0 |"
-    assert second == "| FastAPI | 200 (200, 210, 190) | 1.00 | - | 60.0 | 250 | - | - |"
+    assert first.startswith("| Callstream | 300 (300, 299, 301) | 1.50 (1.30 to 1.70) | - | 50.0 | 60 | 0.10 | 0 |")
+    assert second == "| FastAPI | 200 (200, 210, 190) | 1.00 | - | 60.0 | 250 | - | - | - |"
+
+
+def test_the_table_says_what_gave_out_and_who_had_the_core():
+    assert report.table(SERVERS).splitlines()[2].endswith("| core (2 of 3): loop 90%, threads 8% |")
+
+
+@pytest.mark.parametrize(
+    ("word", "facts", "window"),
+    [
+        ("generator", {"cpu": 0.99}, but(late_p99_ms=6.0)),
+        ("core", {"cpu": 0.9}, but(dropped=1)),
+        ("machine", {"cpu": 0.7, "loop": 0.6, "waited": 0.31}, HELD),
+        ("errors", {"waited": None}, but(refused=1)),
+        ("stalls", {"cpu": 0.7, "loop": 0.6, "waited": 0.29}, but(p99_ms=30.0)),
+    ],
+)
+def test_a_load_that_was_not_held_says_what_gave_out(word, facts, window):
+    known = {"calls": 100, "cpu": 0.5, "frame_us": 50.0, "call_kb": 60.0, "lag": None, "loop": 0.4, "waited": 0.0}
+    assert limit(Step(window=window, **known | facts)) == word
+
+
+def test_what_gave_out_is_asked_of_the_first_load_past_the_best():
+    known = {"cpu": 0.5, "frame_us": 50.0, "call_kb": 60.0, "lag": None, "loop": 0.4, "waited": 0.0}
+    loads = [(60, HELD), (70, but(p99_ms=30.0)), (80, HELD), (90, but(dropped=1)), (95, but(dropped=1))]
+    beyond = Result("picows", [Step(calls=calls, window=window, **known) for calls, window in loads]).beyond
+    assert beyond is not None
+    assert beyond.calls == 90
+
+
+def test_a_ratio_is_the_median_of_the_rounds_with_an_interval_around_it():
+    assert str(Ratio.of([300, 345, 270], [200, 200, 200])) == "1.50 (1.12 to 2.06)"
+
+
+def test_rounds_that_agree_leave_no_doubt():
+    assert Ratio.of([300, 150, 30], [200, 100, 20]) == Ratio(1.5, 1.5, 1.5)
+
+
+def test_fewer_than_three_rounds_have_no_interval():
+    assert Ratio.of([300, 310], [200, 200]) == Ratio(1.525)
+
+
+def test_rounds_in_which_nothing_was_held_are_no_ratio():
+    assert Ratio.of([300], [0]) is None
 
 
 def test_plots_are_svg_with_a_name_for_those_who_do_not_see():

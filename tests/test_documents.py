@@ -330,7 +330,7 @@ MADE = {
 
 def texts() -> Iterator[tuple[str, str]]:
     for name in files():
-        if not re.search(r"\.(png|wav|svg|json|pyc)$|^calls/migrations/|^tests/test_documents", name):
+        if not re.search(r"\.(png|wav|svg|json|pyc|so)$|^calls/migrations/|^tests/test_documents", name):
             yield name, (ROOT / name).read_text()
 
 

@@ -8,6 +8,7 @@ import datetime as dt
 import re
 import sqlite3
 import threading
+import time
 from contextlib import contextmanager
 
 import psycopg
@@ -20,12 +21,13 @@ from django.utils import timezone
 from calls.media.rows import CallRow, ChunkRow, StreamChange, encode
 from calls.media.tape import Tape
 from calls.models import AudioChunk, Call, CallEvent, Gap, Mark, QuarantinedRow, Stream
+from calls.recorder import queue
 from calls.recorder.batches import BATCH_ROWS, Batches
 from calls.recorder.housekeeping import UNWRITTEN
 from calls.recorder.patience import PATIENCE
 from calls.recorder.queue import Recorder
 from calls.recorder.spool import Spool, fingerprint, is_held
-from calls.recorder.writer import Writer
+from calls.recorder.writer import AT_ONCE, Writer
 from calls.recordings.retention import erase
 from tests.support.batches import SECOND, START, chunk, ended, event, gap, mark, stream_row
 from tests.support.disks import small_disk
@@ -72,6 +74,19 @@ def recorders(settings, tmp_path, clock):
 @pytest.fixture
 def recorder(recorders):
     return recorders()
+
+
+@pytest.fixture
+def patient(recorders, monkeypatch):
+    """A recorder with its thread, which has begun a stream, and waits an hour with what can wait."""
+    monkeypatch.setattr(queue, "GATHER", 3600)
+    recorder = recorders(threaded=True, clock=time.monotonic)
+    # Its first step looks twice for what has come, because of housekeeping.
+    for rows in ([stream_row()], []):
+        written = threading.Event()
+        recorder.submit(rows, written.set)
+        assert written.wait(20)
+    return recorder
 
 
 class LockedSqlite:
@@ -170,6 +185,25 @@ def test_several_batches_are_one_transaction(recorder, django_assert_num_queries
         recorder.step()
 
 
+def test_rows_of_several_statements_that_are_written_again_are_there_once(recorder):
+    rows = [stream_row(), *(chunk(index) for index in range(2 * AT_ONCE + 1))]
+    recorder.submit(rows[:-AT_ONCE])
+    recorder.step()
+    recorder.submit(rows)
+    recorder.step()
+    assert AudioChunk.objects.count() == 2 * AT_ONCE + 1
+    assert not QuarantinedRow.objects.exists()
+
+
+def test_of_many_rows_in_one_statement_only_the_one_that_is_refused_is_missing(recorder):
+    rows = [chunk(index) for index in range(AT_ONCE)]
+    rows[7].index = -1
+    recorder.submit([stream_row(), *rows])
+    recorder.step()
+    assert sorted(AudioChunk.objects.values_list("index", flat=True)) == [*range(7), *range(8, AT_ONCE)]
+    assert QuarantinedRow.objects.get().kind == "ChunkRow"
+
+
 def test_rows_of_more_than_one_transaction_are_reported_when_all_are_there(recorder, monkeypatch):
     seen, written = [], []
     write = Writer.write
@@ -184,6 +218,49 @@ def test_rows_of_more_than_one_transaction_are_reported_when_all_are_there(recor
     recorder.step()
     assert written == [BATCH_ROWS, BATCH_ROWS, 11]
     assert seen == [2 * BATCH_ROWS + 10]
+
+
+def test_what_can_wait_goes_into_one_transaction_with_what_cannot(patient, monkeypatch):
+    written, done = [], threading.Event()
+    write = Writer.write
+    monkeypatch.setattr(Writer, "write", lambda self, rows: written.append(len(rows)) or write(self, rows))
+    for index in range(20):
+        patient.submit([chunk(index)], can_wait=True)
+        assert not AudioChunk.objects.exists()
+    patient.submit([], done.set)
+    assert done.wait(20)
+    assert written == [20]
+
+
+def test_what_can_wait_does_not_do_so_for_ever(patient, monkeypatch):
+    monkeypatch.setattr(queue, "GATHER", 0.01)
+    patient.submit([chunk(0)], can_wait=True)
+    until(AudioChunk.objects.exists, "the row is written, though nothing else comes")
+
+
+def test_as_many_rows_as_a_transaction_takes_wait_for_no_more(patient):
+    patient.submit([chunk(index) for index in range(BATCH_ROWS)], can_wait=True)
+    until(lambda: AudioChunk.objects.count() == BATCH_ROWS, "they are written")
+
+
+def test_what_can_wait_is_written_at_the_end_at_once(patient, settings):
+    patient.submit([chunk(0)], can_wait=True)
+    assert patient.close()
+    assert AudioChunk.objects.count() == 1
+    assert not list(settings.SPOOL_DIR.glob("*.spool"))
+
+
+def test_what_comes_while_others_are_written_is_not_written_with_them(recorder, clock):
+    def go_on():
+        clock.now += 0.01
+        recorder.submit([chunk(1)], can_wait=True)
+
+    recorder.step()  # Housekeeping too, which looks again for what has come.
+    recorder.submit([stream_row(), chunk(0)], go_on)
+    recorder.step()
+    assert AudioChunk.objects.count() == 1
+    recorder.step()
+    assert AudioChunk.objects.count() == 2
 
 
 def test_what_is_new_on_every_tape_is_written_at_once(recorder):

@@ -160,8 +160,9 @@ class Tape:
         """The rows since the last time."""
         before = elapsed - SETTLE
         self._is_cut = self._is_cut or self.first_timestamp is not None
-        rows = [*self.rows, *self.inbound.cut(before), *self.outbound.cut(before)]
-        self.rows = []
+        rows, self.rows = self.rows, []
+        rows += self.inbound.cut(before)
+        rows += self.outbound.cut(before)
         return rows
 
     def close(self) -> None:

@@ -21,19 +21,20 @@ OF_ANY_SIZE = (DataRow, EventRow, UtteranceRow)
 
 def size_of(rows: Iterable[AnyRow]) -> int:
     """Bytes, about."""
-    return sum(map(_size, rows))
+    size = 0
+    for row in rows:
+        # Nearly all are, and it is the event loop that asks.
+        size += len(row.payload) if type(row) is ChunkRow else _size_of_other(row)
+    return size
 
 
-def _size(row: AnyRow) -> int:
-    if type(row) is ChunkRow:
-        return len(row.payload)
+def _size_of_other(row: AnyRow) -> int:
     return max(ROW_SIZE, len(encode([row]))) if isinstance(row, OF_ANY_SIZE) else ROW_SIZE
 
 
-def parts(rows: list[AnyRow]) -> Iterator[list[AnyRow]]:
+def parts(rows: list[AnyRow]) -> list[list[AnyRow]]:
     """The same rows in lists that are not too long for one transaction."""
-    for at in range(0, len(rows), BATCH_ROWS):
-        yield rows[at : at + BATCH_ROWS]
+    return [rows[at : at + BATCH_ROWS] for at in range(0, len(rows), BATCH_ROWS)]
 
 
 def tell(listener: Callable[..., None], *news: str) -> None:
@@ -51,6 +52,8 @@ class Batch:
     committed: Callable[[], None] | None = None
     #: When it was handed over, by the recorder's clock.
     since: float | None = None
+    #: Whether it may wait for others, to be written in one transaction with them.
+    can_wait: bool = False
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,8 +73,10 @@ class Batches:
     def __init__(self) -> None:
         self._batches: deque[Batch] = deque()
         self._lock = threading.Lock()
-        #: Bytes of all of them.
-        self.size = 0
+        #: Bytes of all of them, and rows.
+        self.size = self._rows = 0
+        #: How many of them cannot wait.
+        self._urgent = 0
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -91,23 +96,36 @@ class Batches:
         with self._lock:
             return self._batches[0].since if self._batches else None
 
+    @property
+    def are_urgent(self) -> bool:
+        """Whether they are to wait for no more: some cannot, or more would not fit into their transaction."""
+        return self._urgent > 0 or self._rows >= BATCH_ROWS
+
+    def has_older(self, moment: float) -> bool:
+        """Whether any were handed over until then, by the recorder's clock."""
+        with self._lock:
+            return bool(self._batches) and (self._batches[0].since or moment) <= moment
+
     def add(self, batch: Batch) -> None:
         with self._lock:
             self._batches.append(batch)
-            self.size += batch.size
+            self._count(batch)
 
     def add_before(self, rows: list[AnyRow]) -> None:
         """Puts rows before all that waits."""
         batches = [Batch(part) for part in parts(rows)]
         with self._lock:
             self._batches.extendleft(reversed(batches))
-            self.size += sum(batch.size for batch in batches)
+            for batch in batches:
+                self._count(batch)
 
     def pop(self) -> Batch:
         """Takes the oldest one."""
         with self._lock:
             batch = self._batches.popleft()
             self.size -= batch.size
+            self._rows -= len(batch.rows)
+            self._urgent -= not batch.can_wait
         return batch
 
     def for_one_transaction(self) -> list[Batch]:
@@ -131,10 +149,16 @@ class Batches:
             chunks = batch.give_up_audio()
             with self._lock:
                 self.size -= size_of(chunks)
+                self._rows -= len(chunks)
             given += chunks
         return given
 
     def clear(self) -> None:
         with self._lock:
             self._batches.clear()
-            self.size = 0
+            self.size = self._rows = self._urgent = 0
+
+    def _count(self, batch: Batch) -> None:
+        self.size += batch.size
+        self._rows += len(batch.rows)
+        self._urgent += not batch.can_wait

@@ -72,6 +72,9 @@ class Housekeeping:
         """Learns from this process's rows which of its streams run; before the writer can have seen them."""
         with self._lock:
             for row in rows:
+                # Nearly all are, and say nothing of it.
+                if type(row) is ChunkRow:
+                    continue
                 if isinstance(row, StreamRow) and row.owner == self._owner:
                     self._running.add(row.sid)
                 elif isinstance(row, StreamChange) and "ended_at" in row.fields:

@@ -32,6 +32,10 @@ from calls.recorder.writer import DATABASE
 
 logger = logging.getLogger(__name__)
 
+# Seconds for which rows that can wait do so for others: fewer transactions cost less. With RECORDER_FLUSH_SECONDS and
+# the transaction itself this is what a crash costs of a stream, which is to be less than half a second.
+GATHER = 0.05
+
 
 class Recorder:
     """Rows go one way: from memory or the spool to the committer, and aside where somebody holds their call locked."""
@@ -74,22 +78,29 @@ class Recorder:
                 self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
                 self._thread.start()
 
-    def submit(self, rows: Iterable[AnyRow], committed: Callable[[], None] | None = None) -> None:
-        """Hands rows to the writer thread. `committed` is called from there when all are in the database."""
+    def submit(
+        self, rows: Iterable[AnyRow], committed: Callable[[], None] | None = None, *, can_wait: bool = False
+    ) -> None:
+        """Hands rows to the writer thread. `committed` is called from there when all are in the database.
+
+        With `can_wait` it begins with them after `GATHER` seconds, or as soon as anything comes that cannot.
+        """
         new = [*rows]
         if not new and committed is None:
             return
         if self.stand_in is not None:
             return self.stand_in.take(new, committed)
         now = self._clock()
-        batches = [Batch(part, since=now) for part in parts(new)] or [Batch([], since=now)]
+        batches = [Batch(part, since=now, can_wait=can_wait) for part in parts(new) or [[]]]
         batches[-1].committed = committed
         # First of all: the writer may refuse a stream as soon as it can see it.
         self._housekeeping.note(new)
         with self._wake:
+            is_first = not self._batches
             for batch in batches:
                 self._batches.add(batch)
-            self._wake.notify()
+            if is_first or self._batches.are_urgent:
+                self._wake.notify()
         # Only this side can see that the database says nothing.
         self._patience.look(is_away=self.away_since is not None)
         self.start()
@@ -176,8 +187,11 @@ class Recorder:
         with self._wake:
             if pause and not self._stopping:
                 self._wake.wait_for(lambda: self._stopping, pause)
-            elif not self._batches and not self._stopping:
+                return
+            if not self._batches and not self._stopping:
                 self._wake.wait(max(0.0, min(self._housekeeping.seconds_to_beat, 1.0)))
+            if (since := self._batches.since) is not None:
+                self._wake.wait_for(lambda: self._batches.are_urgent or self._stopping, since + GATHER - self._clock())
 
     def step(self) -> bool:
         """Writes what waits, oldest first: the spool, then the queue. False if the database is away."""
@@ -206,7 +220,9 @@ class Recorder:
             self._aside.retry()
         finally:
             self._report_refused()
-        while self.backlog.is_spooled or self._batches:
+        # What comes meanwhile may gather.
+        began = self._clock()
+        while self.backlog.is_spooled or self._batches.has_older(began):
             for packed in self.backlog.replay():
                 self._make_room()
                 self._renew_leases()

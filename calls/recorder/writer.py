@@ -4,6 +4,8 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
+from itertools import chain
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import User
@@ -36,9 +38,12 @@ from calls.summaries.summary import note_call, summarise
 DATABASE = "recorder"
 # For a picture every third sample will do; looking at all of them was the writer's largest cost.
 PEAK_STEP = 3
+# Rows of audio that one statement inserts.
+AT_ONCE = 16
 # Characters of an utterance that are kept; a minute of speech has a thousand.
 MOST_TEXT = 10_000
 CHUNKS = f'{AudioChunk._meta.db_table} (stream_id, track, "index", start, length, payload, peaks)'
+_PLACES = "(%s, %s, %s, %s, %s, %s, %s)"
 _MOMENTS = ("handler_finished_at", "ended_at", "lease_at", "transcribed_at")
 
 R = TypeVar("R", ChunkRow, GapRow, MarkRow, DtmfRow, UtteranceRow, StreamChange)
@@ -47,6 +52,13 @@ R = TypeVar("R", ChunkRow, GapRow, MarkRow, DtmfRow, UtteranceRow, StreamChange)
 def _peaks(audio: bytes) -> bytes:
     """What `peaks` gives, in a fraction of the time where calls/quick is built."""
     return quick.peaks(audio, LOUDNESS, FRAME_SAMPLES, PEAK_STEP) if quick.peaks else peaks(audio, step=PEAK_STEP)
+
+
+@cache
+def _insert(rows: int, vendor: str) -> str:
+    # An error ends the transaction: SQLite need not keep each page as it was before the statement, for that alone.
+    verb = "INSERT OR FAIL" if vendor == "sqlite" else "INSERT"
+    return f"{verb} INTO {CHUNKS} VALUES {', '.join([_PLACES] * rows)} ON CONFLICT DO NOTHING"
 
 
 class Writer:
@@ -133,21 +145,10 @@ class Writer:
         found = self._with_keys(rows)
         if over := self._keys.over.intersection(key for _, key in found) if self._keys.over else None:
             found = self._not_stored(found, over)
-        values = [
-            (
-                key,
-                row.track,
-                row.index,
-                row.start,
-                len(row.payload),
-                self._seal(row),
-                _peaks(row.payload),
-            )
-            for row, key in found
-            if not self._keys.is_silent(row.stream)
-        ]
-        if not values:
+        found = [(row, key) for row, key in found if not self._keys.is_silent(row.stream)]
+        if not found:
             return
+        values = [self._values(row, key) for row, key in found]
         connection = connections[self._using]
         with connection.cursor() as cursor:
             if self._copies:
@@ -157,8 +158,14 @@ class Writer:
                     for row in values:
                         copy.write_row(row)
             else:
-                places = "(%s, %s, %s, %s, %s, %s, %s)"
-                cursor.executemany(f"INSERT INTO {CHUNKS} VALUES {places} ON CONFLICT DO NOTHING", values)
+                # With each statement SQLite gives the interpreter away, and waits for it again.
+                for at in range(0, len(values), AT_ONCE):
+                    group = values[at : at + AT_ONCE]
+                    cursor.execute(_insert(len(group), connection.vendor), [*chain.from_iterable(group)])
+
+    def _values(self, row: ChunkRow, key: int) -> tuple[Any, ...]:
+        audio = row.payload
+        return key, row.track, row.index, row.start, len(audio), self._seal(row), _peaks(audio)
 
     def _seal(self, row: ChunkRow) -> bytes:
         return vault.seal(self._keys.sealing_key(row.stream), row.stream, row.track, row.start, row.payload)

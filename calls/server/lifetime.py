@@ -20,12 +20,14 @@ class Phase(enum.IntEnum):
 class Lifetime:
     """Phases only ever go up, and the first reason stays."""
 
-    __slots__ = ("_ending", "_gone", "is_over", "phase", "reason")
+    __slots__ = ("_ending", "_gone", "is_over", "is_recorded", "phase", "reason")
 
     def __init__(self) -> None:
         self.phase = Phase.LIVE
         #: Whether the caller hears nothing any more. A field of its own: it is looked at for every frame.
         self.is_over = False
+        #: Whether its last rows are with the recorder. So is this one, for every beat.
+        self.is_recorded = False
         #: One of Stream.EndReason, or "refused"; "" while there is none.
         self.reason = ""
         self._ending = asyncio.Event()
@@ -56,10 +58,6 @@ class Lifetime:
     def is_ending(self) -> bool:
         return bool(self.reason)
 
-    @property
-    def is_recorded(self) -> bool:
-        return self.phase >= Phase.RECORDED
-
     async def until_ending(self) -> str:
         """Waits for the reason."""
         await self._ending.wait()
@@ -71,3 +69,4 @@ class Lifetime:
     def _reach(self, phase: Phase) -> None:
         self.phase = max(self.phase, phase)
         self.is_over = self.phase >= Phase.OVER
+        self.is_recorded = self.phase >= Phase.RECORDED

@@ -157,7 +157,7 @@ class Switchboard:
             else:
                 rows += new
                 heard.append((live, new))
-        recorder.submit(rows)
+        recorder.submit(rows, can_wait=True)
         for listener in self.listeners:
             try:
                 if listener.is_needed:

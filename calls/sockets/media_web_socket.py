@@ -160,6 +160,8 @@ class MediaWebSocket(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._look_whether_open()
+        # So that none of the two keeps the other.
+        vars(self).pop("data_received", None)
 
     def _look_whether_open(self) -> None:
         """After whatever may have closed it: nothing follows a close, and its number is soon another socket's."""

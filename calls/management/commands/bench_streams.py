@@ -2,8 +2,9 @@
 
 Every server is a real process on a core of its own, under a load generator on another one; callers are signed, speak
 50 frames a second and compare every echo. A load is held if 99 of 100 echoes come within 20 ms and none is missing.
+docs/performance.md says how to read the figures.
 
-  compare    ramps every server until it no longer holds (20 minutes with three rounds)
+  compare    ramps every server until it no longer holds (25 minutes with three rounds)
   gate       the CPU of an echoed and recorded frame against a bare echo on the same server; fails past 1.25 times
   soak       one load for --minutes
   turnover   --calls one after the other, 50 at once: the memory before and after
@@ -14,6 +15,8 @@ Every server is a real process on a core of its own, under a load generator on a
   supervising what it costs --calls that --listened of them are heard by staff, as a ratio of the others' p99 (1 minute)
   scaling    how many times the calls of one worker two of them carry, with --postgres (1 minute)
   conversing how long one and fifty callers wait for an answer, and the memory after --calls that talk (6 minutes)
+  against    what a frame costs here and at another revision of git, as a ratio: `against v0.1.0` (3 minutes)
+  cost       the cores of ours and of PostgreSQL (--postgres) that 1,000 calls an hour of --minutes take (1 minute)
   simulating how late the simulator itself is with up to --calls, against a bare echo on the other core (2 minutes)
 """
 
@@ -29,6 +32,7 @@ from django.core.management import BaseCommand, CommandError, CommandParser
 # What each scenario takes for --calls.
 CALLS = {
     "gate": 100,
+    "against": 100,
     "soak": 150,
     "turnover": 1000,
     "history": 100,
@@ -38,6 +42,7 @@ CALLS = {
     "measuring": 80,
     "supervising": 200,
     "scaling": 60,
+    "cost": 50,
     "simulating": 1000,
 }
 SIZES = [0, 1_000, 100_000]
@@ -52,12 +57,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         servers = _servers()
         parser.add_argument("what", nargs="?", default="compare", choices=["compare", *CALLS], help="(compare)")
+        parser.add_argument("revision", nargs="?", help="for against: a tag, a branch or a commit")
         parser.add_argument("--servers", nargs="+", choices=servers, help="for compare: only these")
         parser.add_argument("--server", choices=servers, default="callstream", help="for soak and turnover")
         parser.add_argument("--calls", type=int, help="at once; for turnover in all")
         parser.add_argument("--rounds", type=int, default=3, help="how many the medians are taken of (3)")
         parser.add_argument("--seconds", type=float, default=4, help="how long each load is measured (4)")
-        parser.add_argument("--minutes", type=float, default=5, help="for soak (5)")
+        parser.add_argument("--minutes", type=float, help="for soak (5); for cost: of each call (3)")
         parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="for history: calls of the past")
         parser.add_argument("--talkers", type=int, default=20, help="for talking (20)")
         parser.add_argument("--listened", type=int, default=50, help="for supervising (50)")
@@ -90,6 +96,6 @@ def _servers() -> Collection[str] | None:
     """Their names; None where nobody knows them."""
     if not _is_installed():
         return None
-    from benchmark.servers import CANDIDATES
+    from benchmark.candidates import CANDIDATES
 
     return CANDIDATES
