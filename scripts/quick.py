@@ -1,6 +1,6 @@
 """Builds calls/quick for the Python that runs this, if there is a C compiler; without one, everything works in Python.
 
-Usage: quick.py [--required] [--sanitize] (with AddressSanitizer, for tests/trials/quick.py)
+Usage: quick.py [--required] [--sanitize] (with AddressSanitizer, for tests/trials/fuzz_quick.py)
 """
 
 import shutil

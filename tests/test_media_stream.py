@@ -619,6 +619,14 @@ async def test_audio_that_nobody_takes_is_kept_for_two_seconds_and_is_not_an_ove
     assert [event.payload for event in events[1:]] == [LOUD] * 100
 
 
+async def test_a_wait_that_timed_out_can_be_repeated(phone):
+    coming = phone.stream.media()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(coming), 0.001)
+    phone.say(LOUD)
+    assert (await done(begin(anext(coming)))).payload == LOUD
+
+
 async def test_audio_that_a_handler_is_too_slow_for_is_counted(phone):
     iterator = aiter(phone.stream)
     phone.say(LOUD)

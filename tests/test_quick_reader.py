@@ -7,7 +7,6 @@ import weakref
 
 import pytest
 
-from tests.support.line import PATIENCE
 from tests.support.phone import begin, done
 from tests.support.quick import FRAME, QuickPhone, need_build
 
@@ -111,15 +110,6 @@ async def test_the_next_event_can_be_a_task():
         await asyncio.sleep(0)
         phone.hear()
     assert task.result().timestamp == 40
-
-
-async def test_a_wait_that_timed_out_can_be_repeated():
-    phone = QuickPhone.talking()
-    coming = aiter(phone.stream)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(coming), 0.001)
-    phone.hear()
-    assert (await asyncio.wait_for(anext(coming), PATIENCE)).timestamp == 40
 
 
 async def test_a_timeout_around_a_loop_ends_it():

@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
@@ -14,7 +14,11 @@ from calls.media.formats import PLAIN, Encoding
 from calls.media.frames import Frames
 from calls.media.protocol import Dtmf, Media
 from calls.server.lifetime import Lifetime
+from calls.server.reading import Reader
 
+
+if TYPE_CHECKING:
+    from calls.quick import _quick
 
 Outcome = Literal["played", "cleared"]
 
@@ -120,43 +124,52 @@ class Inbox:
 
     def all(self) -> AsyncIterator[Event]:
         """Everything, until the stream is over. An event is given out once, even if several tasks iterate."""
-        return self._give() if quick.reader is None else quick.reader(self, Media, self._loop)
+        return self._read()
 
     def media(self, encoding: Encoding = "mulaw", rate: int = 8000) -> AsyncIterator[Media]:
         """The caller's audio alone, in that format; the rest is thrown away, whoever else waits for it."""
         if (encoding, rate) == PLAIN:
-            return self._media() if quick.reader is None else quick.reader(self, Media, self._loop, only_media=True)
+            return cast(AsyncIterator[Media], self._read(only_media=True))
         return self._converted(Frames(encoding, rate))
 
-    def _media(self) -> AsyncGenerator[Media, None]:
-        return cast(AsyncGenerator[Media, None], self._give(only_media=True))
+    def _read(self, *, only_media: bool = False) -> "Reader | _quick.Reader":
+        if quick.reader is None:
+            return Reader(self, only_media=only_media)
+        return quick.reader(self, Media, self._loop, only_media=only_media)
 
     async def _converted(self, frames: Frames) -> AsyncIterator[Media]:
-        async with aclosing(self._media()) as coming:
+        async with aclosing(self._read(only_media=True)) as coming:
             async for media in coming:
-                for converted in frames.add(media):
+                for converted in frames.add(cast(Media, media)):
                     yield converted
         for converted in frames.end():
             yield converted
 
-    async def _give(self, *, only_media: bool = False) -> AsyncGenerator[Event, None]:
-        # One for both, and neither around the other: one generator less to wake for every frame.
-        self._readers += 1
-        events, lifetime = self._events, self._lifetime
-        try:
-            while True:
-                while events:
-                    event = events.popleft()
-                    if type(event) is Media:
-                        self._media_queued -= 1
-                    elif only_media:
-                        continue
-                    yield event
-                if lifetime.is_over:
-                    return
-                await self._wait()
-        finally:
-            self._readers -= 1
+    # --- what a Reader asks -------------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        return self._lifetime.is_over
+
+    def count_reader(self, by: int) -> None:
+        self._readers += by
+
+    def take(self, *, only_media: bool = False) -> Event | None:
+        """The oldest event; None if there is none. With `only_media` all others before it are thrown away."""
+        while self._events:
+            event = self._events.popleft()
+            if type(event) is Media:
+                self._media_queued -= 1
+            elif only_media:
+                continue
+            return event
+        return None
+
+    async def until_news(self) -> None:
+        """Until something happens. Several tasks may wait at once: what comes is whose that looks first."""
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     async def key(self, timeout: float) -> Dtmf | None:
         """Takes the next key; None after `timeout` seconds without one, or when the stream is over.
@@ -171,14 +184,14 @@ class Inbox:
                     return event
             left = deadline - time.monotonic()
             if self._later is not None and not self._lifetime.is_over:
-                await self._wait()
+                await self.until_news()
                 deadline = time.monotonic() + timeout
                 continue
             if self._lifetime.is_over or left <= 0:
                 return None
             try:
                 async with asyncio.timeout(left):
-                    await self._wait()
+                    await self.until_news()
             except TimeoutError:
                 return None
 
@@ -188,12 +201,6 @@ class Inbox:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-    async def _wait(self) -> None:
-        """Until something happens. Several tasks may wait at once: what comes is whose that looks first."""
-        waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        await waiter
 
     def _make_room(self) -> bool:
         """False if the handler does not get what the caller says."""
