@@ -4,7 +4,7 @@ Everything here runs in the event loop of one process. Audio is raw µ-law, 8000
 """
 
 from collections.abc import AsyncIterator
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 from calls.media import tones
 from calls.media.audio import FRAME_SAMPLES, SAMPLE_RATE
@@ -215,25 +215,15 @@ class MediaStream:
         one before it has been heard; whatever comes between (a mark, `say`, `clear`, `hang_up`, a pause) ends the
         speech, and pads it to whole frames of 160 bytes.
         """
-        if (
-            self._path is not None
-            and not (wait or barge_in)
-            and (rate == SAMPLE_RATE and encoding == "mulaw")
-            and (sent := self._path.say(audio)) is not None
-        ):
-            playing: Playing = sent
-            return playing
-        outgoing = self._outgoing
         # A frame that nothing waits before, 50 times a second for every call, goes straight to the socket.
-        if (
-            not (wait or barge_in)
-            and (type(audio) is bytes and len(audio) == FRAME_SAMPLES)
-            and (rate == SAMPLE_RATE and encoding == "mulaw")
-            and outgoing.takes_frames
-        ):
-            if text := outgoing.send_now(audio):
-                await outgoing.send(text)
-            return self._live.voice.chunks
+        if not (wait or barge_in) and rate == SAMPLE_RATE and encoding == "mulaw":
+            if self._path is not None and (playing := self._path.say(audio)) is not None:
+                return cast(Playing, playing)
+            outgoing = self._outgoing
+            if type(audio) is bytes and len(audio) == FRAME_SAMPLES and outgoing.takes_frames:
+                if text := outgoing.send_now(audio):
+                    await outgoing.send(text)
+                return self._live.voice.chunks
         if not wait and isinstance(audio, Bytes) and not barge_in:
             return await self._live.voice.add(audio, (encoding, rate))
         if not wait:
