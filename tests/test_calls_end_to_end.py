@@ -19,9 +19,9 @@ from calls.models import Call, CallEvent, Stream
 from simulator.webhooks import Web
 from tests.support.callers import Calls, place
 from tests.support.child import HANDLERS
+from tests.support.masking import masked
 from tests.support.recorded import lane, stored_to_the_end, verify
 from tests.support.servers import SPEECH, Server, until
-from tests.test_short_way import masked
 
 
 pytestmark = [pytest.mark.process, pytest.mark.clock, pytest.mark.django_db(transaction=True)]

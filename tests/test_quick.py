@@ -11,8 +11,9 @@ from calls import quick
 from calls.media.audio import LOUDNESS, peaks
 from calls.media.protocol import Media
 from calls.server.inbox import Takeover
+from tests.support.masking import masked
 from tests.support.phone import STREAM, Phone
-from tests.support.quick import FRAME, PAYLOAD, Beside, QuickPhone, books, in_python, masked, need_build
+from tests.support.quick import FRAME, PAYLOAD, Beside, QuickPhone, books, in_python, need_build
 
 
 need_build()

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calls.sockets.frames import framed
-from tests.support.quick import FRAME, QuickPhone, masked, need_build
+from tests.support.masking import masked
+from tests.support.quick import FRAME, QuickPhone, need_build
 from tests.support.tls import certificate
 from tests.support.wired import HANDSHAKE, Wired, until, wired
 

@@ -18,31 +18,14 @@ from uvicorn.server import ServerState
 from calls.sockets.frames import EXTENSION, frame_size, framed, text_in
 from calls.sockets.media_protocol import MediaProtocol
 from calls.sockets.uvicorn import MediaWebSocket
+from tests.support.masking import masked, unmasked
 
 
 HANDSHAKE = (
     b"GET /connection HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-MASK = b"\x37\xfa\x21\x3d"
 LONG = "a" * 300
-
-
-def masked(payload, first=0x81):
-    """A client's frame, put together here and not by the code under test."""
-    size = len(payload)
-    if size < 126:
-        head = bytes([first, 0x80 | size])
-    elif size < 65536:
-        head = bytes([first, 0xFE]) + size.to_bytes(2, "big")
-    else:
-        head = bytes([first, 0xFF]) + size.to_bytes(8, "big")
-    return head + MASK + unmasked(payload)
-
-
-def unmasked(octets):
-    """The payload that looks like this on the wire."""
-    return bytes(byte ^ MASK[at % 4] for at, byte in enumerate(octets))
 
 
 @pytest.mark.parametrize("size", [126, 300, 65535])

@@ -8,10 +8,10 @@ import pytest
 from calls import quick
 from calls.sockets.frames import frame_size
 from tests.support.line import MEDIA
+from tests.support.masking import masked, unmasked
 from tests.support.phone import STREAM, Phone
 
 
-MASK = b"\x37\xfa\x21\x3d"
 IS_REQUIRED = os.environ.get("REQUIRE_QUICK") == "1"
 # 160 bytes of µ-law, and what Twilio makes of them.
 FRAME, PAYLOAD = b"\xff\x7f\x7e" * 53 + b"\xff", "/39+" * 53 + "/w=="
@@ -22,25 +22,6 @@ def need_build():
     if quick.path is None and not IS_REQUIRED:
         pytest.skip("calls/quick is not built here: python scripts/quick.py", allow_module_level=True)
     assert quick.path is not None, "calls/quick is not built"
-
-
-def masked(payload, first=0x81):
-    """A client's frame, put together here and not by the code under test."""
-    size = len(payload)
-    if size < 126:
-        head = bytes([first, 0x80 | size])
-    elif size < 65536:
-        head = bytes([first, 0xFE]) + size.to_bytes(2, "big")
-    else:
-        head = bytes([first, 0xFF]) + size.to_bytes(8, "big")
-    return head + MASK + unmasked(payload)
-
-
-def unmasked(octets):
-    """The payload that looks like this on the wire."""
-    return (int.from_bytes(octets) ^ int.from_bytes((MASK * (len(octets) // 4 + 1))[: len(octets)])).to_bytes(
-        len(octets)
-    )
 
 
 class QuickPhone(Phone):

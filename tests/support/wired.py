@@ -16,8 +16,9 @@ from calls.sockets.frames import EXTENSION
 from calls.sockets.uvicorn import MediaWebSocket
 from calls.streams import MediaStream
 from tests.support.line import CONNECTED, MEDIA, PATIENCE, START
+from tests.support.masking import masked
 from tests.support.phone import CALL, STREAM
-from tests.support.quick import PAYLOAD, masked
+from tests.support.quick import PAYLOAD
 
 
 HANDSHAKE = (

@@ -125,8 +125,9 @@ class Fuzz:
 
     def beside_python(self) -> int:
         """A stream in C, and one in Python: both know the same in the end. Returns how many frames it had."""
+        from tests.support.masking import masked
         from tests.support.phone import Phone
-        from tests.support.quick import Beside, books, in_python, masked
+        from tests.support.quick import Beside, books, in_python
 
         in_c, alone = Beside(), Phone()
         texts = list(self.frames(self.chance.randint(1, 40)))
@@ -143,7 +144,8 @@ class Fuzz:
     async def with_a_handler(self) -> int:
         """A stream with handlers that do what handlers must not, on a wire that is no wire."""
         from calls.sockets.frames import frame_size
-        from tests.support.quick import QuickPhone, unmasked
+        from tests.support.masking import unmasked
+        from tests.support.quick import QuickPhone
 
         class Sturdy(QuickPhone):
             def _receive(self, data: bytes) -> None:
