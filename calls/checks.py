@@ -18,7 +18,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from calls import archive_url, handlers, vault
+from calls import archive_url, handlers, quick, vault
 from calls.access.second_factor import REQUIRED
 from calls.addresses import is_loopback
 from calls.media.sids import is_sid
@@ -406,6 +406,15 @@ def check_metrics() -> Iterator[CheckMessage]:
         )
 
 
+def check_quick() -> Iterator[CheckMessage]:
+    if quick.is_stale:
+        yield Warning(
+            "calls/quick was built of another source, and is not used: frames take twice the CPU.",
+            hint="Run `make install`, or `python scripts/quick.py`.",
+            id="calls.W012",
+        )
+
+
 @register
 def check_settings(**kwargs: object) -> list[CheckMessage]:
     checks = (
@@ -427,5 +436,6 @@ def check_settings(**kwargs: object) -> list[CheckMessage]:
         check_second_factor,
         check_sso,
         check_metrics,
+        check_quick,
     )
     return [message for check in checks for message in check()]

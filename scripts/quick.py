@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from hashlib import sha256
 from pathlib import Path
 
 
@@ -31,11 +32,10 @@ def build(to: Path, *more: str) -> None:
     program = compiler()
     assert program is not None
     half = to.with_suffix(".half")
-    headers = {sysconfig.get_path(name) for name in ("include", "platinclude")}
-    subprocess.run(
-        [program, *FLAGS, *more, *(f"-I{path}" for path in sorted(headers)), str(SOURCE), "-lm", "-o", str(half)],
-        check=True,
-    )
+    headers = sorted({sysconfig.get_path(name) for name in ("include", "platinclude")})
+    source = f'-DSOURCE="{sha256(SOURCE.read_bytes()).hexdigest()}"'
+    options = [*FLAGS, *more, source, *(f"-I{path}" for path in headers)]
+    subprocess.run([program, *options, str(SOURCE), "-lm", "-o", str(half)], check=True)
     # A process that runs has the old one open.
     half.replace(to)
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 from django.core.checks import run_checks
 
+from calls import quick
 from calls.addresses import is_loopback
 from calls.checks import check_settings
 
@@ -50,6 +51,17 @@ def test_nothing_is_found_where_nothing_is_wrong(good):
 def test_an_api_key_and_its_secret_come_together(good, key, secret, ids):
     good.TWILIO_API_KEY, good.TWILIO_API_SECRET = key, secret
     assert found() == ids
+
+
+def test_a_way_in_c_that_was_built_of_another_source_is_named(good, monkeypatch):
+    monkeypatch.setattr("calls.quick.is_stale", True)
+    assert found() == ["calls.W012"]
+
+
+@pytest.mark.parametrize(("name", "digest", "is_it"), [("mine.c", "0" * 64, False), ("gone.c", "0" * 64, True)])
+def test_what_is_built_of_another_source_is_known_by_its_digest(tmp_path, name, digest, is_it):
+    (tmp_path / "mine.c").write_text("int main;")
+    assert quick.is_built_of(digest, tmp_path / name) is is_it
 
 
 SSO = {"OIDC_ISSUER": "https://sso.example.org", "OIDC_RP_CLIENT_ID": "us", "OIDC_RP_CLIENT_SECRET": "s"}

@@ -11,6 +11,8 @@ is, and nothing else; each state stays in the Python object that owns it. docs/p
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 
@@ -20,10 +22,20 @@ if TYPE_CHECKING:
 path: "type[_quick.Path] | None" = None
 reader: "type[_quick.Reader] | None" = None
 peaks: Callable[[bytes, bytes, int, int], bytes] | None = None
+#: What is built was built of another source, and is not used: it may not know our classes any more.
+is_stale = False
+
+
+def is_built_of(digest: str, source: Path) -> bool:
+    """Where only what was built is installed, there is nothing to compare it with."""
+    return not source.exists() or sha256(source.read_bytes()).hexdigest() == digest
+
 
 if os.environ.get("QUICK", "on") != "off":
     # Nobody has built it here, or not for this Python.
     with suppress(ImportError):
         from calls.quick import _quick as built
 
-        path, reader, peaks = built.Path, built.Reader, built.peaks
+        is_stale = not is_built_of(getattr(built, "source", ""), Path(__file__).with_name("_quick.c"))
+        if not is_stale:
+            path, reader, peaks = built.Path, built.Reader, built.peaks

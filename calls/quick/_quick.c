@@ -30,6 +30,11 @@
 #define SHORTEST 126
 #define LONGEST 4096
 
+/* scripts/quick.py says which source this is. */
+#ifndef SOURCE
+#define SOURCE ""
+#endif
+
 /* --- slots -------------------------------------------------------------------------------------------------------- */
 
 enum slot {
@@ -1133,6 +1138,6 @@ PyMODINIT_FUNC PyInit__quick(void) {
     if (intern_words() || import_asyncio()) return NULL;
     PyObject *made = PyModule_Create(&module);
     if (!made) return NULL;
-    if (PyType_Ready(&WaiterType) || PyModule_AddType(made, &ReaderType) || PyModule_AddType(made, &PathType)) Py_CLEAR(made);
+    if (PyModule_AddStringConstant(made, "source", SOURCE) || PyType_Ready(&WaiterType) || PyModule_AddType(made, &ReaderType) || PyModule_AddType(made, &PathType)) Py_CLEAR(made);
     return made;
 }

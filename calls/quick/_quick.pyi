@@ -1,6 +1,9 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+#: The SHA-256 of the source that it was built of.
+source: str
+
 class Path:
     """The quick way of one stream's frames."""
 
