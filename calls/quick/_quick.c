@@ -307,26 +307,26 @@ static PyObject *cancelled_error;
 
 enum waiting { IDLE, PARKED, WOKEN, CANCELLED };
 
-typedef struct Reader Reader;
+typedef struct Step Step;
 
 /* What a task waits for whose iterator has nothing to give: as much of a future as a task asks of one. */
 typedef struct {
     PyObject_HEAD
     PyObject *loop, *callback, *context;
-    Reader *reader;
+    Step *reader;
     PyObject *message;
     char state, is_blocking;
 } Waiter;
 
-/* An iterator over an inbox. It is its own awaitable, so that a frame makes no object but itself. */
-struct Reader {
+/* What `anext` of a Reader gives, again and again the same, so that a frame makes no object but itself. */
+struct Step {
     PyObject_HEAD
     PyObject *inbox, *media_type, *given;
     Waiter *waiter;
     char is_only_media, is_counted, is_finished;
 };
 
-static PyTypeObject WaiterType, ReaderType;
+static PyTypeObject WaiterType, StepType;
 
 static int waiter_traverse(Waiter *self, visitproc visit, void *arg) {
     Py_VISIT(self->loop);
@@ -459,19 +459,19 @@ static PyTypeObject WaiterType = {
 
 /* --- reading an inbox --------------------------------------------------------------------------------------------- */
 
-static int count_readers(Reader *self, int by) {
+static int count_readers(Step *self, int by) {
     int ok = 1;
     long long readers = integer(self->inbox, INBOX_READERS, &ok);
     return ok ? set(self->inbox, INBOX_READERS, PyLong_FromLongLong(readers + by)) : 0;
 }
 
-static int reader_finish(Reader *self) {
+static int step_finish(Step *self) {
     if (self->is_finished) return 0;
     self->is_finished = 1;
     return self->is_counted ? count_readers(self, -1) : 0;
 }
 
-static int reader_traverse(Reader *self, visitproc visit, void *arg) {
+static int step_traverse(Step *self, visitproc visit, void *arg) {
     Py_VISIT(self->inbox);
     Py_VISIT(self->media_type);
     Py_VISIT(self->given);
@@ -479,8 +479,8 @@ static int reader_traverse(Reader *self, visitproc visit, void *arg) {
     return 0;
 }
 
-static int reader_clear(Reader *self) {
-    if (self->inbox) reader_finish(self);
+static int step_clear(Step *self) {
+    if (self->inbox) step_finish(self);
     Py_CLEAR(self->inbox);
     Py_CLEAR(self->media_type);
     Py_CLEAR(self->given);
@@ -488,20 +488,20 @@ static int reader_clear(Reader *self) {
     return 0;
 }
 
-static void reader_dealloc(Reader *self) {
+static void step_dealloc(Step *self) {
     PyObject_GC_UnTrack(self);
-    reader_clear(self);
+    step_clear(self);
     Py_TYPE(self)->tp_free(self);
 }
 
-static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
     static char *known[] = {"inbox", "media", "loop", "only_media", NULL};
     PyObject *inbox, *media, *loop;
     int only_media = 0;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOO|$p", known, &inbox, &media, &loop, &only_media)) return NULL;
     if (locate(Py_TYPE(inbox), INBOX_EVENTS, INBOX_READERS)) return NULL;
     if (locate(Py_TYPE(get(inbox, INBOX_LIFETIME)), LIFETIME_IS_OVER, LIFETIME_IS_OVER)) return NULL;
-    Reader *self = (Reader *)type->tp_alloc(type, 0);
+    Step *self = (Step *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     self->is_finished = 1;
     self->inbox = Py_NewRef(inbox);
@@ -518,7 +518,7 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 }
 
 /* The next event that waits, NULL without an error if there is none. */
-static PyObject *reader_take(Reader *self) {
+static PyObject *step_take(Step *self) {
     PyObject *events = get(self->inbox, INBOX_EVENTS);
     while (PyObject_Size(events) > 0) {
         PyObject *event = PyObject_CallMethodNoArgs(events, word_popleft);
@@ -538,7 +538,7 @@ static PyObject *reader_take(Reader *self) {
     return NULL;
 }
 
-static int reader_park(Reader *self) {
+static int step_park(Step *self) {
     Waiter *waiter = self->waiter;
     /* One who was woken or cancelled has yet to be told. */
     if (waiter->state != IDLE) {
@@ -547,13 +547,13 @@ static int reader_park(Reader *self) {
     }
     PyObject *waiters = get(self->inbox, INBOX_WAITERS);
     if (!PyList_Check(waiters) || PyList_Append(waiters, (PyObject *)waiter)) return -1;
-    Py_XSETREF(waiter->reader, (Reader *)Py_NewRef(self));
+    Py_XSETREF(waiter->reader, (Step *)Py_NewRef(self));
     waiter->state = PARKED;
     waiter->is_blocking = 1;
     return 0;
 }
 
-static PySendResult reader_send(Reader *self, PyObject *Py_UNUSED(value), PyObject **result) {
+static PySendResult step_send(Step *self, PyObject *Py_UNUSED(value), PyObject **result) {
     *result = NULL;
     /* A generator runs from its first step on. */
     if (!self->is_counted && !self->is_finished) {
@@ -566,21 +566,21 @@ static PySendResult reader_send(Reader *self, PyObject *Py_UNUSED(value), PyObje
         return PYGEN_RETURN;
     }
     if (!self->is_finished) {
-        if ((*result = reader_take(self))) return PYGEN_RETURN;
+        if ((*result = step_take(self))) return PYGEN_RETURN;
         if (PyErr_Occurred()) return PYGEN_ERROR;
     }
     if (self->is_finished || get(get(self->inbox, INBOX_LIFETIME), LIFETIME_IS_OVER) == Py_True) {
-        if (!reader_finish(self)) PyErr_SetNone(PyExc_StopAsyncIteration);
+        if (!step_finish(self)) PyErr_SetNone(PyExc_StopAsyncIteration);
         return PYGEN_ERROR;
     }
-    if (reader_park(self)) return PYGEN_ERROR;
+    if (step_park(self)) return PYGEN_ERROR;
     *result = Py_NewRef(self->waiter);
     return PYGEN_NEXT;
 }
 
-static PyObject *reader_next(Reader *self) {
+static PyObject *step_next(Step *self) {
     PyObject *result;
-    switch (reader_send(self, Py_None, &result)) {
+    switch (step_send(self, Py_None, &result)) {
         case PYGEN_NEXT: return result;
         case PYGEN_ERROR: return NULL;
         default: {
@@ -592,15 +592,15 @@ static PyObject *reader_next(Reader *self) {
     }
 }
 
-static PyObject *reader_self(PyObject *self) { return Py_NewRef(self); }
+static PyObject *step_self(PyObject *self) { return Py_NewRef(self); }
 
 /* Ends it, as an async generator's does: whoever awaits what it returns waits for nothing. */
-static PyObject *reader_aclose(Reader *self, PyObject *Py_UNUSED(ignored)) {
+static PyObject *step_aclose(Step *self) {
     if (self->waiter->state != IDLE) {
         PyErr_SetString(PyExc_RuntimeError, "somebody waits for the next event of this iterator");
         return NULL;
     }
-    if (reader_finish(self)) return NULL;
+    if (step_finish(self)) return NULL;
     PyObject *future = PyObject_CallMethod(self->waiter->loop, "create_future", NULL);
     PyObject *done = future ? PyObject_CallMethod(future, "set_result", "O", Py_None) : NULL;
     if (!done) Py_CLEAR(future);
@@ -609,7 +609,7 @@ static PyObject *reader_aclose(Reader *self, PyObject *Py_UNUSED(ignored)) {
 }
 
 /* Whoever waited here waits no more: cancelled with a coroutine around it, or with a loop that is closed. */
-static int reader_leave(Reader *self) {
+static int step_leave(Step *self) {
     Waiter *waiter = self->waiter;
     if (waiter->state == PARKED && waiter_leave(waiter, IDLE)) return -1;
     waiter->state = IDLE;
@@ -619,36 +619,94 @@ static int reader_leave(Reader *self) {
 }
 
 /* The next three make a coroutine of what `anext` returns, as they do of a generator's. */
-static PyObject *reader_send_value(Reader *self, PyObject *Py_UNUSED(value)) { return reader_next(self); }
+static PyObject *step_send_value(Step *self, PyObject *Py_UNUSED(value)) { return step_next(self); }
 
-static PyObject *reader_throw(Reader *self, PyObject *args) {
+static PyObject *step_throw(Step *self, PyObject *args) {
     PyObject *type, *value = NULL, *traceback = NULL;
     if (!PyArg_ParseTuple(args, "O|OO", &type, &value, &traceback)) return NULL;
-    if (reader_leave(self)) return NULL;
+    if (step_leave(self)) return NULL;
     if (PyExceptionInstance_Check(type)) PyErr_SetObject((PyObject *)Py_TYPE(type), type);
     else if (PyExceptionClass_Check(type)) PyErr_SetObject(type, value == Py_None ? NULL : value);
     else PyErr_SetString(PyExc_TypeError, "only an exception can be thrown");
     return NULL;
 }
 
-static PyObject *reader_close(Reader *self, PyObject *Py_UNUSED(ignored)) {
-    if (reader_leave(self)) return NULL;
+static PyObject *step_close(Step *self, PyObject *Py_UNUSED(ignored)) {
+    if (step_leave(self)) return NULL;
     Py_RETURN_NONE;
 }
 
+static PyMethodDef step_methods[] = {
+    {"send", (PyCFunction)step_send_value, METH_O, NULL},
+    {"throw", (PyCFunction)step_throw, METH_VARARGS, NULL},
+    {"close", (PyCFunction)step_close, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyAsyncMethods step_async = {
+    .am_await = step_self,
+    .am_send = (sendfunc)step_send,
+};
+
+static PyTypeObject StepType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "calls.quick.Step",
+    .tp_basicsize = sizeof(Step),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = (destructor)step_dealloc,
+    .tp_traverse = (traverseproc)step_traverse,
+    .tp_clear = (inquiry)step_clear,
+    .tp_iter = step_self,
+    .tp_iternext = (iternextfunc)step_next,
+    .tp_as_async = &step_async,
+    .tp_methods = step_methods,
+};
+
+/* An iterator over an inbox. Nothing can be awaited but what `anext` gives: `await stream.media()` is a mistake. */
+typedef struct {
+    PyObject_HEAD
+    Step *step;
+} Reader;
+
+static PyTypeObject ReaderType;
+
+static int reader_traverse(Reader *self, visitproc visit, void *arg) {
+    Py_VISIT(self->step);
+    return 0;
+}
+
+static int reader_clear(Reader *self) {
+    Py_CLEAR(self->step);
+    return 0;
+}
+
+static void reader_dealloc(Reader *self) {
+    PyObject_GC_UnTrack(self);
+    reader_clear(self);
+    Py_TYPE(self)->tp_free(self);
+}
+
+static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    PyObject *step = step_new(&StepType, args, keywords);
+    Reader *self = step ? (Reader *)type->tp_alloc(type, 0) : NULL;
+    if (self) self->step = (Step *)step;
+    else Py_XDECREF(step);
+    return (PyObject *)self;
+}
+
+static PyObject *reader_self(PyObject *self) { return Py_NewRef(self); }
+
+static PyObject *reader_anext(Reader *self) { return Py_NewRef(self->step); }
+
+static PyObject *reader_aclose(Reader *self, PyObject *Py_UNUSED(ignored)) { return step_aclose(self->step); }
+
 static PyMethodDef reader_methods[] = {
-    {"send", (PyCFunction)reader_send_value, METH_O, NULL},
-    {"throw", (PyCFunction)reader_throw, METH_VARARGS, NULL},
-    {"close", (PyCFunction)reader_close, METH_NOARGS, NULL},
     {"aclose", (PyCFunction)reader_aclose, METH_NOARGS, NULL},
     {NULL},
 };
 
 static PyAsyncMethods reader_async = {
-    .am_await = reader_self,
     .am_aiter = reader_self,
-    .am_anext = reader_self,
-    .am_send = (sendfunc)reader_send,
+    .am_anext = (unaryfunc)reader_anext,
 };
 
 static PyTypeObject ReaderType = {
@@ -659,8 +717,6 @@ static PyTypeObject ReaderType = {
     .tp_dealloc = (destructor)reader_dealloc,
     .tp_traverse = (traverseproc)reader_traverse,
     .tp_clear = (inquiry)reader_clear,
-    .tp_iter = reader_self,
-    .tp_iternext = (iternextfunc)reader_next,
     .tp_as_async = &reader_async,
     .tp_methods = reader_methods,
 };
@@ -1138,6 +1194,7 @@ PyMODINIT_FUNC PyInit__quick(void) {
     if (intern_words() || import_asyncio()) return NULL;
     PyObject *made = PyModule_Create(&module);
     if (!made) return NULL;
-    if (PyModule_AddStringConstant(made, "source", SOURCE) || PyType_Ready(&WaiterType) || PyModule_AddType(made, &ReaderType) || PyModule_AddType(made, &PathType)) Py_CLEAR(made);
+    if (PyModule_AddStringConstant(made, "source", SOURCE) || PyType_Ready(&WaiterType) || PyType_Ready(&StepType) ||
+        PyModule_AddType(made, &ReaderType) || PyModule_AddType(made, &PathType)) Py_CLEAR(made);
     return made;
 }

@@ -14,11 +14,15 @@ _ADVICE: list[tuple[type[BaseException], str, str]] = [
     ),
     (
         TypeError,
-        "'(MediaStream|async_generator)' object is not (iterable|an iterator)",
+        "'(MediaStream|async_generator|(calls.quick.)?Reader)' object is not (iterable|an iterator)",
         "Write `async for`, not `for`.",
     ),
     (TypeError, "'async for' requires .* got coroutine", "`await` it instead of iterating over it."),
-    (TypeError, "object async_generator can't be used in 'await'", "Write `async for … in` instead of `await`."),
+    (
+        TypeError,
+        "object (async_generator|(calls.quick.)?Reader) can't be used in 'await'",
+        "Write `async for … in` instead of `await`.",
+    ),
     (
         TypeError,
         "object .* can't be used in 'await' expression",
