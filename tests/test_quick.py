@@ -1,16 +1,21 @@
 """The quick way of frames in C: whatever comes, it leaves what Python alone would have left."""
 
 import asyncio
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calls import quick
+from calls.media import audio, playback, tape
 from calls.media.audio import LOUDNESS, peaks
 from calls.media.protocol import Media
+from calls.server import outgoing
 from calls.server.inbox import Takeover
+from calls.sockets import frames, media_web_socket
 from tests.support.masking import masked
 from tests.support.phone import STREAM, Phone
 from tests.support.quick import FRAME, PAYLOAD, Beside, QuickPhone, books, in_python, need_build
@@ -322,3 +327,23 @@ def test_peaks_are_pythons(audio, samples, step):
 def test_peaks_of_nothing_at_all_are_refused(samples, step, table):
     with pytest.raises(ValueError, match="at least"):
         quick.peaks(b"abc", LOUDNESS[:table], samples, step)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SAMPLE_RATE", audio.SAMPLE_RATE),
+        ("SAMPLES_PER_MS", audio.SAMPLES_PER_MS),
+        ("FRAME_SAMPLES", audio.FRAME_SAMPLES),
+        ("TOLERANCE", tape.TOLERANCE),
+        ("ADJACENT", playback.ADJACENT),
+        ("LOOK_AHEAD", outgoing.LOOK_AHEAD),
+        ("HEAD", frames.HEAD),
+        ("SHORTEST", frames.IN_TWO_BYTES),
+        ("LONGEST", media_web_socket.LONGEST_QUICK),
+    ],
+)
+def test_the_numbers_of_the_c_are_those_of_python(name, value):
+    source = Path(quick.__file__).with_name("_quick.c").read_text()
+    [number] = re.findall(rf"^#define {name} (.+)$", source, re.MULTILINE)
+    assert eval(number, {"SAMPLES_PER_MS": 8}) == value

@@ -58,18 +58,11 @@ class Hearing:
 
     def advance(self, at: float) -> None:
         """Puts on tape what the caller has heard by now."""
-        if self._lost_at is not None or self.is_complete:
-            return
-        now = self._moment(at)
-        heard = self.playback.advance(now)
-        if not self._unsure and self.lives(now):
-            # What `_lay` does where nothing has waited, without asking for each piece whether it was paused.
-            for start, audio in heard:
-                self.tape.outbound.put(start, audio)
-            return
-        self._keep(heard)
-        if self.lives(now):
-            self._lay(self._all())
+        if not self.is_complete and self._lost_at is None:
+            now = self._moment(at)
+            self._keep(self.playback.advance(now))
+            if self.lives(now):
+                self._lay(self._all())
 
     def clear(self, now: int) -> int:
         """Twilio's buffer is being emptied. Returns how many samples were not heard and never will be."""

@@ -139,8 +139,6 @@ class Lane:
 
     def cut(self, before: int) -> list[AnyRow]:
         """Rows for what is new. Holes that end before that position are certain now."""
-        if not (self.runs or self.holes or self.settled or len(self.run) > MAX_CHUNK):
-            return self._cut_run()
         self._close_run()
         rows: list[AnyRow] = []
         for start, audio in self.runs:
@@ -153,16 +151,6 @@ class Lane:
         if self.holes or self.settled:
             rows += self._cut_gaps(before)
         return rows
-
-    def _cut_run(self) -> list[AnyRow]:
-        """The same, of a lane that lacks nothing: nearly every one, five times a second."""
-        run = self.run
-        if not run:
-            return []
-        row = ChunkRow(self.stream, self.track, self.index, self.end - len(run), bytes(run))
-        self.run = bytearray()
-        self.index += 1
-        return [row]
 
     def _cut_gaps(self, before: int) -> list[AnyRow]:
         """While the recording is paused its gap grows, and is written again each time, longer."""
