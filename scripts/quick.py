@@ -1,6 +1,6 @@
 """Builds calls/quick for the Python that runs this, if there is a C compiler; without one, everything works in Python.
 
-Usage: quick.py [--required] [--sanitize] (with AddressSanitizer, for tests/trials/fuzz_quick.py)
+Usage: quick.py [--required]
 """
 
 import shutil
@@ -14,6 +14,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent / "calls" / "quick" / "_quick.c"
 # No -march: an image is built on one machine and runs on another.
 FLAGS = ["-O2", "-std=c11", "-shared", "-fPIC", "-Wall", "-Wextra", "-Wno-cast-function-type", "-fno-strict-aliasing"]
+# With AddressSanitizer, for tests/trials/fuzz_quick.py.
 SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
 
 
@@ -48,7 +49,7 @@ def main() -> int:
     if target().exists() and target().stat().st_mtime >= SOURCE.stat().st_mtime:
         return 0
     try:
-        build(target(), *(SANITIZE if "--sanitize" in sys.argv else []))
+        build(target())
     except subprocess.CalledProcessError:
         print("calls/quick cannot be compiled: frames go their way in Python, which takes twice the CPU.")
         return int(is_required)

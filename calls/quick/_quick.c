@@ -300,7 +300,9 @@ static int read_message(const unsigned char *from, Py_ssize_t size, struct messa
 
 /* --- waiting ------------------------------------------------------------------------------------------------------ */
 
-static PyObject *word_call_soon, *word_context, *word_put_media, *word_hear, *word_popleft, *word_play;
+static PyObject *word_call_soon, *word_context, *word_put_media, *word_hear, *word_take, *word_play;
+/* The names of a call's arguments. */
+static PyObject *only_media_name;
 /* asyncio's books of which task runs in which loop; NULL where it keeps them elsewhere. */
 static PyObject *current_tasks;
 static PyObject *cancelled_error;
@@ -313,7 +315,7 @@ typedef struct Step Step;
 typedef struct {
     PyObject_HEAD
     PyObject *loop, *callback, *context;
-    Step *reader;
+    Step *step;
     PyObject *message;
     char state, is_blocking;
 } Waiter;
@@ -321,7 +323,7 @@ typedef struct {
 /* What `anext` of a Reader gives, again and again the same, so that a frame makes no object but itself. */
 struct Step {
     PyObject_HEAD
-    PyObject *inbox, *media_type, *given;
+    PyObject *inbox, *given;
     Waiter *waiter;
     char is_only_media, is_counted, is_finished;
 };
@@ -332,7 +334,7 @@ static int waiter_traverse(Waiter *self, visitproc visit, void *arg) {
     Py_VISIT(self->loop);
     Py_VISIT(self->callback);
     Py_VISIT(self->context);
-    Py_VISIT(self->reader);
+    Py_VISIT(self->step);
     Py_VISIT(self->message);
     return 0;
 }
@@ -341,7 +343,7 @@ static int waiter_clear(Waiter *self) {
     Py_CLEAR(self->loop);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->context);
-    Py_CLEAR(self->reader);
+    Py_CLEAR(self->step);
     Py_CLEAR(self->message);
     return 0;
 }
@@ -388,7 +390,7 @@ static PyObject *waiter_get_loop(Waiter *self, PyObject *Py_UNUSED(ignored)) { r
 static PyObject *waiter_set_result(Waiter *self, PyObject *Py_UNUSED(result)) {
     if (self->state == PARKED) {
         self->state = WOKEN;
-        Py_CLEAR(self->reader);
+        Py_CLEAR(self->step);
         if (waiter_schedule(self)) return NULL;
     }
     Py_RETURN_NONE;
@@ -396,11 +398,11 @@ static PyObject *waiter_set_result(Waiter *self, PyObject *Py_UNUSED(result)) {
 
 /* What comes from here on is for whoever looks next. */
 static int waiter_leave(Waiter *self, enum waiting state) {
-    PyObject *inbox = self->reader ? self->reader->inbox : NULL, *waiters = inbox ? get(inbox, INBOX_WAITERS) : NULL;
+    PyObject *inbox = self->step ? self->step->inbox : NULL, *waiters = inbox ? get(inbox, INBOX_WAITERS) : NULL;
     for (Py_ssize_t i = 0; waiters && PyList_Check(waiters) && i < PyList_GET_SIZE(waiters); i++)
         if (PyList_GET_ITEM(waiters, i) == (PyObject *)self && PyList_SetSlice(waiters, i, i + 1, NULL)) return -1;
     self->state = (char)state;
-    Py_CLEAR(self->reader);
+    Py_CLEAR(self->step);
     return 0;
 }
 
@@ -473,7 +475,6 @@ static int step_finish(Step *self) {
 
 static int step_traverse(Step *self, visitproc visit, void *arg) {
     Py_VISIT(self->inbox);
-    Py_VISIT(self->media_type);
     Py_VISIT(self->given);
     Py_VISIT(self->waiter);
     return 0;
@@ -482,7 +483,6 @@ static int step_traverse(Step *self, visitproc visit, void *arg) {
 static int step_clear(Step *self) {
     if (self->inbox) step_finish(self);
     Py_CLEAR(self->inbox);
-    Py_CLEAR(self->media_type);
     Py_CLEAR(self->given);
     Py_CLEAR(self->waiter);
     return 0;
@@ -495,17 +495,16 @@ static void step_dealloc(Step *self) {
 }
 
 static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
-    static char *known[] = {"inbox", "media", "loop", "only_media", NULL};
-    PyObject *inbox, *media, *loop;
+    static char *known[] = {"inbox", "loop", "only_media", NULL};
+    PyObject *inbox, *loop;
     int only_media = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOO|$p", known, &inbox, &media, &loop, &only_media)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OO|$p", known, &inbox, &loop, &only_media)) return NULL;
     if (locate(Py_TYPE(inbox), INBOX_EVENTS, INBOX_READERS)) return NULL;
     if (locate(Py_TYPE(get(inbox, INBOX_LIFETIME)), LIFETIME_IS_OVER, LIFETIME_IS_OVER)) return NULL;
     Step *self = (Step *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     self->is_finished = 1;
     self->inbox = Py_NewRef(inbox);
-    self->media_type = Py_NewRef(media);
     self->is_only_media = (char)only_media;
     self->waiter = (Waiter *)WaiterType.tp_alloc(&WaiterType, 0);
     if (!self->waiter) {
@@ -517,25 +516,13 @@ static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     return (PyObject *)self;
 }
 
-/* The next event that waits, NULL without an error if there is none. */
+/* The next event that waits, as the inbox gives it; NULL without an error if there is none. */
 static PyObject *step_take(Step *self) {
-    PyObject *events = get(self->inbox, INBOX_EVENTS);
-    while (PyObject_Size(events) > 0) {
-        PyObject *event = PyObject_CallMethodNoArgs(events, word_popleft);
-        if (!event) return NULL;
-        if (Py_TYPE(event) == (PyTypeObject *)self->media_type) {
-            int ok = 1;
-            long long queued = integer(self->inbox, INBOX_QUEUED, &ok);
-            if (ok && set(self->inbox, INBOX_QUEUED, PyLong_FromLongLong(queued - 1))) {
-                Py_DECREF(event);
-                return NULL;
-            }
-            return event;
-        }
-        if (!self->is_only_media) return event;
-        Py_DECREF(event);
-    }
-    return NULL;
+    PyObject *inbox = self->inbox, *only_media = self->is_only_media ? Py_True : Py_False;
+    if (PyObject_Size(get(inbox, INBOX_EVENTS)) < 1) return NULL;
+    PyObject *arguments[] = {inbox, only_media}, *event = PyObject_VectorcallMethod(word_take, arguments, 1, only_media_name);
+    if (event == Py_None) Py_CLEAR(event);
+    return event;
 }
 
 static int step_park(Step *self) {
@@ -547,7 +534,7 @@ static int step_park(Step *self) {
     }
     PyObject *waiters = get(self->inbox, INBOX_WAITERS);
     if (!PyList_Check(waiters) || PyList_Append(waiters, (PyObject *)waiter)) return -1;
-    Py_XSETREF(waiter->reader, (Step *)Py_NewRef(self));
+    Py_XSETREF(waiter->step, (Step *)Py_NewRef(self));
     waiter->state = PARKED;
     waiter->is_blocking = 1;
     return 0;
@@ -745,9 +732,9 @@ static int give(PyObject *inbox, PyObject *media) {
     }
     waiter->callback = waiter->context = NULL;
     waiter->state = IDLE;
-    Py_XSETREF(waiter->reader->given, Py_NewRef(media));
+    Py_XSETREF(waiter->step->given, Py_NewRef(media));
     /* Who has left its loop is gone at once. */
-    Py_CLEAR(waiter->reader);
+    Py_CLEAR(waiter->step);
     done = PyObject_CallOneArg(callback, (PyObject *)waiter);
     if (PyContext_Exit(context)) Py_CLEAR(done);
     /* A handler's errors are its task's; what is left is a program that ends. */
@@ -1170,11 +1157,12 @@ static struct PyModuleDef module = {
 static int intern_words(void) {
     struct { PyObject **word; const char *text; } words[] = {
         {&word_call_soon, "call_soon"}, {&word_context, "context"}, {&word_put_media, "put_media"}, {&word_hear, "hear"},
-        {&word_popleft, "popleft"}, {&word_play, "play"},
+        {&word_take, "take"}, {&word_play, "play"},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (!(*words[i].word = PyUnicode_InternFromString(words[i].text))) return -1;
-    return 0;
+    only_media_name = Py_BuildValue("(s)", "only_media");
+    return only_media_name ? 0 : -1;
 }
 
 static int import_asyncio(void) {

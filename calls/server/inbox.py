@@ -135,7 +135,7 @@ class Inbox:
     def _read(self, *, only_media: bool = False) -> "Reader | _quick.Reader":
         if quick.reader is None:
             return Reader(self, only_media=only_media)
-        return quick.reader(self, Media, self._loop, only_media=only_media)
+        return quick.reader(self, self._loop, only_media=only_media)
 
     async def _converted(self, frames: Frames) -> AsyncIterator[Media]:
         async with aclosing(self._read(only_media=True)) as coming:

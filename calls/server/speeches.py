@@ -16,8 +16,6 @@ class Opened:
 
     __slots__ = ("converter", "form", "playing", "speech")
 
-    __slots__ = ("converter", "form", "playing", "speech")
-
     def __init__(self, form: Form) -> None:
         self.form = form
         self.converter = to_mulaw(*form)
